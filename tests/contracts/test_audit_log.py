@@ -2,7 +2,9 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -14,7 +16,9 @@ from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.tables import AuditRecord
-from tests.support.head_office.audit import audit_by
+from sync.receiver.reports import audit_trail
+from sync.receiver.reports.audit_trail import AuditFilter, audit_entries
+from tests.support.head_office.audit import TESTER, audit_by
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT
 from tests.support.head_office.postgresql import PostgresqlServer
@@ -66,6 +70,27 @@ async def test_detail_holds_no_address_and_no_control_character(
 
     ((detail,),) = await office.rows(AuditRecord, "detail")
     assert detail == r'{"reason":"asked by [address] \\x1b]0;pwned\\x07"}'
+
+
+async def test_entries_are_read_in_order_of_time_across_stores_and_pages(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_trail, "_PAGE_ROWS", 2)
+    stores = ["0043", "0042", "0042", "", "0043"]
+    for number, store_id in enumerate(stores):
+        log = AuditLog(TESTER, lambda: AT + timedelta(hours=number // 2), lambda: uuid4().hex)  # noqa: B023 - called at once
+        name = AgentName(store_id, "")
+        await database.write(lambda c: log.record(c, Action.ENROLL, name, number=number))  # noqa: B023 - as above
+
+    async def numbers(wanted: AuditFilter) -> list[str]:
+        pages = [rows async for rows in audit_entries(database, wanted)]
+        return [row["detail"][len('{"number":') : -1] for rows in pages for row in rows]
+
+    assert await numbers(AuditFilter()) == ["1", "0", "3", "2", "4"]
+    since, until = AT + timedelta(hours=1), AT + timedelta(hours=2)
+    assert await numbers(AuditFilter(since=since, until=until)) == ["3", "2"]
+    assert await numbers(AuditFilter(store_id="0043")) == ["0", "4"]
+    assert await numbers(AuditFilter(action=Action.REVOKE)) == []
 
 
 async def test_sqlite_refuses_to_change_or_delete_an_entry(

@@ -4,7 +4,7 @@ Nothing in the program updates or deletes an entry, neither retention nor `forge
 refuses both (see the migration). So an entry must hold no customer's address and no secret.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -65,7 +65,7 @@ class AuditLog:
         **detail: str | int | None,
     ) -> None:
         """Record one action on several tills, an entry each."""
-        encoded = msgspec.json.encode({name: _safe(value) for name, value in detail.items()})
+        encoded = msgspec.json.encode(_safe(detail))
         common = {
             "at": self.now(),
             "action": action.value,
@@ -80,8 +80,16 @@ class AuditLog:
         insert_rows(connection, audit_log, rows, common)
 
 
-def _safe(value: str | int | None) -> str | int | None:
-    """Return a value that is safe to keep for ever and to print: masked before it is cut."""
-    if not isinstance(value, str):
-        return value
-    return printable(mask_secrets(value[: 2 * _MAX_TEXT]), _MAX_TEXT)
+def _safe(detail: Mapping[str, str | int | None]) -> dict[str, str | int | None]:
+    return {
+        name: safe_text(value) if isinstance(value, str) else value
+        for name, value in detail.items()
+    }
+
+
+def safe_text(text: str) -> str:
+    """Return text that is safe to keep for ever and to print.
+
+    Addresses and tokens are masked, control characters escaped, and it is cut after that.
+    """
+    return printable(mask_secrets(text[: 2 * _MAX_TEXT]), _MAX_TEXT)

@@ -8,14 +8,24 @@ COMMANDS = {
     "enroll": LazyCommand(
         "sync.receiver.cli.enroll", "Issue a new token for the agent on a POS machine."
     ),
+    "revoke": LazyCommand(
+        "sync.receiver.cli.revoke", "Revoke all tokens of a till, at once and at every receiver."
+    ),
+    "retire": LazyCommand(
+        "sync.receiver.cli.retire", "Take a till, or all tills of a store, out of service."
+    ),
     "stores": LazyCommand("sync.receiver.cli.stores", "List all known tills."),
     "completeness": LazyCommand(
         "sync.receiver.cli.completeness", "Report missing captures by sequence number."
+    ),
+    "gaps": LazyCommand(
+        "sync.receiver.cli.gaps", "List permanently lost events, and acknowledge the loss."
     ),
     "forget": LazyCommand("sync.receiver.cli.forget", "Erase an e-mail address from every table."),
     "export": LazyCommand(
         "sync.receiver.cli.export", "Export a table as CSV, JSON lines or Parquet."
     ),
+    "audit": LazyCommand("sync.receiver.cli.audit", "List what people did at head office."),
 }
 app = command_group(_NAME, "Receive the captures of all stores at head office.", COMMANDS)
 

@@ -8,7 +8,7 @@ import typer
 
 from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, reference_now, run_on_database
 from sync.receiver.db.database import Database
-from sync.receiver.reports.completeness import EpochCompleteness, audit
+from sync.receiver.reports.completeness import AcknowledgedGap, EpochCompleteness, Range, audit
 from sync.receiver.reports.completeness_report import Totals, completeness_json, format_ranges
 from sync.receiver.reports.store_list import is_known_store
 from sync.receiver.reports.tills import count_silent
@@ -17,7 +17,7 @@ from sync.runtime.cli.printing import count, echo, one_line, print_wrapped, writ
 from sync.runtime.cli.program import ExitCode
 
 _KEY = "{:<12} {:<12} {:<36} {:>9}"
-_ROW = _KEY + "  {:<11}  {}"
+_ROW = _KEY + "  {:<12}  {}"
 
 
 def completeness(
@@ -28,10 +28,11 @@ def completeness(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every epoch, as JSON.")] = False,
 ) -> None:
-    """Report missing captures by sequence number.
+    """Report missing captures by sequence number, of all tills but the retired ones.
 
-    Exit code 0 if every capture known to exist is here, accepted or rejected; 1 if captures are
-    outstanding, missing or permanently lost; 2 if the audit failed.
+    Exit code 0 if every capture known to exist is here, accepted or rejected, or acknowledged as
+    lost (see gaps); 1 if captures are outstanding, missing or permanently lost; 2 if the audit
+    failed.
     """
     settings = HEAD_OFFICE.settings(config)
     if store is not None:
@@ -57,7 +58,10 @@ async def _print_json(database: Database, store: str | None) -> Totals:
 
 
 async def _print_table(database: Database, store: str | None) -> Totals:
-    """Print incomplete epochs and the totals; for a given store, all epochs."""
+    """Print incomplete epochs and the totals; for a given store, all epochs.
+
+    An epoch with acknowledged gaps alone is complete, and is listed with them.
+    """
     line = _KEY if sys.stdout.isatty() else _ROW
     echo(line.format("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS"))
     totals = Totals()
@@ -80,6 +84,8 @@ def _summary(totals: Totals) -> str:
         f"{totals.gaps} permanently lost, {totals.outstanding} outstanding",
         f"{totals.rejected} rejected",
     ]
+    if totals.acknowledged:
+        parts.append(f"{totals.acknowledged} acknowledged as lost")
     if totals.unlisted:
         parts.append(f"{count(totals.unlisted, 'epoch')} without a row in agents")
     if totals.truncated:
@@ -90,9 +96,10 @@ def _summary(totals: Totals) -> str:
 
 
 def _show(epoch: EpochCompleteness, *, always: bool) -> None:
-    kinds = {
+    kinds: dict[str, list[Range] | list[AcknowledgedGap]] = {
         "missing": epoch.missing,
         "lost": epoch.gaps,
+        "acknowledged": epoch.acknowledged_gaps,
         "outstanding": epoch.outstanding,
         "rejected": epoch.rejected,
     }

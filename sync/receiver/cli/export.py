@@ -1,17 +1,21 @@
 """`loyalty-hq export`: write a table as CSV, JSON lines or Parquet."""
 
 import sys
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy import Connection
 
-from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, run_on_database
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.receiver.audit.audit_log import Action
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, checked_time, run_on_database
 from sync.receiver.cli.output import Output, output_to
 from sync.receiver.db.database import Database
 from sync.receiver.export.formats import CsvRows, Format, JsonRows, RowWriter
-from sync.receiver.export.selection import ExportTable, Selection, parse_time
+from sync.receiver.export.selection import ExportTable, Selection
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
 from sync.runtime.cli.program import ExitCode
@@ -53,8 +57,8 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     selection = Selection(
         table,
         None if store is None else checked_name("--store", store),
-        _time("--since", since),
-        _time("--until", until),
+        checked_time("--since", since),
+        checked_time("--until", until),
     )
     if form is Format.PARQUET:
         _check_parquet(output)
@@ -63,6 +67,7 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         with row_counter(table.value, is_printing=output is None) as show:
 
             async def write(database: Database) -> None:
+                await database.write(partial(_record, selection=selection, form=form))
                 async for rows in selection.pages(database):
                     writer.write(rows)
                     show(len(rows), rows[-1]["store_id"])
@@ -73,11 +78,17 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         HEAD_OFFICE.warn(f"prefixed {count(writer.changed, 'text')} with ' to prevent formulas")
 
 
-def _time(option: str, text: str | None) -> datetime | None:
-    try:
-        return None if text is None else parse_time(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+def _record(connection: Connection, selection: Selection, form: Format) -> None:
+    """Record the export before the first row leaves: one that is cut short is one as well."""
+    audit_log().record(
+        connection,
+        Action.EXPORT,
+        AgentName(selection.store_id or "", ""),
+        table=selection.exported.value,
+        format=form.value,
+        since=to_rfc3339(selection.since) if selection.since else None,
+        until=to_rfc3339(selection.until) if selection.until else None,
+    )
 
 
 def _check_parquet(output: Path | None) -> None:

@@ -1,12 +1,11 @@
 """`loyalty-hq forget`: erase a customer's address. The address is never printed."""
 
 import sys
-import uuid
 from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.hq import HEAD_OFFICE, run_on_database
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
 from sync.receiver.db.database import Database
 from sync.receiver.privacy.forget import Changes, forget_address
 from sync.receiver.privacy.redaction import Address
@@ -37,8 +36,10 @@ def forget(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="EMAIL") from None
 
+    audit = audit_log()
+
     async def erase(database: Database) -> Changes:
-        changes = await forget_address(database, address, lambda: uuid.uuid4().hex)
+        changes = await forget_address(database, address, audit)
         await database.scrub()
         return changes
 

@@ -17,6 +17,7 @@ from sync.receiver.audit.author import author_of_command
 from sync.receiver.config import ReceiverSettings, load_settings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
+from sync.receiver.export.selection import parse_time
 from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.program import ExitCode, Program
@@ -69,6 +70,14 @@ def checked_name(argument: str, text: str) -> str:
         return check_name(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=argument) from None
+
+
+def checked_time(option: str, text: str | None) -> datetime | None:
+    """Parse a time or a day, else exit with code 2."""
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def run_on_database(

@@ -23,8 +23,9 @@ from sync.receiver.ingest.accept import EventKey, LedgerState
 from sync.receiver.ingest.alike import MAX_ALIKE
 from sync.receiver.ingest.digest import digest_of
 from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent, ValidEvent
-from sync.receiver.ingest.gaps import Acknowledgement, Gap
+from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.parse import InboundBatch
+from sync.receiver.ingest.rows import gap_of
 
 # Below this density, query the numbers individually instead of their range: rejected events are
 # retried together and can lie a year apart.
@@ -104,7 +105,7 @@ class _Lookup:
         return {row["sequence"]: EventKey(row["type"], row["correlation_id"]) for row in rows}
 
     def gaps(self, numbers: Sequence[int]) -> list[Gap]:
-        return [_gap(row) for row in self._gap_rows(numbers)]
+        return [gap_of(row) for row in self._gap_rows(numbers)]
 
     def _gap_rows(self, numbers: Sequence[int]) -> Sequence[RowMapping]:
         if not _are_sparse(numbers):
@@ -161,9 +162,3 @@ def _session(row: RowMapping) -> SessionEvent:
 
 def _answer(row: RowMapping) -> AnswerEvent:
     return AnswerEvent(**{name: row[name] for name in AnswerEvent.__struct_fields__})
-
-
-def _gap(row: RowMapping) -> Gap:
-    at, by, reason = (row[f"acknowledged_{name}"] for name in ("at", "by", "reason"))
-    acknowledgement = None if at is None else Acknowledgement(at, by or "", reason or "")
-    return Gap(row["first_sequence"], row["last_sequence"], row["reason"], acknowledgement)

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import TypeAlias
 
 from msgspec.structs import asdict
+from sqlalchemy import RowMapping
 
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.ingest.accept import AcceptedBatch, type_of
 from sync.receiver.ingest.clock_skew import SkewCorrector
 from sync.receiver.ingest.events import ValidEvent
-from sync.receiver.ingest.gaps import Gap
+from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.parse import InboundBatch
 
 Row: TypeAlias = dict[str, object]
@@ -68,3 +69,10 @@ def gap_row(key: Row, gap: Gap, noted_at: datetime) -> Row:
         "acknowledged_by": acknowledged.by if acknowledged else None,
         "acknowledged_reason": acknowledged.reason if acknowledged else None,
     }
+
+
+def gap_of(row: RowMapping) -> Gap:
+    """Return the gap of a row of `gaps`."""
+    at, by, reason = (row[f"acknowledged_{name}"] for name in ("at", "by", "reason"))
+    acknowledgement = None if at is None else Acknowledgement(at, by or "", reason or "")
+    return Gap(row["first_sequence"], row["last_sequence"], row["reason"], acknowledgement)

@@ -12,10 +12,12 @@ from functools import partial
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, Text, and_, or_, true, update
 from sqlalchemy import func as sql
 
+from sync.receiver.audit.audit_log import Action, AuditLog
+from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import pages_of, store_ids_in
 from sync.receiver.db.tables import LedgerTable, audit_log
-from sync.receiver.privacy.redaction import Address, UniqueHex, numbered_mark
+from sync.receiver.privacy.redaction import Address, numbered_mark
 
 _PAGE_ROWS = 500
 _ADDRESS, _BODY, _ID = "email_address", "body", "correlation_id"
@@ -24,17 +26,20 @@ Changes = Counter[str]
 """Number of rows changed, by `table.column`."""
 
 
-async def forget_address(database: Database, address: Address, new_hex: UniqueHex) -> Changes:
+async def forget_address(database: Database, address: Address, audit: AuditLog) -> Changes:
     """Redact `address` in every table; return the number of changes.
 
     Events that agents send later are stored as usual. Idempotent; an interrupted run is completed
-    by the next one.
+    by the next one. Each transaction records how many rows it changes, the end how many there were
+    in all, none as well; never the address.
     """
     changes: Changes = Counter()
     for table, columns in _TEXT_COLUMNS.items():
-        redaction = _TableRedaction(database, table, columns, address, new_hex)
+        redaction = _TableRedaction(database, table, columns, address, audit)
         async for store_id in store_ids_in(database, [table]):
             changes += await redaction.redact_store(store_id)
+    total = changes.total()
+    await database.write(lambda connection: audit.record(connection, Action.FORGET, rows=total))
     return changes
 
 
@@ -64,7 +69,7 @@ class _TableRedaction:
     table: Table
     columns: list[str]
     address: Address
-    new_hex: UniqueHex
+    audit: AuditLog
 
     async def redact_store(self, store_id: str) -> Changes:
         changes: Changes = Counter()
@@ -117,11 +122,14 @@ class _TableRedaction:
             changes.update(f"{self.table.name}.{name}" for name in values if name in self.columns)
             if _ID in redacted:
                 changes += self._replace_id(connection, row["store_id"], row[_ID])
+        store = AgentName(found[0][0]["store_id"], "")
+        table, rows = self.table.name, len(found)
+        self.audit.record(connection, Action.FORGET, store, table=table, rows=rows)
         return changes
 
     def _replace_id(self, connection: Connection, store_id: str, old: str) -> Changes:
         """Replace a session's correlation id in all tables at once: its rows stay linked."""
-        new = self.address.redact(old, numbered_mark(self.new_hex()))
+        new = self.address.redact(old, numbered_mark(self.audit.new_hex()))
         changes: Changes = Counter()
         for table in (table for table, columns in _TEXT_COLUMNS.items() if _ID in columns):
             has_id = and_(table.c.store_id == store_id, table.c[_ID] == old)

@@ -7,7 +7,6 @@ original, so that a resend by the agent is a duplicate and no conflict.
 import json
 import re
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -115,7 +114,3 @@ def same_text(received: str | None, stored: str | None) -> bool:
 def numbered_mark(number: str) -> str:
     """Return a numbered mark; `number` is 32 hexadecimal digits."""
     return f"{MARK[:-1]} {number}]"
-
-
-UniqueHex = Callable[[], str]
-"""Generates 32 unique hexadecimal digits."""

@@ -6,7 +6,7 @@ store, and bounded in epochs and ranges: a till can make any number of both. An 
 `agents` is lost is found by its remaining rows.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 import sqlalchemy as sa
 
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import store_ids_in
 from sync.receiver.reports.completeness_queries import (
@@ -35,6 +36,16 @@ class Range(msgspec.Struct, frozen=True, order=True):
     last: int
 
 
+class AcknowledgedGap(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """Numbers that will never arrive, accepted as lost by a person."""
+
+    first: int
+    last: int
+    acknowledged_at: str
+    acknowledged_by: str
+    reason: str
+
+
 class EpochCompleteness(
     msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True
 ):
@@ -42,9 +53,9 @@ class EpochCompleteness(
 
     Numbers up to `complete_through` are accounted for; those up to `purged_through` were purged.
     `outstanding` are known to exist and have not arrived yet; `missing` were accepted and have no
-    row; `gaps` will never arrive. If the epoch has no row in `agents` (not `listed`),
-    `accepted_through` is the highest number found; higher ones may have been lost. If `truncated`,
-    there are more ranges than are listed.
+    row; `gaps` will never arrive; `acknowledged_gaps` neither, but somebody accepted that. If the
+    epoch has no row in `agents` (not `listed`), `accepted_through` is the highest number found;
+    higher ones may have been lost. If `truncated`, there are more ranges than are listed.
     """
 
     store_id: str
@@ -57,12 +68,13 @@ class EpochCompleteness(
     outstanding: list[Range]
     rejected: list[Range]
     gaps: list[Range]
+    acknowledged_gaps: list[AcknowledgedGap]
     missing: list[Range]
     truncated: bool = False
 
     @property
     def is_complete(self) -> bool:
-        """Return whether every number known to exist is here, accepted or rejected."""
+        """Return whether every number known to exist is here, or is acknowledged as lost."""
         lacks_some = self.outstanding or self.gaps or self.missing or self.truncated
         return self.listed and not lacks_some
 
@@ -73,6 +85,17 @@ class _EpochKey(NamedTuple):
 
 
 _Ranges: TypeAlias = Mapping[_EpochKey, list[Range]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Ranges in the epochs of a chunk, by kind. `is_truncated`: there are more."""
+
+    missing: _Ranges
+    rejected: _Ranges
+    gaps: _Ranges
+    acknowledged: Mapping[_EpochKey, list[AcknowledgedGap]]
+    is_truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +147,20 @@ def _read(
     is_truncated = max(map(len, rows)) > MAX_RANGES
     if is_truncated and chunk.size > 1:
         return [], replace(chunk, size=max(1, chunk.size // _SMALLER))
-    ranges = [_ranges(of_kind[:MAX_RANGES]) for of_kind in rows]
+    missing, rejected, lost = (of_kind[:MAX_RANGES] for of_kind in rows)
+    found = _Found(
+        missing=_ranges(missing),
+        rejected=_ranges(rejected),
+        gaps=_ranges(row for row in lost if row.acknowledged_at is None),
+        acknowledged=_acknowledged(row for row in lost if row.acknowledged_at is not None),
+        is_truncated=is_truncated,
+    )
     unlisted = connection.execute(queries.unlisted, values).all()
     retired = set(connection.scalars(SELECT_RETIRED_TILLS, values))
     epochs = [
-        _state(row, chunk.store_id, ranges, is_listed=is_listed, is_truncated=is_truncated)
-        for is_listed, found in ((True, listed), (False, unlisted))
-        for row in found
+        _state(row, chunk.store_id, found, is_listed=is_listed)
+        for is_listed, some in ((True, listed), (False, unlisted))
+        for row in some
         if row.till_id not in retired
     ]
     epochs.sort(key=lambda epoch: (epoch.till_id, epoch.epoch))
@@ -138,16 +168,9 @@ def _read(
     return epochs, None if last is None else replace(chunk, after=last)
 
 
-def _state(
-    row: sa.Row[Any],
-    store_id: str,
-    ranges: Sequence[_Ranges],
-    *,
-    is_listed: bool,
-    is_truncated: bool,
-) -> EpochCompleteness:
+def _state(row: sa.Row[Any], store_id: str, found: _Found, *, is_listed: bool) -> EpochCompleteness:
     key, accepted_through = _EpochKey(row.till_id, row.epoch), row.accepted_through
-    missing, rejected, lost = (of_kind.get(key, []) for of_kind in ranges)
+    missing = found.missing.get(key, [])
     outstanding = [Range(accepted_through + 1, row.last_sequence)]
     return EpochCompleteness(
         store_id=store_id,
@@ -158,10 +181,11 @@ def _state(
         complete_through=missing[0].first - 1 if missing else accepted_through,
         purged_through=row.purged_through,
         outstanding=outstanding if row.last_sequence > accepted_through else [],
-        rejected=rejected,
-        gaps=lost,
+        rejected=found.rejected.get(key, []),
+        gaps=found.gaps.get(key, []),
+        acknowledged_gaps=found.acknowledged.get(key, []),
         missing=missing,
-        truncated=is_truncated,
+        truncated=found.is_truncated,
     )
 
 
@@ -171,4 +195,19 @@ def _ranges(rows: Iterable[sa.Row[Any]]) -> _Ranges:
     for row in rows:
         key = _EpochKey(row.till_id, row.epoch)
         found.setdefault(key, []).append(Range(row.first, row.last))
+    return found
+
+
+def _acknowledged(rows: Iterable[sa.Row[Any]]) -> dict[_EpochKey, list[AcknowledgedGap]]:
+    """Return the acknowledged gaps by till and epoch."""
+    found: dict[_EpochKey, list[AcknowledgedGap]] = {}
+    for row in rows:
+        gap = AcknowledgedGap(
+            first=row.first,
+            last=row.last,
+            acknowledged_at=to_rfc3339(row.acknowledged_at, "milliseconds"),
+            acknowledged_by=row.acknowledged_by or "",
+            reason=row.acknowledged_reason or "",
+        )
+        found.setdefault(_EpochKey(row.till_id, row.epoch), []).append(gap)
     return found

@@ -17,6 +17,7 @@ _THROUGH = tuple(sa.bindparam(f"through_{name}", type_=sa.Text) for name in _KEY
 _MOST = sa.bindparam("most", type_=sa.BigInteger)
 _MAX_BIGINT = sa.literal(2**63 - 1, sa.BigInteger)
 _NUMBERED = (sessions, answers, rejections, duplicates)
+_ACKNOWLEDGEMENT = (gaps.c.acknowledged_at, gaps.c.acknowledged_by, gaps.c.acknowledged_reason)
 AUDITED_TABLES = (agents, *_NUMBERED, gaps)
 
 
@@ -160,7 +161,7 @@ def queries_for(has_lower: bool, has_upper: bool) -> Queries:  # noqa: FBT001 - 
         unlisted=_unlisted(bounds),
         missing=_missing(bounds),
         rejected=_rejected(bounds),
-        gaps=sa.select(gaps.c.till_id, gaps.c.epoch, first, last)
+        gaps=sa.select(gaps.c.till_id, gaps.c.epoch, first, last, *_ACKNOWLEDGEMENT)
         .where(bounds.of(gaps))
         .order_by(*gaps.primary_key)
         .limit(_MOST),

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import msgspec
 
 from sync.receiver.db.database import Database
-from sync.receiver.reports.completeness import EpochCompleteness, Range, audit_chunks
+from sync.receiver.reports.completeness import (
+    AcknowledgedGap,
+    EpochCompleteness,
+    Range,
+    audit_chunks,
+)
 
 
 @dataclass(slots=True)
@@ -23,13 +28,14 @@ class Totals:
     outstanding: int = 0
     rejected: int = 0
     gaps: int = 0
+    acknowledged: int = 0
     missing: int = 0
     silent: int = 0
     truncated: int = 0
 
     @property
     def complete(self) -> bool:
-        """Return whether every event known to exist is here, in every epoch."""
+        """Return whether every epoch is complete."""
         return self.incomplete == 0
 
     def add(self, epoch: EpochCompleteness) -> None:
@@ -41,6 +47,7 @@ class Totals:
         self.outstanding += _count(epoch.outstanding)
         self.rejected += _count(epoch.rejected)
         self.gaps += _count(epoch.gaps)
+        self.acknowledged += _count(epoch.acknowledged_gaps)
         self.missing += _count(epoch.missing)
 
 
@@ -63,12 +70,12 @@ async def completeness_json(
     yield start + b'],"complete":' + msgspec.json.encode(totals.complete) + b"}\n"
 
 
-def format_ranges(ranges: Sequence[Range]) -> str:
+def format_ranges(ranges: Sequence[Range | AcknowledgedGap]) -> str:
     """Format ranges for people: `4-6, 9`."""
     return ", ".join(
         f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}" for one in ranges
     )
 
 
-def _count(ranges: Iterable[Range]) -> int:
+def _count(ranges: Iterable[Range | AcknowledgedGap]) -> int:
     return sum(one.last - one.first + 1 for one in ranges)

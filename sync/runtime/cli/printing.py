@@ -83,7 +83,8 @@ def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
         return
     texts = [[one_line(value) for value in entry.values()] for entry in entries]
     console = Console()
-    console.print(Text(title, style="bold"))
+    if title:
+        console.print(Text(title, style="bold"))
     for entry, (first, second, *others) in zip(entries, texts, strict=True):
         named = zip(list(entry)[2:], others, strict=True)
         below = ", ".join(f"{name}: {text}" for name, text in named)

@@ -3,6 +3,7 @@
 import asyncio
 from random import Random
 
+from tests.support.head_office.audit import audit_by
 from tests.support.head_office.load import event
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
@@ -62,6 +63,21 @@ async def test_new_token_used_at_one_receiver_revokes_the_old_one_at_the_other(
     await first.heartbeat(till)
 
     assert (before.status, (await second.heartbeat(till)).status) == (200, 401)
+
+
+async def test_revoked_token_ends_at_every_receiver(
+    start_receiver: StartReceiver, till: SimulatedAgent
+) -> None:
+    """A token that is cached where it was just used would live on there."""
+    first, second = await start_receiver(), await start_receiver()
+    await first.enroll(till)
+    second.tokens = first.tokens
+    before = await first.heartbeat(till), await second.heartbeat(till)
+
+    await first.address.enrolment.revoke(till.name, audit_by())
+
+    after = [await one.send(till, session(1)) for one in (first, second)]
+    assert [answer.status for answer in (*before, *after)] == [200, 200, 401, 401]
 
 
 async def test_two_receivers_agree_on_accepted_through(

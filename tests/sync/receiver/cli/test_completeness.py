@@ -64,6 +64,7 @@ async def test_report_lists_exact_ranges_per_epoch(
         "outstanding": [{"first": 10, "last": 11}],
         "rejected": [],
         "gaps": [],
+        "acknowledgedGaps": [],
         "missing": [{"first": 3, "last": 4}, {"first": 7, "last": 7}],
     }
 

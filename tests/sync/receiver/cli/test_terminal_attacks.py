@@ -5,6 +5,7 @@ the same in one byte; bidi overrides show another text than there is.
 """
 
 import asyncio
+import re
 import sqlite3
 from contextlib import closing
 
@@ -16,6 +17,7 @@ from tests.support.head_office.receiver import receiver_under_test, settings_in
 
 pytestmark = pytest.mark.process
 
+STYLES = re.compile(r"\x1b\[[0-9;]*m")
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\x7f\r\x08"
 
 
@@ -47,6 +49,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     with closing(sqlite3.connect(directory / "hq.db")) as connection, connection:
         connection.execute("UPDATE agents SET agent_version = ?", (HOSTILE,))
         connection.execute("UPDATE gaps SET reason = ?", (HOSTILE,))
+        entry = ("2026-03-04T05:06:07.000000Z", "1", HOSTILE, HOSTILE)
+        connection.execute("INSERT INTO audit_log VALUES ('', ?, ?, '', 'x', ?, ?, '{}')", entry)
         for table in ("agents", "gaps", "sessions", "rejections"):
             change = f"UPDATE {table} SET epoch = ?, till_id = ?"  # noqa: S608 - our own names
             connection.execute(change, (HOSTILE, HOSTILE))
@@ -62,12 +66,15 @@ COMMANDS = [
     ["completeness"],
     ["completeness", "--store", "0042"],
     ["completeness", "--json"],
+    ["gaps", "list"],
+    ["gaps", "list", "--json"],
+    ["audit"],
 ]
 
 
 def controls_in(lines: list[str]) -> set[str]:
-    """Return the characters of these lines that are not printable."""
-    return {char for line in lines for char in line if not char.isprintable()}
+    """Return the characters of these lines that are not printable, without our own styles."""
+    return {char for line in lines for char in STYLES.sub("", line) if not char.isprintable()}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -11,6 +11,7 @@ from sqlmodel import Session
 from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.tables import BootRecord
+from tests.support.head_office.audit import audit_by
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at
 from tests.support.head_office.receiver import receiver_under_test, settings_in
@@ -57,6 +58,23 @@ async def test_token_enrolled_by_another_process_works_at_once(
         old = await second.heartbeat(till)
 
     assert [response.status for response in (new, *both, old)] == [200, 200, 200, 401]
+
+
+async def test_revoked_token_ends_at_every_receiver_and_enrolment_begins_anew(
+    postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path
+) -> None:
+    settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
+    async with receiver_under_test(settings) as first, receiver_under_test(settings) as second:
+        await first.enroll(till)
+        second.tokens = first.tokens
+        before = await first.heartbeat(till), await second.heartbeat(till)
+        await first.address.enrolment.revoke(till.name, audit_by())
+        revoked = await first.heartbeat(till), await second.heartbeat(till)
+        await second.enroll(till)
+        after = await second.heartbeat(till)
+
+    statuses = [answer.status for answer in (*before, *revoked, after)]
+    assert statuses == [200, 200, 401, 401, 200]
 
 
 async def test_password_is_read_from_its_file(

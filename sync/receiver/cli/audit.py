@@ -1,0 +1,67 @@
+"""`loyalty-hq audit`: list what people did at head office."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+import typer
+from sqlalchemy import RowMapping
+
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.receiver.audit.audit_log import Action
+from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, checked_time, run_on_database
+from sync.receiver.cli.listing import print_listing
+from sync.receiver.db.database import Database
+from sync.receiver.reports.audit_trail import AuditFilter, audit_entries
+from sync.runtime.cli.command_group import ConfigFile
+
+
+def audit(
+    config: ConfigFile = None,
+    *,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="At this time or later.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Before this time.")
+    ] = None,
+    action: Annotated[Action | None, typer.Option(help="Only this action.")] = None,
+    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+) -> None:
+    """List what people did at head office, the oldest first.
+
+    Who enrolled, revoked or retired tills, erased addresses, exported, acknowledged gaps, signed
+    in and out; when and from where. TIME is a date (UTC) or a time with its offset. No command
+    changes or deletes an entry.
+    """
+    settings = HEAD_OFFICE.settings(config)
+    wanted = AuditFilter(
+        checked_time("--from", since),
+        checked_time("--to", until),
+        action,
+        None if store is None else checked_name("--store", store),
+    )
+
+    async def entries(database: Database) -> AsyncIterator[dict[str, object]]:
+        async for rows in audit_entries(database, wanted):
+            for row in rows:
+                yield _entry(row)
+
+    async def show(database: Database) -> int:
+        return await print_listing("entries", entries(database), as_json=as_json)
+
+    if not run_on_database(settings, show):
+        HEAD_OFFICE.warn("no entries")
+
+
+def _entry(row: RowMapping) -> dict[str, object]:
+    return {
+        "at": to_rfc3339(row["at"], "milliseconds"),
+        "action": row["action"],
+        "actor": row["actor"],
+        "origin": row["origin"],
+        "storeId": row["store_id"],
+        "tillId": row["till_id"],
+        "detail": msgspec.json.decode(row["detail"]),
+    }

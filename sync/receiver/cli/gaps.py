@@ -1,0 +1,104 @@
+"""`loyalty-hq gaps`: list permanently lost events, and accept their loss."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated
+
+import typer
+from sqlalchemy import RowMapping
+
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
+from sync.receiver.cli.listing import print_listing
+from sync.receiver.db.database import Database
+from sync.receiver.ingest.acknowledge import GapName, acknowledge_gap
+from sync.receiver.reports.gap_list import list_gaps
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.program import ExitCode
+
+_MAX_REASON = 500
+
+gaps = typer.Typer(
+    help="List sequence numbers that are permanently lost, and acknowledge the loss.",
+    no_args_is_help=True,
+)
+
+
+@gaps.command("list")
+def list_all(
+    config: ConfigFile = None,
+    *,
+    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+) -> None:
+    """List all gaps, acknowledged ones as well, without retired tills.
+
+    Exit code 1 if one is not acknowledged.
+    """
+    settings = HEAD_OFFICE.settings(config)
+    store_id = None if store is None else checked_name("--store", store)
+    is_open = False
+
+    async def entries(database: Database) -> AsyncIterator[dict[str, object]]:
+        nonlocal is_open
+        async for rows in list_gaps(database, store_id):
+            is_open = is_open or any(row["acknowledged_at"] is None for row in rows)
+            for row in rows:
+                yield _entry(row)
+
+    async def show(database: Database) -> int:
+        return await print_listing("gaps", entries(database), as_json=as_json)
+
+    if not run_on_database(settings, show):
+        HEAD_OFFICE.warn("no gaps")
+    raise typer.Exit(ExitCode.PROBLEM if is_open else ExitCode.OK)
+
+
+@gaps.command()
+def acknowledge(
+    store_id: Annotated[str, typer.Argument(metavar="STORE", help="The store's name.")],
+    till_id: Annotated[str, typer.Argument(metavar="TILL", help="The POS machine's name.")],
+    epoch: Annotated[str, typer.Argument(metavar="EPOCH", help="As shown by `list`.")],
+    first: Annotated[int, typer.Argument(metavar="FIRST", help="The gap's first number.")],
+    config: ConfigFile = None,
+    *,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why the loss is accepted.")],
+) -> None:
+    """Accept that the events of a gap are lost.
+
+    The gap no longer counts as incomplete and is shown as acknowledged, with your name and the
+    reason. Events that arrive after all are stored as usual.
+    """
+    settings = HEAD_OFFICE.settings(config)
+    name = AgentName(checked_name("STORE", store_id), checked_name("TILL", till_id))
+    if not 0 < len(reason.strip()) <= _MAX_REASON:
+        message = f"expected 1 to {_MAX_REASON} characters"
+        raise typer.BadParameter(message, param_hint="--reason")
+    accept = partial(
+        acknowledge_gap, name=GapName(name, epoch, first), reason=reason.strip(), audit=audit_log()
+    )
+    gap = run_on_database(settings, lambda database: database.write(accept))
+    if gap is None or gap.acknowledgement is None:
+        HEAD_OFFICE.fail(
+            f"no gap of {store_id}/{till_id} begins at {first} of {epoch}: see gaps list"
+        )
+    lost = count(gap.last - gap.first + 1, "event")
+    echo(f"{lost} acknowledged as lost by {gap.acknowledgement.by}: {gap.acknowledgement.reason}")
+
+
+def _entry(row: RowMapping) -> dict[str, object]:
+    accepted_at = row["acknowledged_at"]
+    return {
+        "storeId": row["store_id"],
+        "tillId": row["till_id"],
+        "epoch": row["epoch"],
+        "first": row["first_sequence"],
+        "last": row["last_sequence"],
+        "reason": row["reason"],
+        "notedAt": to_rfc3339(row["noted_at"], "milliseconds"),
+        "acknowledgedAt": accepted_at and to_rfc3339(accepted_at, "milliseconds"),
+        "acknowledgedBy": row["acknowledged_by"],
+        "acknowledgedReason": row["acknowledged_reason"],
+    }

@@ -1,0 +1,68 @@
+"""`loyalty-hq retire`: take a till or a store out of service."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.auth.retirement import RetiredTill
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
+from sync.receiver.db.database import Database
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.program import ExitCode
+
+
+def retire(
+    store_id: Annotated[str, typer.Argument(metavar="STORE", help="The store's name.")],
+    till_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[TILL]", help="The POS machine's name; without: all of the store."),
+    ] = None,
+    config: ConfigFile = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="A whole store without asking.")] = False,
+) -> None:
+    """Take a till, or all tills of a store, out of service.
+
+    Its tokens are revoked, and it leaves pages, counts, completeness and alerts. What it sent
+    stays: sessions are found, exports have them. `enroll` brings it back.
+    """
+    settings = HEAD_OFFICE.settings(config)
+    checked_name("STORE", store_id)
+    if till_id is not None:
+        checked_name("TILL", till_id)
+    elif not yes:
+        _confirm(store_id)
+    audit = audit_log()
+
+    async def work(database: Database) -> list[RetiredTill] | None:
+        return await Enrolment(database).retire(store_id, till_id, datetime.now(UTC), audit)
+
+    retired = run_on_database(settings, work)
+    if retired is None:
+        what = f"store {store_id}" if till_id is None else f"till {store_id}/{till_id}"
+        HEAD_OFFICE.fail(f"{what} is not known: nothing was changed")
+    _print(store_id, till_id, retired)
+
+
+def _confirm(store_id: str) -> None:
+    if not sys.stdin.isatty():
+        HEAD_OFFICE.fail(f"all tills of store {store_id}? Give --yes, or a TILL", ExitCode.USAGE)
+    if not typer.confirm(f"Retire all tills of store {store_id}?"):
+        HEAD_OFFICE.fail("nothing was changed")
+
+
+def _print(store_id: str, till_id: str | None, retired: list[RetiredTill]) -> None:
+    for till in retired:
+        name = f"{till.name.store_id}/{till.name.till_id}"
+        echo(f"Retired {name}; revoked {count(till.tokens, 'token')}.")
+        if till.outstanding:
+            missing = count(till.outstanding, "event")
+            HEAD_OFFICE.warn(
+                f"{name} announced {missing} that did not arrive; head office rejects them now"
+            )
+    if not retired:
+        echo(f"{store_id if till_id is None else f'{store_id}/{till_id}'} was retired before.")
