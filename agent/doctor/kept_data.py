@@ -7,8 +7,8 @@ from pathlib import Path
 from agent.doctor.check import Check, passed, warning
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.inspection import inspect_database
-from agent.store.files.migration_copies import list_migration_copies
 from agent.store.queries import EarlyPurge, read_early_purge
+from sync.runtime.migration_copies import list_migration_copies
 
 _COPIES, _RETENTION = "copies", "retention"
 _OLD_DAYS = 30

@@ -10,9 +10,9 @@ from agent.store.db.connect import DATABASE_FILE, database_bytes, read_only
 from agent.store.db.cursor import DeliveryCursor, read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.rows import checked, checked_rows
-from agent.store.files.migration_copies import MigrationCopy, list_migration_copies
 from agent.store.files.quarantine import list_quarantined
 from agent.store.files.storage_errors import CorruptRow, free_bytes
+from sync.runtime.migration_copies import MigrationCopy, list_migration_copies
 
 _CAPTURES = """
 WITH start AS (SELECT position FROM session WHERE correlation_id = :correlation_id)

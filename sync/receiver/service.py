@@ -43,6 +43,7 @@ from sync.receiver.reports.fleet_figures import read_fleet_figures
 from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.ttl_cache import TTLCache
+from sync.receiver.retention.old_copies import deleting_old_copies
 from sync.receiver.retention.purge import purging_daily
 from sync.runtime.connections import HEAD_SECONDS, ConnectionLimits
 from sync.runtime.descriptors import connections_within_limit
@@ -112,6 +113,8 @@ async def running_receiver(
         readiness = Readiness(database, time.monotonic)
         parts.push_async_callback(readiness.close)
         await parts.enter_async_context(purging_daily(settings.retention.days, database, now))
+        file = None if settings.is_on_postgresql else settings.database_path
+        await parts.enter_async_context(deleting_old_copies(file, now))
         agents = _agent_api(settings, database, now)
         token = token or _own_token(settings)
         link = SignInLink(secrets.token_urlsafe(), time.monotonic) if show_link and token else None

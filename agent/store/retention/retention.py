@@ -9,7 +9,6 @@ from pathlib import Path
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from agent.store.access import StoreAccess
-from agent.store.files.migration_copies import delete_migration_copy, list_migration_copies
 from agent.store.retention.delivery_times import has_impossible_times, repair_times
 from agent.store.retention.erase import (
     erase_addresses,
@@ -25,6 +24,7 @@ from agent.store.retention.purge import Candidates, find_purgeable, purge
 from agent.store.retention.superseded_copies import find_superseded
 from agent.store.store import Store
 from sync.runtime.logging import log_event
+from sync.runtime.migration_copies import delete_migration_copy, list_migration_copies
 
 _log = logging.getLogger(__name__)
 _DAY_US = 24 * 3600 * 1_000_000

@@ -31,5 +31,8 @@ class Database(Protocol):
     async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
         """Return the first row of one statement, or None."""
 
+    async def truncate_log(self) -> None:
+        """Remove deleted data from the write-ahead log, as far as no reader needs it."""
+
     async def scrub(self) -> None:
         """Remove deleted data from the files as well. Raises `OSError`."""

@@ -125,6 +125,9 @@ class Postgresql:
 
         return await self._read(_AUTOCOMMIT, first)
 
+    async def truncate_log(self) -> None:
+        """Do nothing: the server recycles its own log."""
+
     async def scrub(self) -> None:
         """Remove dead row versions with VACUUM, online.
 

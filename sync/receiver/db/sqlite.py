@@ -108,6 +108,11 @@ class SqliteFile:
         """Return the first row of one statement, or None."""
         return await self.read(lambda c: c.execute(statement, values).mappings().first())
 
+    async def truncate_log(self) -> None:
+        """Copy the WAL into the file and truncate it, unless a reader needs it."""
+        async with self._lock.acquire():
+            await _run_to_completion(self._write_thread, self._truncate_log)
+
     async def scrub(self) -> None:
         """Rewrite the file with VACUUM, so that no deleted byte is left in it or in the WAL.
 
@@ -148,6 +153,9 @@ class SqliteFile:
             copy_aside(self._path)
         with self._writer.begin() as connection:
             migrate(connection)
+        self._truncate_log()
+
+    def _truncate_log(self) -> None:
         with self._writer.connect() as connection:
             # On the raw cursor: SQLAlchemy would begin a transaction, where no checkpoint is
             # possible.

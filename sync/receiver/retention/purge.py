@@ -53,13 +53,15 @@ async def purging_daily(
         # This cancels a run in progress; its transaction must end before the database is closed.
         scheduler.stop()
         async with running:
-            pass
+            await database.truncate_log()
 
 
 async def _purge_and_log(database: Database, received_before: datetime, at: datetime) -> None:
     try:
         purged = await purge(database, received_before, at)
         await purge_hours(database, received_before)
+        if purged:
+            await database.truncate_log()
     except (OSError, SQLAlchemyError) as error:
         reason = getattr(error, "orig", None) or error
         log_event(_log, logging.WARNING, "hq.purge_failed", reason=str(reason))

@@ -1,0 +1,55 @@
+"""Deletes copies of a SQLite ledger made before a migration, some days later.
+
+A copy is there to go back to if an upgrade fails. It holds addresses that neither `forget` nor the
+retention of events reaches, so it is not kept for ever.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from sync.runtime.logging import log_event
+from sync.runtime.migration_copies import delete_migration_copy, list_migration_copies
+from sync.runtime.scheduler import Scheduler
+
+_log = logging.getLogger(__name__)
+COPY_DAYS = 14
+_DAY_SECONDS = 86_400.0
+
+
+@asynccontextmanager
+async def deleting_old_copies(
+    database: Path | None, now: Callable[[], datetime]
+) -> AsyncIterator[None]:
+    """Delete old copies of `database` at start and then daily; None: no SQLite file, nothing."""
+    if database is None:
+        yield
+        return
+
+    async def run_once() -> None:
+        await asyncio.to_thread(delete_old_copies, database, now())
+
+    scheduler = Scheduler()
+    scheduler.every(_DAY_SECONDS, run_once, first_after_seconds=0)
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.stop()
+
+
+def delete_old_copies(database: Path, now: datetime) -> None:
+    """Delete the copies of `database` that are older than `COPY_DAYS`."""
+    for copy in list_migration_copies(database):
+        if now.timestamp() - copy.made_at_us / 1e6 < COPY_DAYS * _DAY_SECONDS:
+            continue
+        try:
+            delete_migration_copy(copy.path)
+        except OSError as error:
+            reason = error.strerror or ""
+            log_event(_log, logging.WARNING, "hq.copy_kept", copy=str(copy.path), reason=reason)
+        else:
+            log_event(_log, logging.INFO, "hq.copy_deleted", copy=str(copy.path))
