@@ -7,6 +7,7 @@ from tests.machine.service import UNIT, Service
 
 pytestmark = pytest.mark.machine
 RECEIVER = "loyalty-hq.service"
+TOKEN = "/var/lib/loyalty-hq/readers-token"  # noqa: S105 - a path
 ENROLL = (
     *("runuser", "-u", "loyalty-hq", "--", "loyalty-hq"),
     *("--config", "/etc/loyalty-hq/config.toml", "enroll", "0042", "till-1"),
@@ -53,6 +54,21 @@ async def test_doctor_finds_the_credentials_of_the_running_or_stopped_service(
     # Exit code 1 is expected: this bare machine fails other checks.
     found = machine.run("sh", "-c", f"{DOCTOR} || [ $? = 1 ]")
     assert "pass\tcredentials\tbearer: accepted" in found
+
+
+async def test_pages_need_the_token_that_only_the_service_can_read(
+    service: Service, machine: Machine
+) -> None:
+    machine.run("systemctl", "enable", "--now", RECEIVER)
+
+    status = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}")
+    url = "http://127.0.0.1:8580/v1/stores"
+    without = machine.run(*status, url)
+    read = f'curl -s -H "Authorization: Bearer $(cat {TOKEN})" {url}'
+
+    assert without == "401"
+    assert machine.run("sh", "-c", read) == '{"stores":[]}'
+    assert machine.run("stat", "-c", "%U %a", TOKEN) == "loyalty-hq 600\n"
 
 
 async def test_killed_receiver_is_restarted(service: Service, machine: Machine) -> None:
