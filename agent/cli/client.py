@@ -18,8 +18,9 @@ _TIMEOUT_SECONDS = 5.0
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 _SUCCESS = (http.client.OK, http.client.ACCEPTED)
 _REJECTED = (http.client.BAD_REQUEST, http.client.NOT_FOUND, http.client.CONFLICT)
-# A wildcard address can be listened on, but not connected to.
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+# A wildcard address can be listened on, but not connected to; localhost may be another program's
+# ::1, and the token is the agent's.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # noqa: S104 - nothing is bound here
 
 
 class AgentError(Exception):

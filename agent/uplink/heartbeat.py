@@ -144,7 +144,8 @@ class HeartbeatLoop:
         for theirs in answer.epochs:
             if theirs.epoch != ours.epoch or theirs.accepted_through <= ours.last_sequence:
                 continue
-            await self._outbox.renumber(ours.epoch, ours.settled_through)
+            if not await self._outbox.renumber(ours.epoch, ours.settled_through):
+                return
             log_event(
                 _log,
                 logging.WARNING,

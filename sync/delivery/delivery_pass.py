@@ -178,8 +178,8 @@ class DeliveryPass:
         if self.report.corrections <= MAX_CORRECTIONS:
             match correction:
                 case Renumber(after_sequence):
-                    await self.outbox.renumber(window.epoch, after_sequence)
-                    return 0
+                    if await self.outbox.renumber(window.epoch, after_sequence):
+                        return 0
                 case Rewind(expected):
                     is_rewound = await self.outbox.rewind(window.epoch, expected)
                     # A heartbeat may have rewound the outbox since the window was read.

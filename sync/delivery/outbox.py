@@ -94,5 +94,8 @@ class Outbox(Protocol):
         Returns whether any event became pending by that.
         """
 
-    async def renumber(self, epoch: str, after_sequence: int) -> None:
-        """Start a new epoch and move the events after `after_sequence` of `epoch` into it."""
+    async def renumber(self, epoch: str, after_sequence: int) -> bool:
+        """Start a new epoch and move the events after `after_sequence` of `epoch` into it.
+
+        Returns False, without a change, if too many were started of late.
+        """

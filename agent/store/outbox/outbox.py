@@ -81,13 +81,16 @@ class StoreOutbox:
         """
         return await self.access.write(rewind, epoch, expected_sequence)
 
-    async def renumber(self, epoch: str, after_sequence: int) -> None:
+    async def renumber(self, epoch: str, after_sequence: int) -> bool:
         """Begin a new epoch with the events that follow `after_sequence` of `epoch`.
+
+        Returns False if head office has caused too many of late: nothing is changed then.
 
         The moved events become pending again: central has nothing of a new epoch. Later epochs keep
         their numbers: if `epoch` is not the current one, only its own end moves.
         """
-        await self.access.run(renumber, Receipt(epoch, max(after_sequence, 0)))
+        receipt = Receipt(epoch, max(after_sequence, 0))
+        return await self.access.run(renumber, receipt, self._now_us())
 
     async def _write(
         self,

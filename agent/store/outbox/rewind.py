@@ -1,13 +1,17 @@
 """Makes settled events pending again, for example after head office was restored from a backup."""
 
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, delete, func, select
 
 from agent.facts import Receipt
 from agent.store.db.cursor import CENTRAL, ensure_cursor
 from agent.store.db.epochs import Epochs, begin_epoch, read_epochs
 from agent.store.db.rows import driver_connection
-from agent.store.db.tables import DeliveryRow, DestinationRow, SettledRow
-from agent.store.store import Store, StoreEnvironment
+from agent.store.db.tables import DeliveryRow, DestinationRow, EpochRow, SettledRow
+from agent.store.store import Store
+
+MAX_EPOCHS_A_DAY = 10
+_DAY_US = 24 * 3600 * 1_000_000
+_REASON = "head office has other events under these numbers"
 
 
 def rewind(session: Session, epoch: str, expected_sequence: int) -> bool:
@@ -26,32 +30,48 @@ def rewind(session: Session, epoch: str, expected_sequence: int) -> bool:
     return _rewind_to(session, known.base_position + max(expected_sequence, 1) - 1)
 
 
-def renumber(store: Store, receipt: Receipt) -> None:
+def renumber(store: Store, receipt: Receipt, now_us: int) -> bool:
     """Begin a new epoch with the events that follow `receipt` in its epoch; they become pending.
 
-    If no event follows, only the current epoch ends: new captures go to the next one.
+    If no event follows, only the current epoch ends: new captures go to the next one. Returns False
+    if head office has caused `MAX_EPOCHS_A_DAY` already: each costs both ends a row for ever, and a
+    false or broken head office would cause one at every answer.
     """
     known = store.epochs.range_of(receipt.epoch)
     if known is None:
-        return
+        return True
     sequence = min(receipt.sequence, known.last_sequence)
-    if receipt.epoch == store.epochs.last.epoch:
+    is_current = receipt.epoch == store.epochs.last.epoch
+    if not is_current and sequence == known.last_sequence:
+        return True
+    if store.run_in_session(_count_caused, now_us) >= MAX_EPOCHS_A_DAY:
+        return False
+    if is_current:
         store.lower_mark(Receipt(receipt.epoch, sequence))
-    elif sequence == known.last_sequence:
-        return
-    base_position = known.base_position + sequence
-    epochs = store.run_in_session(_move_events, base_position, store.environment)
-    store.adopt_epochs(epochs)
+    base_position, epoch = known.base_position + sequence, store.environment.new_epoch()
+    store.adopt_epochs(store.run_in_session(_move_events, base_position, epoch, now_us))
+    return True
 
 
-def _move_events(session: Session, base_position: int, environment: StoreEnvironment) -> Epochs:
+def _count_caused(session: Session, now_us: int) -> int:
+    """Return the number of epochs within a day of now that head office has caused."""
+    day = (now_us - _DAY_US, now_us + _DAY_US)  # on both sides: the clock may have been ahead
+    caused = (
+        select(func.count())
+        .select_from(EpochRow)
+        .where(col(EpochRow.reason) == _REASON, col(EpochRow.began_at_us).between(*day))
+    )
+    return session.exec(caused).one()
+
+
+def _move_events(session: Session, base_position: int, epoch: str, now_us: int) -> Epochs:
     _rewind_to(session, base_position)
     return begin_epoch(
         driver_connection(session),
-        environment.new_epoch(),
+        epoch,
         base_position=base_position,
-        at_us=environment.now_us(),
-        reason="head office has other events under these numbers",
+        at_us=now_us,
+        reason=_REASON,
     )
 
 

@@ -86,10 +86,11 @@ class FakeOutbox:
         self._call("rewind")
         return epoch in self.model.bases and self.model.rewind(epoch, expected_sequence)
 
-    async def renumber(self, epoch: str, after_sequence: int) -> None:
+    async def renumber(self, epoch: str, after_sequence: int) -> bool:
         """Start a new epoch."""
         self._call("renumber")
         self.model.renumber(epoch, after_sequence, f"epoch-{len(self.model.bases) + 1}")
+        return True
 
     def _call(self, name: str, window: Window | None = None) -> None:
         self.calls.append(name)

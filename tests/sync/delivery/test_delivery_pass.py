@@ -289,6 +289,20 @@ async def test_repeated_sequence_disagreement_ends_the_pass_without_loss(
     assert outbox.waiting == [1, 2, 3, 4, 5, 6, 7]
 
 
+async def test_pass_ends_when_the_outbox_starts_no_further_epoch(
+    outbox: FakeOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_epoch: str, _after: int) -> bool:
+        return False
+
+    monkeypatch.setattr(outbox, "renumber", refuse)
+    transport = FakeTransport(accept_all, accept_then_stop(1, Renumber(4)))
+    report = await push(outbox, transport)
+    assert isinstance(report.stop, RetryLater)
+    assert report.stop.cause is FailureCause.NO_PROGRESS
+    assert len(transport.windows) == 2
+
+
 # Durability and order of the writes.
 
 

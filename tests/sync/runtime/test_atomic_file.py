@@ -25,6 +25,17 @@ def test_old_content_remains_until_the_new_one_is_complete(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_link_at_the_path_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
+    """As another user could plant one in a directory that all may write to."""
+    (tmp_path / "target").write_bytes(b"precious")
+    (tmp_path / "file").symlink_to(tmp_path / "target")
+
+    write(tmp_path / "file", b"export")
+
+    assert (tmp_path / "target").read_bytes() == b"precious"
+    assert not (tmp_path / "file").is_symlink()
+
+
 def test_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     write(tmp_path / "file", b"")
 

@@ -8,6 +8,7 @@ import pytest
 from agent.facts import EmailStatus
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.outbox import MAX_RESULTS_IN_A_TRANSACTION
+from agent.store.outbox.rewind import MAX_EPOCHS_A_DAY
 from agent.store.store import Store
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxUnavailable
 from sync.protocol.wire import EventType
@@ -247,6 +248,20 @@ async def test_renumber_at_the_end_of_the_epoch_starts_a_new_one_for_new_capture
 ) -> None:
     await rig.outbox.renumber("epoch-1", 9)
     assert await rig.capture(session("four")) == ["epoch-2/1"]
+
+
+async def test_head_office_that_disputes_every_number_causes_few_epochs_a_day(
+    rig: OutboxRig,
+) -> None:
+    """Each epoch costs both ends a row for ever; the events wait, and nothing is lost."""
+    for day in range(2):
+        for _ in range(3 * MAX_EPOCHS_A_DAY):
+            epoch = (await rig.window()).epoch
+            await rig.outbox.renumber(epoch, 0)
+        epochs = query(rig.directory, "SELECT epoch FROM epoch")
+        assert len(epochs) == 1 + (day + 1) * MAX_EPOCHS_A_DAY
+        rig.clock.pass_seconds(25 * 3600)
+    assert await rig.positions() == [1, 2, 3, 4]
 
 
 async def test_renumber_of_an_older_epoch_keeps_the_later_epochs(rig: OutboxRig) -> None:
