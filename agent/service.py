@@ -140,9 +140,11 @@ async def _serve(
     limits = ConnectionLimits(
         HEAD_SECONDS, IDLE_SECONDS, most=connections_within_limit(MOST_CONNECTIONS)
     )
+    boundary = TillBoundary(app)
+    stack.callback(boundary.close)
     server = HttpServer(
         app,
-        TillBoundary(app),
+        boundary,
         limits=limits,
         shutdown_seconds=ANSWER_SECONDS,
         wrap=app[FAST_PATH].before,

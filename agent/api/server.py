@@ -1,5 +1,6 @@
 """The application: routes, and the boundary that checks access and converts errors."""
 
+import logging
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -10,10 +11,15 @@ from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
 from agent.api.till_calls import TillCalls
-from sync.runtime.http_errors import error_response, log_error
+from sync.runtime.http_errors import HttpError, error_response, log_error
 from sync.runtime.http_server import route_of
+from sync.runtime.summed_log import LineBudget, SummedLog
+
+_log = logging.getLogger(__name__)
 
 FAST_PATH = web.AppKey("fast_path", FastPath)
+# Refused requests that are logged with their id; further ones of the minute only as a sum.
+_REFUSALS_A_MINUTE = 60
 # Unlike aiohttp's default pattern this one allows an empty segment and braces, so that an
 # invalid id is answered by the capture rules and not by the router's 404.
 _ID = "{correlation_id:[^/]*}"
@@ -54,6 +60,13 @@ class TillBoundary:
     def __init__(self, app: web.Application) -> None:
         self._context = app[CONTEXT]
         self._fast_path = app[FAST_PATH]
+        self._refusals = LineBudget(_REFUSALS_A_MINUTE)
+        self._more = SummedLog(_log, "request.refused_more", logging.INFO)
+
+    def close(self) -> None:
+        """Log the sum that is left. Idempotent."""
+        self._refusals.close()
+        self._more.close()
 
     def before_routing(self, request: web.BaseRequest) -> web.Response | None:
         """Check access; answer a CORS preflight. Raises `HttpError` (401, 403)."""
@@ -68,11 +81,22 @@ class TillBoundary:
         route = fast.pattern if fast is not None else route_of(request)
         converted = to_http_error(error)
         request_id = self._context.new_request_id()
-        log_error(converted, error, f"{request.method} {route}", request_id=request_id)
+        if self._may_log(converted):
+            log_error(converted, error, f"{request.method} {route}", request_id=request_id)
         self._context.metrics.count_error(converted.code.value)
         response = error_response(converted)
         response.headers[REQUEST_ID] = request_id
         return response
+
+    def _may_log(self, error: HttpError) -> bool:
+        """Return whether the error gets a line of its own; count it if not.
+
+        Refused requests are bounded: any page in the machine's browser can send them.
+        """
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or self._refusals.take():
+            return True
+        self._more.count(times=1, fields={})
+        return False
 
     def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Add the headers of every answer, and those of CORS."""

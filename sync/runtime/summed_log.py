@@ -44,3 +44,28 @@ class SummedLog:
     def _write(self) -> None:
         log_event(self._logger, self._level, self._event, **self._sums, **self._fields)
         self._sums.clear()
+
+
+class LineBudget:
+    """Allows a number of log lines a minute. Not thread-safe; event loop only."""
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+        self._left = lines
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self) -> bool:
+        """Return whether one more line may be logged in this minute, and count it."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SECONDS, self._renew)
+        self._left -= 1
+        return self._left >= 0
+
+    def close(self) -> None:
+        """Forget the minute. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._renew()
+
+    def _renew(self) -> None:
+        self._left, self._timer = self._lines, None

@@ -4,11 +4,18 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.agent.api.conftest import StartAgent
-from tests.support.agent.in_process import SESSIONS, Agent, email_path
+from tests.support.agent.in_process import (
+    SESSIONS,
+    Agent,
+    agent_under_test,
+    email_path,
+    settings_in,
+)
 from tests.support.clocks import AgentClock
 from tests.support.raw_http import HttpResponse
 
@@ -156,11 +163,11 @@ async def test_every_error_has_the_three_member_body(
 
 @pytest.mark.parametrize(("request_", "status"), ERRORS.values(), ids=ERRORS)
 async def test_error_log_contains_the_request_id_of_the_answer(
-    shared_agent: Agent, caplog: pytest.LogCaptureFixture, request_: bytes, status: int
+    agent: Agent, caplog: pytest.LogCaptureFixture, request_: bytes, status: int
 ) -> None:
     caplog.set_level(logging.INFO)
 
-    [answer] = await shared_agent.send_raw(request_)
+    [answer] = await agent.send_raw(request_)
 
     [fields] = [
         fields_of(line) for line in caplog.records if line.name == "sync.runtime.http_errors"
@@ -318,3 +325,19 @@ async def test_internal_error_is_500_and_logged(
     [line] = [line for line in caplog.records if line.levelno >= logging.ERROR]
     assert line.exc_info
     assert fields_of(line)["request_id"] == faulty.header("x-amzn-RequestId")
+
+
+async def test_flood_of_refused_requests_does_not_flood_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Any page in the machine's browser can send them. A till's few errors have a line each."""
+    caplog.set_level(logging.INFO)
+    async with agent_under_test(settings_in(tmp_path)) as agent:
+        for _ in range(150):
+            await agent.start_session(b"[]")
+
+    lines = [line.msg for line in caplog.records if str(line.msg).startswith("request.refused")]
+    [*_, last] = [line for line in caplog.records if line.msg == "request.refused_more"]
+    assert lines.count("request.refused") == 60
+    assert lines.count("request.refused_more") == 2
+    assert fields_of(last) == {"times": 89}
