@@ -63,7 +63,7 @@ class Backlog:
         """Fail: this head office never asks for a rewind."""
         raise AssertionError(expected_sequence)
 
-    async def renumber(self, epoch: str, after_sequence: int) -> None:
+    async def renumber(self, epoch: str, after_sequence: int) -> bool:
         """Fail: this head office never asks for a new epoch."""
         raise AssertionError(after_sequence)
 

@@ -1,7 +1,6 @@
 """A store of delivered captures never rejects a till: the oldest go ahead of their retention."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ FILLING = 600
 
 
 @pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the simulated free bytes of the disk; change them at [0]."""
     said = [100 * MIB]
     monkeypatch.setattr(disk_space, "free_bytes", lambda _directory: said[0])
