@@ -55,6 +55,7 @@ def erased_address(number: int, name: str) -> Members:
     return answer(number, name, body=body, occurredAt=wire_time())
 
 
+pytestmark = pytest.mark.slow
 ANSWERS = [probe, same_moment, other_address, deferred, erased_address]
 
 

@@ -28,6 +28,7 @@ KEY = {"store_id": TILL.store_id, "till_id": TILL.till_id}
 REFERENCE = Reference(AT, "0.1.0")
 Read = Callable[[Database], Awaitable[object]]
 FEW, MANY = 1_200, 38_400
+pytestmark = pytest.mark.slow
 
 
 async def read_fleet(database: Database) -> object:
