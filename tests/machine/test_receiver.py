@@ -67,7 +67,7 @@ async def test_pages_need_the_token_that_only_the_service_can_read(
     read = f'curl -s -H "Authorization: Bearer $(cat {TOKEN})" {url}'
 
     assert without == "401"
-    assert machine.run("sh", "-c", read) == '{"stores":[]}'
+    assert machine.run("sh", "-c", read).strip() == '{"stores":[]}'
     assert machine.run("stat", "-c", "%U %a", TOKEN) == "loyalty-hq 600\n"
 
 
