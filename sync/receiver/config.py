@@ -18,6 +18,7 @@ from sync.runtime.settings.types import (
     ListeningHost,
     Networks,
     OptionalFile,
+    Stores,
     Text,
     WholeNumber,
     is_loopback,
@@ -136,6 +137,9 @@ class IntakeSettings(Section):
     )
     events_per_second: WholeNumber = Field(
         0, ge=0, le=10_000_000, description="events accepted per second; 0: no limit"
+    )
+    shared_session_stores: Stores = Field(
+        (), description='stores whose tills answer for each other\'s sessions; "*": all stores'
     )
 
 

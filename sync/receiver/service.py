@@ -202,7 +202,7 @@ def _agent_api(
         heartbeats=Admission(budget, heartbeats, MAX_HEARTBEAT_BYTES, time.monotonic),
         arrivals=SenderQueue(),
         tarpit=Tarpit(time.monotonic),
-        ledger=Ledger(database),
+        ledger=Ledger(database, settings.intake.shared_session_stores),
         metrics=metrics,
         program=published(settings.program.terms()),
         now=now,

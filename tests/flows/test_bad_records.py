@@ -60,23 +60,22 @@ async def test_one_refused_of_a_thousand_leaves_999_delivered_in_same_pass(
 
 
 async def test_one_refused_by_receiver_leaves_999_delivered_in_same_pass(tmp_path: Path) -> None:
-    """Another till's session has the same correlation id with different content."""
+    """The till's machine before sent a session with the same correlation id and other content."""
     ledger, taken = TillLedger(), str(uuid4())
-    async with capturing_in(tmp_path / "till-1", ledger) as shop:
+    async with capturing_in(tmp_path / "till", ledger) as shop:
         await shop.trade(300)
         await shop.agent.start_session({"correlationId": taken, "channel": "STORE"})
         await shop.trade(199)
         await shop.agent.start_session({"correlationId": str(uuid4())})
     async with RestartableReceiver(tmp_path / "receiver") as receiver:
-        token_file = await receiver.enroll("till-2")
-        async with shop_at(
-            tmp_path / "till-2", receiver.url, "batch", token_file=token_file, till_id="till-2"
-        ) as other:
-            await other.agent.start_session({"correlationId": taken, "channel": "WEB"})
-            await other.delivered()
         token_file = await receiver.enroll()
         async with shop_at(
-            tmp_path / "till-1", receiver.url, "batch", sync=ONE_PASS, token_file=token_file
+            tmp_path / "before", receiver.url, "batch", token_file=token_file
+        ) as before:
+            await before.agent.start_session({"correlationId": taken, "channel": "WEB"})
+            await before.delivered()
+        async with shop_at(
+            tmp_path / "till", receiver.url, "batch", sync=ONE_PASS, token_file=token_file
         ) as shop:
             status = await shop.until(waiting=0, passes=1)
             letter = await the_letter(shop)

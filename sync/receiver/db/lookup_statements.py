@@ -36,7 +36,7 @@ from sqlalchemy.sql.selectable import TextualSelect
 from sync.protocol.wire import EventType
 from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.statements import among, is_agent, is_epoch
-from sync.receiver.db.tables import answers, gaps, rejections, sessions
+from sync.receiver.db.tables import answers, duplicates, gaps, rejections, sessions
 
 ANSWERED, REJECTED = "answered", "rejected"
 _STORE, _EPOCH = bindparam("of_store", type_=Text), bindparam("of_epoch", type_=Text)
@@ -113,6 +113,12 @@ SELECT_REJECTED_SESSIONS = select(
         _exists(rejections, _is_rejected_session, rejections.c.epoch < _EPOCH),
         _exists(rejections, _is_rejected_session, rejections.c.epoch > _EPOCH),
     ).label("elsewhere"),
+)
+
+# Of these `ids`, those of which this till sent a duplicate of another till's session: as one that
+# was renamed does.
+SELECT_DUPLICATED_SESSIONS = select(_ids.c.value.label("correlation_id")).where(
+    _exists(duplicates, is_agent(duplicates), duplicates.c.type == EventType.SESSION_STARTED.value)
 )
 
 _number = cast(_ids.c.value, BigInteger)

@@ -2,9 +2,9 @@
 
 Writes are READ COMMITTED. Each batch first locks its agent's row (`SELECT … FOR UPDATE`); later
 statements see everything committed before the lock was granted. So the batches of one agent are
-serialized across all receivers. The lock does not cover two tills of one store that use the
-same correlation id at the same moment: there the unique index rejects one transaction, and its
-retry sees the other's row.
+serialized across all receivers. The lock does not cover one till that sends one session in two
+epochs at the same moment: there the unique index rejects one transaction, and its retry sees the
+other's row.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -113,7 +113,8 @@ class SessionRecord(_NumberedTable, table=True):
 
     __tablename__ = "sessions"
     __table_args__ = (
-        Index("sessions_by_correlation_id", "store_id", "correlation_id", unique=True),
+        # Two tills may have the same id for different sessions: both are kept.
+        Index("sessions_by_id", "store_id", "correlation_id", "till_id", unique=True),
     )
     correlation_id: str = Field(sa_type=Text)
     external_identifier: str | None = Field(sa_type=Text)
@@ -183,6 +184,9 @@ class DuplicateRecord(_NumberedTable, table=True):
     """A number of an event that is already stored under another number."""
 
     __tablename__ = "duplicates"
+    __table_args__ = (
+        Index("duplicates_by_session", "store_id", "correlation_id", "till_id", "type"),
+    )
     type: str = Field(sa_type=Text)
     correlation_id: str = Field(sa_type=Text)
     received_at: datetime = Field(sa_type=UtcTimestamp)

@@ -38,21 +38,22 @@ class LedgerState:
     """The stored state that concerns one batch.
 
     By sequence number: `stored`, `rejected`, `duplicates`, `gaps`. By correlation id within the
-    store: `sessions`, and `answers`: an entry for each session with answers, of these at least
-    those that can equal an event of the batch. `digests` are those of the batch's answers to these
-    sessions, by number. `own_sessions` are ids of sessions stored for this till;
-    `rejected_here` and `rejected_elsewhere` are ids of sessions rejected in this epoch and in
-    other epochs of this till.
+    store: `sessions`, at most one a till, and `answers`: an entry for each session with answers, of
+    these at least those that can equal an event of the batch. `digests` are those of the batch's
+    answers to these sessions, by number. Ids of sessions: `stored_here`, stored for this till;
+    `duplicated_here`, of which this till sent a duplicate of another till's; `rejected_here` and
+    `rejected_elsewhere`, rejected in this epoch and in other epochs of this till.
     """
 
     stored: Mapping[int, ValidEvent] = field(default_factory=dict)
     rejected: Mapping[int, EventKey] = field(default_factory=dict)
     duplicates: Mapping[int, EventKey] = field(default_factory=dict)
     gaps: Sequence[Gap] = ()
-    sessions: Mapping[str, SessionEvent] = field(default_factory=dict)
+    sessions: Mapping[str, Sequence[SessionEvent]] = field(default_factory=dict)
     answers: Mapping[str, Sequence[AnswerEvent]] = field(default_factory=dict)
     digests: Mapping[int, str] = field(default_factory=dict)
-    own_sessions: frozenset[str] = frozenset()
+    stored_here: frozenset[str] = frozenset()
+    duplicated_here: frozenset[str] = frozenset()
     rejected_here: frozenset[str] = frozenset()
     rejected_elsewhere: frozenset[str] = frozenset()
 
@@ -89,14 +90,19 @@ _CHANGES = [one.name for one in fields(AcceptedBatch) if one.default_factory is 
 
 
 def accept_events(
-    events: Iterable[Event], placement: Placement, state: LedgerState, purged_through: int = 0
+    events: Iterable[Event],
+    placement: Placement,
+    state: LedgerState,
+    purged_through: int = 0,
+    *,
+    shares_sessions: bool = False,
 ) -> AcceptedBatch:
     """Decide on each event of a placed batch, in order.
 
     Numbers up to `purged_through` are past retention and ignored, except rejected ones: those
-    were never stored.
+    were never stored. `shares_sessions`: tills of the store answer for each other's sessions.
     """
-    decision = _BatchDecision(placement, state)
+    decision = _BatchDecision(placement, state, shares_sessions=shares_sessions)
     for event in events:
         if event.sequence > purged_through or event.sequence in state.rejected:
             decision.add(event)
@@ -106,17 +112,20 @@ def accept_events(
 class _BatchDecision:
     """Decision on one batch; events accepted earlier in it count as stored for later ones."""
 
-    def __init__(self, placement: Placement, state: LedgerState) -> None:
+    def __init__(self, placement: Placement, state: LedgerState, *, shares_sessions: bool) -> None:
         self._state = state
+        self._shares_sessions = shares_sessions
         resent_through = placement.resent[1] if placement.resent is not None else 0
         self._result = AcceptedBatch(placement.accepted_through, resent_through)
         self._gaps = Gaps(state.gaps)
         if placement.gap is not None:
             self._gaps.add(placement.gap)
-        self._sessions = dict(state.sessions)
-        self._session_digests: dict[str, str] = {}
+        self._sessions = {name: list(sessions) for name, sessions in state.sessions.items()}
+        # By `id`: the sessions are kept.
+        self._session_digests: dict[int, str] = {}
         self._answers = {name: AlikeAnswers(answers) for name, answers in state.answers.items()}
-        self._own_sessions = set(state.own_sessions)
+        self._stored_here = set(state.stored_here)
+        self._own_sessions = set(state.stored_here | state.duplicated_here)
         self._rejected_here = set(state.rejected_here)
 
     def result(self) -> AcceptedBatch:
@@ -158,26 +167,29 @@ class _BatchDecision:
                 assert_never(event)
 
     def _accept_session(self, session: SessionEvent) -> None:
-        other = self._sessions.get(session.correlation_id)
-        if other is None:
-            self._result.sessions.append(session)
-            self._sessions[session.correlation_id] = session
-        elif self._is_same_session(session, other):
+        name = session.correlation_id
+        if self._is_stored(session):
             self._result.duplicates.append(session)
-        else:
+        elif name in self._stored_here:
             self._reject(_rejected(session, ErrorCode.INVALID_REQUEST, "Invalid Correlation ID"))
             return
-        self._own_sessions.add(session.correlation_id)
-        self._rejected_here.discard(session.correlation_id)
+        else:
+            # Another till may have the same id for a session of its own: both are kept.
+            self._result.sessions.append(session)
+            self._sessions.setdefault(name, []).append(session)
+            self._stored_here.add(name)
+        self._own_sessions.add(name)
+        self._rejected_here.discard(name)
         self._readmit(session.sequence)
 
     def _accept_answer(self, answer: AnswerEvent) -> None:
         if self._is_session_rejected(answer.correlation_id):
-            self._reject(
-                _rejected(
-                    answer, ErrorCode.SESSION_REFUSED, "The session of this answer was rejected"
-                )
-            )
+            message = "The session of this answer was rejected"
+            self._reject(_rejected(answer, ErrorCode.SESSION_REFUSED, message))
+            return
+        if self._is_session_foreign(answer.correlation_id):
+            message = "The session of this answer is another till's"
+            self._reject(_rejected(answer, ErrorCode.FOREIGN_SESSION, message))
             return
         others = self._answers.get(answer.correlation_id)
         if others is None:
@@ -204,6 +216,14 @@ class _BatchDecision:
         elsewhere = correlation_id in self._state.rejected_elsewhere
         return elsewhere and correlation_id not in self._own_sessions
 
+    def _is_session_foreign(self, correlation_id: str) -> bool:
+        """Return whether only other tills have this session, and this one may not answer for them.
+
+        A session that nobody has may be purged, or arrive later.
+        """
+        is_foreign = correlation_id in self._sessions and correlation_id not in self._own_sessions
+        return is_foreign and not self._shares_sessions
+
     def _is_resent(self, event: ValidEvent, duplicate: EventKey) -> bool:
         """Return whether `event` is a resend of the stored duplicate.
 
@@ -222,8 +242,8 @@ class _BatchDecision:
     def _is_stored(self, event: ValidEvent) -> bool:
         """Return whether an equal event is stored under any number."""
         if isinstance(event, SessionEvent):
-            other = self._sessions.get(event.correlation_id)
-            return other is not None and self._is_same_session(event, other)
+            others = self._sessions.get(event.correlation_id, ())
+            return any(self._is_same_session(event, other) for other in others)
         answers = self._answers.get(event.correlation_id)
         return answers is not None and answers.has_equal(self._digested(event))
 
@@ -235,10 +255,10 @@ class _BatchDecision:
         """Compare digests first: a batch may compare thousands of sessions with one large body."""
         if session.occurred_at != other.occurred_at:
             return False
-        name = session.correlation_id
-        if name not in self._session_digests:
-            self._session_digests[name] = digest_of(other)
-        return digest_of(session) == self._session_digests[name] and is_same_event(session, other)
+        if id(other) not in self._session_digests:
+            self._session_digests[id(other)] = digest_of(other)
+        has_same_digest = digest_of(session) == self._session_digests[id(other)]
+        return has_same_digest and is_same_event(session, other)
 
     def _readmit(self, sequence: int) -> None:
         if sequence in self._state.rejected:

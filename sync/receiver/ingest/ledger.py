@@ -1,6 +1,6 @@
 """The ledger: store batches and heartbeats, one transaction each; durable before answered."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -29,13 +29,18 @@ from sync.receiver.ingest.rows import (
     gap_row,
 )
 from sync.receiver.ingest.slices import slices_of, turns_of
+from sync.runtime.settings.types import EVERY_STORE
 
 
 class Ledger:
-    """Head office's ledger in one database."""
+    """Head office's ledger in one database.
 
-    def __init__(self, database: Database) -> None:
+    In `shared_session_stores` (`EVERY_STORE`: in all) tills answer for each other's sessions.
+    """
+
+    def __init__(self, database: Database, shared_session_stores: Collection[str] = ()) -> None:
         self._database = database
+        self._shared_session_stores = frozenset(shared_session_stores)
 
     async def store_batch(
         self, inbound: InboundBatch
@@ -46,9 +51,12 @@ class Ledger:
         `MalformedBatch`. After a failure of the database the first turns of a long batch may be
         stored; the agent sends all again, and resent events have no effect.
         """
+        named = {EVERY_STORE, inbound.sender.name.store_id}
+        shares_sessions = not named.isdisjoint(self._shared_session_stores)
         result: AcceptedBatch | None = None
         for turn in turns_of(inbound):
-            outcome = await self._database.write(partial(_store_batch, inbound=turn))
+            store = partial(_store_batch, inbound=turn, shares_sessions=shares_sessions)
+            outcome = await self._database.write(store)
             if not isinstance(outcome, AcceptedBatch):
                 return outcome
             if result is not None:
@@ -67,7 +75,7 @@ class Ledger:
 
 
 def _store_batch(
-    connection: Connection, inbound: InboundBatch
+    connection: Connection, inbound: InboundBatch, *, shares_sessions: bool
 ) -> AcceptedBatch | SequenceGap | TooManyEpochs:
     batch = inbound.batch
     transaction = AgentTransaction(connection, inbound.sender, inbound.received_at)
@@ -84,7 +92,13 @@ def _store_batch(
     result = AcceptedBatch(placement.accepted_through)
     for part in slices_of(inbound):
         state = look_up(connection, part, placement.resent)
-        accepted = accept_events(part.events, placement, state, epoch["purged_through"])
+        accepted = accept_events(
+            part.events,
+            placement,
+            state,
+            epoch["purged_through"],
+            shares_sessions=shares_sessions,
+        )
         times = corrected_times(part, accepted, corrector)
         _write(transaction, batch.epoch, accepted, times)
         result.extend(accepted)

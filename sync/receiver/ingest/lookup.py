@@ -13,6 +13,7 @@ from sync.receiver.db import statements, tables
 from sync.receiver.db.lookup_statements import (
     ANSWERED,
     REJECTED,
+    SELECT_DUPLICATED_SESSIONS,
     SELECT_GAPS,
     SELECT_LAST_GAPS,
     SELECT_REJECTED_SESSIONS,
@@ -63,12 +64,16 @@ class _Lookup:
             rows[row["kind"]].append(row)
         sessions, rejected = rows[tables.sessions.name], _ids(rows[REJECTED])
         till_id = self._inbound.sender.name.till_id
+        stored_here = _ids(row for row in sessions if row["till_id"] == till_id)
+        foreign = _ids(sessions) - stored_here
+        duplicated = self._rows(SELECT_DUPLICATED_SESSIONS, ids=foreign) if foreign else ()
         rejections = self._rows(SELECT_REJECTED_SESSIONS, ids=rejected) if rejected else ()
         answered = _ids(rows[ANSWERED])
         keys = _answer_keys(events, answered) if answered else {}
         return LedgerState(
-            sessions={row["correlation_id"]: _session(row) for row in sessions},
-            own_sessions=_ids(row for row in sessions if row["till_id"] == till_id),
+            sessions=_sessions_by_id(sessions),
+            stored_here=stored_here,
+            duplicated_here=_ids(duplicated),
             answers=self._alike_answers(answered, keys.values()),
             digests={number: key.digest for number, key in keys.items()},
             rejected_here=_ids(row for row in rejections if row["here"]),
@@ -153,6 +158,13 @@ def _are_sparse(numbers: Sequence[int]) -> bool:
 
 def _ids(rows: Iterable[RowMapping]) -> frozenset[str]:
     return frozenset(row["correlation_id"] for row in rows)
+
+
+def _sessions_by_id(rows: Iterable[RowMapping]) -> dict[str, list[SessionEvent]]:
+    sessions: dict[str, list[SessionEvent]] = {}
+    for row in rows:
+        sessions.setdefault(row["correlation_id"], []).append(_session(row))
+    return sessions
 
 
 def _session(row: RowMapping) -> SessionEvent:

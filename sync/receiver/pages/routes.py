@@ -28,7 +28,7 @@ _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HISTORY_TTL_SECONDS = 10.0
 # One in each of so many stores; a till chooses the ids of its sessions.
-_SESSIONS_SHOWN = 20
+_STORES_SHOWN = 20
 _T = TypeVar("_T")
 
 
@@ -95,11 +95,13 @@ class Pages:
     async def _session(self, page: PageRequest) -> web.Response:
         request = page.request
         given = request.match_info.get("correlation_id") or request.query.get("id", "")
-        found = await find_sessions(self._database, given.strip(), limit=_SESSIONS_SHOWN + 1)
+        found = await find_sessions(self._database, given.strip(), limit=_STORES_SHOWN + 1)
         if not found:
             return self._views.error_page(page, "session.unknown", HTTPStatus.NOT_FOUND)
-        more = {"has_more": len(found) > _SESSIONS_SHOWN}
-        values = {"session": given.strip(), "found": found[:_SESSIONS_SHOWN], **more}
+        stores = list(dict.fromkeys(one["storeId"] for one in found))
+        shown = [one for one in found if one["storeId"] in stores[:_STORES_SHOWN]]
+        more = {"has_more": len(stores) > _STORES_SHOWN}
+        values = {"session": given.strip(), "found": shown, **more}
         return self._views.render(page, "session.html", values)
 
     async def _history(self, page: PageRequest) -> web.Response:

@@ -3,10 +3,10 @@
 They never contain an e-mail address.
 """
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -19,8 +19,8 @@ from sync.receiver.db.database import Database
 from sync.receiver.db.statements import Among
 from sync.receiver.db.tables import agents, answers, sessions
 
-# One session in each of so many stores: a till chooses the ids of its sessions.
-SESSIONS_PER_READ = 50
+# A till chooses the ids of its sessions: one id can be in every store.
+STORES_PER_READ = 50
 # The last answer counts. A till can give any number of them; people give one or two.
 MAX_ANSWERS = 200
 _EVENT = (
@@ -38,11 +38,12 @@ _ANSWER = (*_EVENT, "status")
 
 
 async def find_sessions(
-    database: Database, correlation_id: str, after: str = "", limit: int = SESSIONS_PER_READ
+    database: Database, correlation_id: str, after: str = "", limit: int = STORES_PER_READ
 ) -> list[dict[str, object]]:
-    """Return the sessions with this correlation id, by store, the first `limit` above `after`.
+    """Return the sessions with this correlation id in the first `limit` stores above `after`.
 
-    Each has its last `MAX_ANSWERS` e-mail answers in order; if there are more,
+    Two tills of a store can have the same id: the session that was captured first `stands`. Each
+    has the last `MAX_ANSWERS` e-mail answers of each till in order; if there are more,
     `emailAnswersOmitted` says how many.
     """
     if not is_valid_text(correlation_id):
@@ -57,10 +58,10 @@ async def sessions_json(database: Database, correlation_id: str) -> AsyncIterato
     A document cut short is invalid JSON.
     """
     separator, after = b'{"sessions":[', ""
-    while found := await find_sessions(database, correlation_id, after, SESSIONS_PER_READ):
+    while found := await find_sessions(database, correlation_id, after, STORES_PER_READ):
         yield separator + b",".join(msgspec.json.encode(one) for one in found)
         separator, after = b",", str(found[-1]["storeId"])
-        if len(found) < SESSIONS_PER_READ:
+        if len({one["storeId"] for one in found}) < STORES_PER_READ:
             break
     if after:
         yield b"]}\n"
@@ -87,34 +88,68 @@ def _sessions(
     connection: sa.Connection, correlation_id: str, after: str, limit: int
 ) -> list[dict[str, object]]:
     # The index begins with `store_id`: the condition on it makes the index usable.
-    stores = sa.select(agents.c.store_id).where(agents.c.is_current.is_not(None))
+    known = sa.select(agents.c.store_id).where(agents.c.is_current.is_not(None))
     statement = (
-        sa.select(*(sessions.c[name] for name in _SESSION))
+        sa.select(sessions.c.store_id)
+        .distinct()
         .where(sessions.c.correlation_id == correlation_id)
-        .where(sessions.c.store_id.in_(stores), sessions.c.store_id > after)
+        .where(sessions.c.store_id.in_(known), sessions.c.store_id > after)
         .order_by(sessions.c.store_id)
         .limit(limit)
     )
-    found = connection.execute(statement).all()
-    given = _answers(connection, correlation_id, [row.store_id for row in found])
-    return [json_members(row, _SESSION) | given[row.store_id] for row in found]
+    stores = [row.store_id for row in connection.execute(statement)]
+    if not stores:
+        return []
+    rows = connection.execute(_sessions_in(correlation_id, stores)).all()
+    given = connection.execute(_last_answers(correlation_id, stores)).all()
+    found: list[dict[str, object]] = []
+    for _, in_store in groupby(rows, key=lambda row: row.store_id):
+        found += _in_one_store(list(in_store), given)
+    return found
 
 
-def _answers(
-    connection: sa.Connection, correlation_id: str, stores: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Return the members about the answers of each store's session."""
-    members: dict[str, dict[str, Any]] = defaultdict(lambda: {"emailAnswers": []})
-    for row in connection.execute(_last_answers(correlation_id, stores)) if stores else ():
-        of_session = members[row.store_id]
-        of_session["emailAnswers"].append(json_members(row, _ANSWER))
-        if row.total > MAX_ANSWERS:
-            of_session["emailAnswersOmitted"] = row.total - MAX_ANSWERS
-    return members
+def _in_one_store(
+    rows: Sequence[sa.Row[Any]], given: Sequence[sa.Row[Any]]
+) -> list[dict[str, object]]:
+    """Return a store's sessions with their answers; the first of them stands.
+
+    An answer belongs to its till's session, or if that has none, to the one that stands.
+    """
+    tills = {row.till_id for row in rows}
+    found: list[dict[str, object]] = []
+    for row in rows:
+        stands = row is rows[0]
+        own = [
+            answer
+            for answer in given
+            if answer.store_id == row.store_id
+            and (answer.till_id == row.till_id or (stands and answer.till_id not in tills))
+        ]
+        members = json_members(row, _SESSION) | {"stands": stands}
+        members["emailAnswers"] = [json_members(answer, _ANSWER) for answer in own]
+        if omitted := sum({one.till_id: max(one.total - MAX_ANSWERS, 0) for one in own}.values()):
+            members["emailAnswersOmitted"] = omitted
+        found.append(members)
+    return found
+
+
+def _sessions_in(correlation_id: str, stores: Sequence[str]) -> sa.Select[Any]:
+    """Select the sessions in some stores; of each store that which was captured first comes first.
+
+    An unknown time is not later than the arrival.
+    """
+    captured_at = func.coalesce(sessions.c.corrected_at, sessions.c.received_at)
+    order = (captured_at, sessions.c.received_at, sessions.c.till_id)
+    in_stores = Among(sessions.c.store_id, sa.bindparam(None, stores, type_=JsonTexts))
+    return (
+        sa.select(*(sessions.c[name] for name in _SESSION))
+        .where(sessions.c.correlation_id == correlation_id, in_stores)
+        .order_by(sessions.c.store_id, *order)
+    )
 
 
 def _last_answers(correlation_id: str, stores: Sequence[str]) -> sa.Select[Any]:
-    """Select the last answers of each store's session, in order.
+    """Select the last answers of each till, in order.
 
     By sequence number; epochs in the order in which their first answer arrived.
     """
@@ -124,14 +159,15 @@ def _last_answers(correlation_id: str, stores: Sequence[str]) -> sa.Select[Any]:
         sa.select(
             *(answers.c[name] for name in _ANSWER),
             func.min(answers.c.received_at).over(partition_by=epoch).label("first_arrival"),
-            func.count().over(partition_by=answers.c.store_id).label("total"),
+            func.count().over(partition_by=(answers.c.store_id, answers.c.till_id)).label("total"),
         )
         .where(answers.c.correlation_id == correlation_id, in_stores)
         .subquery()
     )
     order = [every.c[name] for name in ("first_arrival", "till_id", "epoch", "sequence")]
     from_end = func.row_number().over(
-        partition_by=every.c.store_id, order_by=[column.desc() for column in order]
+        partition_by=(every.c.store_id, every.c.till_id),
+        order_by=[column.desc() for column in order],
     )
     ranked = sa.select(every, from_end.label("from_end")).subquery()
     in_order = [ranked.c[column.name] for column in (every.c.store_id, *order)]

@@ -69,11 +69,21 @@ def _whole_if_possible(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 
+EVERY_STORE = "*"
+
+
 def check_name(text: str) -> str:
     """Return `text` if it is a valid store or till ID. Raises `ValueError`."""
     if not _NAME.fullmatch(text) or text in {".", ".."}:
         raise ValueError("expected 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return text
+
+
+def _store_or_all(text: str) -> str:
+    try:
+        return text if text == EVERY_STORE else check_name(text)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "{EVERY_STORE}" for all stores') from None
 
 
 def _listening_host(text: str) -> str:
@@ -192,6 +202,10 @@ Number = Annotated[
 ]
 Text = Annotated[str, Description("text in quotes")]
 Name = Annotated[Text, AfterValidator(check_name)]
+Stores = Annotated[
+    tuple[Annotated[Text, AfterValidator(_store_or_all)], ...],
+    Description("a list of store IDs in quotes"),
+]
 ListeningHost = Annotated[Text, AfterValidator(_listening_host)]
 HostName = Annotated[Text, AfterValidator(_host_name)]
 HostNames = Annotated[tuple[HostName, ...], Description("a list of host names in quotes")]

@@ -17,6 +17,7 @@ from sync.receiver.db.tables import (
     answers,
     table_of,
 )
+from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.placement import MalformedBatch, SequenceGap
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session, sessions
@@ -179,9 +180,9 @@ async def test_answers_of_a_rejected_session_are_rejected_until_it_is_accepted(
 
 
 async def test_answer_is_not_assigned_to_the_session_of_another_till(office: LedgerDriver) -> None:
-    """Its own session was rejected in the previous epoch: another till already used the id."""
+    """Its own session was rejected in the previous epoch; another till uses the same id."""
     await office.take(OTHER_TILL, session(1, "one"))
-    await office.take(TILL, session(1, "one", body={"channel": "kiosk"}))
+    await office.take(TILL, session(1, "one", occurredAt="yesterday"))
 
     taken = await office.take(SimulatedAgent(epoch="epoch-2"), answer(1, "one"))
 
@@ -201,13 +202,93 @@ async def test_same_correlation_id_in_two_stores_is_two_sessions(office: LedgerD
     ]
 
 
-async def test_correlation_id_used_in_the_same_store_is_rejected(office: LedgerDriver) -> None:
+async def test_two_tills_with_one_correlation_id_keep_a_session_each(office: LedgerDriver) -> None:
+    """Else a stolen token takes the ids of the store's other tills."""
     await office.take(TILL, session(1, "one"))
 
     taken = await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
 
+    assert taken.rejections == []
+    assert await office.rows(SessionRecord, "till_id", "correlation_id", "channel") == [
+        ("till-1", "one", "pos"),
+        ("till-2", "one", "kiosk"),
+    ]
+
+
+async def test_till_cannot_give_an_id_to_two_of_its_sessions(office: LedgerDriver) -> None:
+    await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
+    await office.take(TILL, session(1, "one"))
+
+    taken = await office.take(TILL, session(2, "one"))
+
     assert [one.error_message for one in taken.rejections] == ["Invalid Correlation ID"]
-    assert await office.rows(SessionRecord, "till_id", "correlation_id") == [("till-1", "one")]
+
+
+async def test_answer_to_a_session_of_another_till_is_rejected_by_name(
+    office: LedgerDriver,
+) -> None:
+    """The token of one till opted out the customers of all tills of its store."""
+    await office.take(OTHER_TILL, session(1, "theirs"))
+
+    taken = await office.take(
+        TILL, session(1, "own"), answer(2, "theirs", None, "declined"), answer(3, "own")
+    )
+
+    assert [(one.sequence, one.error_code) for one in taken.rejections] == [(2, "FOREIGN_SESSION")]
+    assert await office.rows(EmailAnswerRecord, "sequence") == [(3,)]
+
+
+async def test_store_may_let_its_tills_answer_for_each_other(office: LedgerDriver) -> None:
+    for shared in (["0042"], ["*"], ["0001", "0042"]):
+        office.ledger = Ledger(office.database, shared)
+        till = SimulatedAgent(till_id=f"till-of-{len(shared)}-{shared[0]}")
+        await office.take(OTHER_TILL, session(1, "theirs"))
+
+        assert (await office.take(till, answer(1, "theirs"))).rejections == []
+
+
+async def test_decision_of_one_store_is_none_of_another(office: LedgerDriver) -> None:
+    office.ledger = Ledger(office.database, ["0043"])
+    await office.take(OTHER_TILL, session(1, "theirs"))
+
+    taken = await office.take(TILL, answer(1, "theirs"))
+
+    assert [one.error_code for one in taken.rejections] == [ErrorCode.FOREIGN_SESSION]
+
+
+async def test_answer_to_a_session_that_no_till_has_is_accepted(office: LedgerDriver) -> None:
+    """The session may be purged."""
+    assert (await office.take(TILL, answer(1, "purged"))).rejections == []
+
+
+@pytest.mark.parametrize("in_one_batch", [True, False])
+async def test_renamed_till_owns_the_sessions_that_it_sends_again(
+    office: LedgerDriver,
+    in_one_batch: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    await office.take(OTHER_TILL, session(1, "one"))
+    renamed = SimulatedAgent(till_id="till-3")
+
+    if in_one_batch:
+        taken = await office.take(renamed, session(1, "one"), answer(2, "one"))
+    else:
+        await office.take(renamed, session(1, "one"))
+        taken = await office.take(renamed, answer(2, "one"))
+
+    assert taken.rejections == []
+    assert await office.rows(DuplicateRecord, "till_id", "sequence") == [("till-3", 1)]
+
+
+async def test_rejected_answer_is_accepted_once_the_till_has_the_session(
+    office: LedgerDriver,
+) -> None:
+    await office.take(OTHER_TILL, session(1, "one"))
+    await office.take(TILL, answer(1, "one"))
+
+    taken = await office.take(TILL, session(2, "one", body={"channel": "kiosk"}))
+    again = await office.take(TILL, answer(1, "one"))
+
+    assert (taken.rejections, again.rejections, again.readmitted) == ([], [], [1])
 
 
 async def test_event_resent_under_another_number_takes_effect_once(office: LedgerDriver) -> None:

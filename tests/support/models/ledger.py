@@ -96,15 +96,23 @@ class ReferenceLedger:
         for _, fact in facts:
             if isinstance(fact, AnswerEvent):
                 answers.setdefault(fact.correlation_id, []).append(fact)
-        sessions = [(at, fact) for at, fact in facts if isinstance(fact, SessionEvent)]
+        till = key[0]
+        sessions: dict[str, list[SessionEvent]] = {}
+        for _, fact in facts:
+            if isinstance(fact, SessionEvent):
+                sessions.setdefault(fact.correlation_id, []).append(fact)
+        duplicates = [
+            e for (of, _), one in self.epochs.items() if of == till for e in one.duplicates.values()
+        ]
         return LedgerState(
             stored={n: f for n, f in epoch.stored.items() if first <= n <= last},
             rejected={n: label(e) for n, e in epoch.rejected.items() if first <= n <= last},
             duplicates={n: label(e) for n, e in epoch.duplicates.items() if first <= n <= last},
             gaps=[gap for gap in epoch.gaps if gap.first <= last and gap.last >= first],
-            sessions={fact.correlation_id: fact for _, fact in sessions},
+            sessions=sessions,
             answers=answers,
-            own_sessions=frozenset(f.correlation_id for (till, _), f in sessions if till == key[0]),
+            stored_here=_ids_of_sessions(fact for (of, _), fact in facts if of == till),
+            duplicated_here=_ids_of_sessions(duplicates),
             rejected_here=frozenset(_refused_sessions([epoch])),
             rejected_elsewhere=frozenset(
                 _refused_sessions(
@@ -121,6 +129,10 @@ def label(event: Event) -> EventKey:
     is_session = isinstance(event, SessionEvent)
     kind = EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED
     return EventKey(kind.value, event.correlation_id)
+
+
+def _ids_of_sessions(facts: Iterable[ValidEvent]) -> frozenset[str]:
+    return frozenset(one.correlation_id for one in facts if isinstance(one, SessionEvent))
 
 
 def _refused_sessions(epochs: Iterable[Epoch]) -> Iterable[str]:

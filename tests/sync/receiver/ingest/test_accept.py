@@ -304,21 +304,27 @@ def test_erased_answer_in_a_new_epoch_is_a_duplicate_of_the_full_one(
 # Rejected sessions and their answers.
 
 
-def test_id_used_by_another_tills_different_session_is_rejected_with_its_answers(
+def test_id_used_by_another_tills_different_session_is_no_obstacle(
     ledger: ReferenceLedger,
 ) -> None:
     ledger.take(OTHER_TILL, [session(1, "a", channel="web"), answer(2, "a", note="theirs")])
 
     taken = ledger.take(TILL, [session(1, "a"), answer(2, "a"), session(3, "b")])
 
-    assert codes(taken) == {1: ErrorCode.INVALID_REQUEST, 2: ErrorCode.SESSION_REFUSED}
+    assert codes(taken) == {}
+
+
+def test_answer_to_another_tills_session_is_rejected(ledger: ReferenceLedger) -> None:
+    ledger.take(OTHER_TILL, [session(1, "a")])
+
+    assert codes(ledger.take(TILL, [answer(1, "a")])) == {1: ErrorCode.FOREIGN_SESSION}
 
 
 def test_rejected_session_of_one_till_does_not_block_answers_to_the_others_session(
     ledger: ReferenceLedger,
 ) -> None:
     ledger.take(TILL, [session(1, "a", channel="web")])
-    ledger.take(OTHER_TILL, [session(1, "a")])
+    ledger.take(OTHER_TILL, [bad_session(1, "a")])
 
     assert codes(ledger.take(TILL, [answer(2, "a")])) == {}
 

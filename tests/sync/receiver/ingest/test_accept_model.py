@@ -253,7 +253,11 @@ class AcceptMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_takes_effect_twice(self) -> None:
         facts = [fact for _, fact in self.ledger.facts()]
-        sessions = [fact.correlation_id for fact in facts if isinstance(fact, SessionEvent)]
+        sessions = [
+            (till, fact.correlation_id)
+            for (till, _), fact in self.ledger.facts()
+            if isinstance(fact, SessionEvent)
+        ]
         answers = [fact.body for fact in facts if isinstance(fact, AnswerEvent)]
         assert len(sessions) == len(set(sessions))
         assert len(answers) == len(set(answers))
@@ -305,15 +309,34 @@ class AcceptMachine(RuleBasedStateMachine):
             case InvalidEvent():
                 return ErrorCode(event.error_code)
             case SessionEvent():
-                is_free = all(is_same_capture(event, other) for other in self.sessions(event))
-                return None if is_free else ErrorCode.INVALID_REQUEST
+                # Of its own till another one, and of no till the same.
+                others = self.sessions(event)
+                is_known = any(is_same_capture(event, other) for _, other in others)
+                is_taken = any(till == key[0] for till, _ in others)
+                return ErrorCode.INVALID_REQUEST if is_taken and not is_known else None
             case AnswerEvent():
-                return ErrorCode.SESSION_REFUSED if self.has_no_session(key, event) else None
+                if self.has_no_session(key, event):
+                    return ErrorCode.SESSION_REFUSED
+                return ErrorCode.FOREIGN_SESSION if self.is_foreign(key, event) else None
 
-    def sessions(self, event: Event) -> list[SessionEvent]:
-        """Return the sessions stored under the event's correlation id."""
-        facts = [fact for _, fact in self.ledger.facts() if isinstance(fact, SessionEvent)]
-        return [fact for fact in facts if fact.correlation_id == event.correlation_id]
+    def sessions(self, event: Event) -> list[tuple[str, SessionEvent]]:
+        """Return the sessions stored under the event's correlation id, with their tills."""
+        return [
+            (till, fact)
+            for (till, _), fact in self.ledger.facts()
+            if isinstance(fact, SessionEvent) and fact.correlation_id == event.correlation_id
+        ]
+
+    def is_foreign(self, key: Key, event: AnswerEvent) -> bool:
+        """Return whether other tills alone have the session, and this one sent no duplicate."""
+        tills = {till for till, _ in self.sessions(event)}
+        has_duplicate = any(
+            isinstance(fact, SessionEvent) and fact.correlation_id == event.correlation_id
+            for (till, _), epoch in self.ledger.epochs.items()
+            for fact in epoch.duplicates.values()
+            if till == key[0]
+        )
+        return bool(tills) and key[0] not in tills and not has_duplicate
 
     def has_no_session(self, key: Key, event: AnswerEvent) -> bool:
         """Return whether the till's session under the answer's id was rejected."""

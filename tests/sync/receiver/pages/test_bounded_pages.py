@@ -72,7 +72,7 @@ async def test_session_page_of_an_id_in_every_store_shows_some_of_them(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A monitoring probe uses the same id everywhere."""
-    monkeypatch.setattr(routes, "_SESSIONS_SHOWN", 2)
+    monkeypatch.setattr(routes, "_STORES_SHOWN", 2)
     for store in ("0043", "0044", "0045"):
         probe = SimulatedAgent(store)
         await receiver.enroll(probe)
