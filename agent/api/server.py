@@ -13,6 +13,7 @@ from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
 from agent.api.till_calls import TillCalls
 from sync.runtime.http_errors import HttpError, error_response, log_error
 from sync.runtime.http_server import route_of
+from sync.runtime.refusal_log import RefusalLog, fingerprint
 from sync.runtime.summed_log import LineBudget, SummedLog
 
 _log = logging.getLogger(__name__)
@@ -54,17 +55,22 @@ def build_app(context: Context) -> web.Application:
     return app
 
 
+_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
 class TillBoundary:
     """Checks access, converts errors, adds headers. Each answer has a request id."""
 
     def __init__(self, app: web.Application) -> None:
         self._context = app[CONTEXT]
+        self._refused = RefusalLog(_log, "access.refused")
         self._fast_path = app[FAST_PATH]
         self._refusals = LineBudget(_REFUSALS_A_MINUTE)
         self._more = SummedLog(_log, "request.refused_more", logging.INFO)
 
     def close(self) -> None:
-        """Log the sum that is left. Idempotent."""
+        """Log the sums that are left. Idempotent."""
+        self._refused.close()
         self._refusals.close()
         self._more.close()
 
@@ -81,12 +87,25 @@ class TillBoundary:
         route = fast.pattern if fast is not None else route_of(request)
         converted = to_http_error(error)
         request_id = self._context.new_request_id()
+        if converted.status in _REFUSED:
+            self._note_refused(request, converted)
         if self._may_log(converted):
             log_error(converted, error, f"{request.method} {route}", request_id=request_id)
         self._context.metrics.count_error(converted.code.value)
         response = error_response(converted)
         response.headers[REQUEST_ID] = request_id
         return response
+
+    def _note_refused(self, request: web.BaseRequest, refusal: HttpError) -> None:
+        """Log a page, a host or a token that is refused: a line a minute and peer."""
+        headers = request.headers
+        self._refused.note(
+            request.remote or "unknown",
+            refusal.code.value,
+            host=headers.get(hdrs.HOST, "-"),
+            origin=headers.get(hdrs.ORIGIN, "-"),
+            fingerprint=fingerprint(headers.get(hdrs.AUTHORIZATION, "").partition(" ")[2]),
+        )
 
     def _may_log(self, error: HttpError) -> bool:
         """Return whether the error gets a line of its own; count it if not.

@@ -14,9 +14,15 @@ from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH, Batc
 from sync.receiver.admission.admission import Admission, SenderQueue
 from sync.receiver.admission.load_shedding import OverItsShare
 from sync.receiver.admission.tarpit import Tarpit
-from sync.receiver.auth.authenticate import authenticate_agent, check_sender
+from sync.receiver.auth.authenticate import (
+    WrongSenderError,
+    authenticate_agent,
+    bearer_token,
+    check_sender,
+)
 from sync.receiver.auth.enrolment import Enrolment
-from sync.receiver.auth.tokens import EnrolledAgent
+from sync.receiver.auth.peers import Peers
+from sync.receiver.auth.tokens import EnrolledAgent, parse_name
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.agent_transaction import (
     MAX_EPOCHS,
@@ -31,9 +37,12 @@ from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.runtime.http_errors import HttpError
 from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
+from sync.runtime.refusal_log import RefusalLog, fingerprint
 
 _log = logging.getLogger(__name__)
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# A revoked token ends within this time, also for a request that is being received.
+VALID_SECONDS = 5.0
 # A usual batch is smaller.
 _LARGE_BYTES = 256 * 1024
 # Log lines for one batch and one kind of finding.
@@ -56,6 +65,8 @@ class AgentApi:
     ledger: Ledger
     metrics: ReceiverMetrics
     program: tuple[bytes, str]
+    peers: Peers
+    refused: RefusalLog
     now: Callable[[], datetime]
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -68,8 +79,12 @@ class AgentApi:
         """Store a batch; answer after the commit."""
         received_at = self.now()
         agent = await self._authenticated(request, received_at)
+        authenticated = self.metrics.now_seconds()
         async with self.batches.admit(request, agent.name) as body:
             started = self.metrics.now_seconds()
+            if started - authenticated > VALID_SECONDS:
+                # A slow body may take minutes: the token may have been revoked meanwhile.
+                await self._authenticated(request, received_at)
             inbound = await _parsed(body, agent, received_at)
             check_sender(agent, inbound.batch.store_id, inbound.batch.till_id)
             # Whatever is raised in here costs the sender its share, and the others nothing.
@@ -112,11 +127,25 @@ class AgentApi:
             except (OverItsShare, HttpError) as error:
                 # Whoever guesses tokens has a new one each time.
                 is_unknown = isinstance(error, HttpError) and error.code is ErrorCode.UNAUTHORIZED
+                peer = self.peers.address_of(request)
+                if is_unknown or isinstance(error, WrongSenderError):
+                    self._note_refused(peer, bearer_token(request), is_known=not is_unknown)
                 token = request.headers.get(hdrs.AUTHORIZATION, "")
-                await self.tarpit.hold(request.remote if is_unknown else token)
+                await self.tarpit.hold(peer if is_unknown else token)
                 raise
 
         return handle
+
+    def _note_refused(self, peer: str, token: str, *, is_known: bool) -> None:
+        claimed = parse_name(token)
+        reason = "other_till" if is_known else "unknown_token" if claimed else "malformed_token"
+        self.refused.note(
+            peer,
+            reason if token else "no_token",
+            store=claimed.store_id if claimed else "-",
+            till=claimed.till_id if claimed else "-",
+            fingerprint=fingerprint(token),
+        )
 
     async def _authenticated(self, request: web.Request, at: datetime) -> EnrolledAgent:
         """Return the sender. Raises `HttpError` (401), or `OverItsShare` if many ask at once."""

@@ -28,7 +28,7 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.guess_limiter import GuessLimiter
 from sync.receiver.auth.peers import Peers
 from sync.receiver.auth.reader_sessions import ReaderSessions
-from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules
+from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules, RefusedReaders
 from sync.receiver.auth.readers_token import FILE_NAME, own_token
 from sync.receiver.auth.sign_in_link import SignInLink, local_url
 from sync.receiver.boundary import ReceiverBoundary
@@ -51,6 +51,7 @@ from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event
 from sync.runtime.process import RunningService, explain_os_error, run_service
+from sync.runtime.refusal_log import RefusalLog
 from sync.runtime.settings.secret_files import read_secret, serving_tls
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ MOST_CONNECTIONS = 8_192
 _FIGURES_TTL_SECONDS = 10.0
 # Until it is set, all clients have one address in logs and limits: the proxy's.
 _PROXIES = "access.trusted_proxies"
+_REFUSED_READERS = ("reader.sign_in_failed", "reader.token_refused")
 
 
 def run_receiver(settings: ReceiverSettings, show_link: Callable[[str], None] | None = None) -> int:
@@ -116,9 +118,12 @@ async def running_receiver(
         file = None if settings.is_on_postgresql else settings.database_path
         await parts.enter_async_context(deleting_old_copies(file, now))
         agents = _agent_api(settings, database, now)
+        refused = RefusedReaders(*(RefusalLog(_log, event) for event in _REFUSED_READERS))
+        for log in (agents.refused, refused):
+            parts.callback(log.close)
         token = token or _own_token(settings)
         link = SignInLink(secrets.token_urlsafe(), time.monotonic) if show_link and token else None
-        readers = _reader_access(settings, token, database, link, now)
+        readers = _reader_access(settings, token, database, link, refused, now)
         metrics, version = agents.metrics, installed_version()
         figures = TTLCache(
             lambda: read_fleet_figures(database, Reference(now(), version)),
@@ -172,19 +177,28 @@ def _reader_access(
     token: str | None,
     database: Database,
     link: SignInLink | None,
+    refused: RefusedReaders,
     now: Callable[[], datetime],
 ) -> ReaderAccess:
     access = settings.access
     key = secrets.token_bytes()
     return ReaderAccess(
         ReaderRules(token, access.trusted_proxy_header, access.open_on_loopback),
-        Peers(access.trusted_proxies, behind_proxy=settings.server.behind_proxy),
-        GuessLimiters(*(GuessLimiter(time.monotonic, key) for _ in range(2))),
+        _peers(settings),
+        GuessLimiters(
+            form=GuessLimiter(time.monotonic, key),
+            api=GuessLimiter(time.monotonic, key),
+            refused=refused,
+        ),
         ReaderSessions(database, token, secrets.token_urlsafe) if token else None,
         link,
         now=now,
         new_hex=lambda: uuid.uuid4().hex,
     )
+
+
+def _peers(settings: ReceiverSettings) -> Peers:
+    return Peers(settings.access.trusted_proxies, behind_proxy=settings.server.behind_proxy)
 
 
 def _agent_api(
@@ -205,6 +219,8 @@ def _agent_api(
         ledger=Ledger(database, settings.intake.shared_session_stores),
         metrics=metrics,
         program=published(settings.program.terms()),
+        peers=_peers(settings),
+        refused=RefusalLog(_log, "agent.token_refused"),
         now=now,
     )
 

@@ -20,6 +20,11 @@ class SummedLog:
         self._fields: dict[str, object] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_active(self) -> bool:
+        """True until a minute has passed without a count."""
+        return self._timer is not None
+
     def count(self, *, fields: dict[str, object], **counts: int) -> None:
         """Add `counts` to the sums; log them with `fields` at once if the last line is old."""
         self._sums.update(counts)

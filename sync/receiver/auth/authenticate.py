@@ -11,6 +11,10 @@ from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.runtime.http_errors import HttpError
 
 
+class WrongSenderError(HttpError):
+    """A token was used for another store or till than its own."""
+
+
 async def authenticate_agent(
     request: web.Request, enrolment: Enrolment, at: datetime
 ) -> EnrolledAgent:
@@ -25,7 +29,7 @@ async def authenticate_agent(
 def check_sender(agent: EnrolledAgent, store_id: str, till_id: str) -> None:
     """Raise `HttpError` (403) unless the store and till in the body are those of the token."""
     if AgentName(store_id, till_id) != agent.name:
-        raise HttpError(
+        raise WrongSenderError(
             HTTPStatus.FORBIDDEN, "The token belongs to another store or till", ErrorCode.FORBIDDEN
         )
 

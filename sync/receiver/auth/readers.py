@@ -18,6 +18,7 @@ from sync.receiver.auth.peers import Peers, is_local
 from sync.receiver.auth.reader_sessions import ReaderSessions
 from sync.receiver.auth.sign_in_link import SignInLink
 from sync.runtime.http_errors import HttpError
+from sync.runtime.refusal_log import RefusalLog, fingerprint
 
 _COOKIE = "loyalty_hq_reader"
 
@@ -48,11 +49,28 @@ class ReaderRules:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedReaders:
+    """Logs of refused sign-ins, and of refused bearer tokens."""
+
+    sign_ins: RefusalLog
+    tokens: RefusalLog
+
+    def close(self) -> None:
+        """Log the counts that are left. Idempotent."""
+        self.sign_ins.close()
+        self.tokens.close()
+
+
+@dataclass(frozen=True, slots=True)
 class GuessLimiters:
-    """Limiters of wrong tokens: of the form and of the API, so that neither blocks the other."""
+    """Limiters of wrong tokens: of the form and of the API, so that neither blocks the other.
+
+    `refused` logs what they count.
+    """
 
     form: GuessLimiter
     api: GuessLimiter
+    refused: RefusedReaders
 
 
 class ReaderAccess:
@@ -103,6 +121,17 @@ class ReaderAccess:
         self, request: web.Request, token: str, link: str
     ) -> str | tuple[Refusal, int]:
         """Return the value of a new session cookie, or why not and the seconds to wait."""
+        outcome = await self._sign_in(request, token, link)
+        if not isinstance(outcome, str):
+            peer = self.peers.address_of(request)
+            self._limiters.refused.sign_ins.note(
+                peer, outcome[0].value, fingerprint=fingerprint(token)
+            )
+        return outcome
+
+    async def _sign_in(
+        self, request: web.Request, token: str, link: str
+    ) -> str | tuple[Refusal, int]:
         if self._sessions is None:
             return Refusal.WRONG_TOKEN, 0
         if link:
@@ -140,7 +169,9 @@ class ReaderAccess:
 
     def _is_right_bearer(self, request: web.Request, given: str) -> bool:
         peer, limiter = self.peers.address_of(request), self._limiters.api
+        mark = fingerprint(given)
         if wait := limiter.wait_seconds(peer):
+            self._limiters.refused.tokens.note(peer, Refusal.WAIT.value, fingerprint=mark)
             raise HttpError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "Too many wrong tokens. Retry after the time in Retry-After.",
@@ -150,6 +181,7 @@ class ReaderAccess:
         if self._is_token(given):
             return True
         limiter.record_failure(peer, given)
+        self._limiters.refused.tokens.note(peer, Refusal.WRONG_TOKEN.value, fingerprint=mark)
         return False
 
     async def _is_signed_in(self, request: web.Request) -> bool:

@@ -9,11 +9,10 @@ from aiohttp import hdrs, web
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.reader_sessions import LIFETIME
-from sync.receiver.auth.readers import ReaderAccess, Refusal
+from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.pages.urls import is_local
 from sync.receiver.pages.views import PageHandler, PageRequest, SignInForm, Views
 from sync.runtime.http_errors import HttpError, bad_request
-from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 _MAX_FORM_BYTES = 8192
@@ -55,12 +54,6 @@ class Login:
         outcome = await self._readers.sign_in(page.request, token, link)
         if not isinstance(outcome, str):
             reason, wait_seconds = outcome
-            if reason is not Refusal.WAIT:
-                fields = {
-                    "reason": reason.value,
-                    "peer": self._readers.peers.address_of(page.request),
-                }
-                log_event(_log, logging.WARNING, "reader.sign_in_failed", **fields)
             return self._views.sign_in_page(page, SignInForm(target, reason, wait_seconds))
         answer = _see_other(target if is_local(target) else "/")
         name, is_https = self._readers.cookie_name(page.request), self._is_https(page)

@@ -3,6 +3,9 @@
 import asyncio
 from random import Random
 
+import pytest
+
+from sync.receiver import agent_api
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.load import event
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session
@@ -78,6 +81,27 @@ async def test_revoked_token_ends_at_every_receiver(
 
     after = [await one.send(till, session(1)) for one in (first, second)]
     assert [answer.status for answer in (*before, *after)] == [200, 200, 401, 401]
+
+
+async def test_slow_request_of_a_revoked_token_is_refused_at_its_end(
+    receiver: Receiver, till: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief who sends slowly would otherwise write for ten minutes more."""
+    monkeypatch.setattr(agent_api, "VALID_SECONDS", 0.0)
+    body = till.batch(session(1))
+    token = receiver.tokens[till.store_id, till.till_id]
+    head = f"POST /sync/v1/batches HTTP/1.1\r\nHost: hq\r\nAuthorization: Bearer {token}\r\n"
+    reader, writer = await asyncio.open_connection(receiver.address.host, receiver.address.port)
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:1])
+    # A request through the same event loop: afterwards the partial one is being received.
+    await receiver.get("/readyz")
+
+    await receiver.address.enrolment.revoke(till.name, audit_by())
+    writer.write(body[1:])
+
+    assert (await reader.readline()).split()[1] == b"401"
+    assert receiver.rows("SELECT count(*) FROM sessions") == [(0,)]
+    writer.close()
 
 
 async def test_two_receivers_agree_on_accepted_through(

@@ -1,5 +1,6 @@
 """Read access by the `[access]` settings."""
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -11,12 +12,14 @@ from multidict import CIMultiDict
 
 from sync.receiver.auth.guess_limiter import GuessLimiter
 from sync.receiver.auth.peers import Peers
-from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules
+from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules, RefusedReaders
 from sync.runtime.http_errors import HttpError
+from sync.runtime.refusal_log import RefusalLog
 
 TOKEN = "correct-horse-battery"  # noqa: S105 - of these tests only
 LOCAL = {"Host": "localhost:8580"}
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+LOGGER = logging.getLogger("sync.test")
 PROXY = {"X-Reader": "ann"}
 CLOSED = ReaderRules()
 WITH_TOKEN = ReaderRules(token=TOKEN)
@@ -26,7 +29,10 @@ OPEN_HERE = ReaderRules(open_on_loopback=True)
 
 def access(rules: ReaderRules) -> ReaderAccess:
     """Return access by these rules, with a trusted proxy at 192.0.2.1; nobody is signed in."""
-    limiters = GuessLimiters(*(GuessLimiter(lambda: 0.0, b"key") for _ in range(2)))
+    refused = RefusedReaders(*(RefusalLog(LOGGER, "reader.refused") for _ in range(2)))
+    limiters = GuessLimiters(
+        *(GuessLimiter(lambda: 0.0, b"key") for _ in range(2)), refused=refused
+    )
     peers = Peers(["192.0.2.1"])
     return ReaderAccess(
         rules, peers, limiters, now=lambda: datetime(2026, 6, 1, tzinfo=UTC), new_hex=str

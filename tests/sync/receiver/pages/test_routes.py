@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from sync.receiver.pages import login as door
+from sync.runtime.refusal_log import fingerprint
 from tests.support.head_office.messages import SimulatedAgent, answer, session, wire_time
 from tests.support.head_office.receiver import PATIENCE_SECONDS, Receiver
 from tests.support.raw_http import HttpResponse
@@ -231,7 +232,12 @@ async def test_failed_sign_in_is_logged_without_the_token(
         await receiver.request("POST", "/sign-in", b"token=other-secret")
 
     assert [record.message for record in caplog.records] == ["reader.sign_in_failed"]
-    assert caplog.records[0].fields == {"reason": "wrong_token", "peer": "127.0.0.1"}  # type: ignore[attr-defined] # set by log_event
+    assert caplog.records[0].fields == {
+        "times": 1,
+        "peer": "127.0.0.1",
+        "reason": "wrong_token",
+        "fingerprint": fingerprint("other-secret"),
+    }  # type: ignore[attr-defined] # set by log_event
     assert "other-secret" not in caplog.text
 
 
