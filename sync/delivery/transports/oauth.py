@@ -24,11 +24,13 @@ RENEW_AT = 0.8
 # Lifetime of a token without `expires_in`, which is optional (RFC 6749, 5.1).
 _DEFAULT_SECONDS = 3_600.0
 _MAX_SECONDS = 86_400.0
+_MAX_TOKEN = 16_384
 _REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
 
 
 class _Token(msgspec.Struct):
-    access_token: Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z")]
+    # Sent back in a header with each request.
+    access_token: Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z", max_length=_MAX_TOKEN)]
     token_type: Annotated[str, msgspec.Meta(pattern=r"(?i)^bearer\Z")]
     expires_in: float | None = None
 
@@ -118,7 +120,9 @@ class ClientCredentials:
             if not isinstance(failure, RetryLater):
                 failure = unexpected(response, "not a token endpoint's response")
             return _as_token_failure(failure)
-        seconds = _DEFAULT_SECONDS if token.expires_in is None else token.expires_in
+        seconds = token.expires_in
+        if seconds is None or math.isnan(seconds):
+            seconds = _DEFAULT_SECONDS
         self._usable_until = requested_at + RENEW_AT * min(max(seconds, 0.0), _MAX_SECONDS)
         return {"Authorization": f"Bearer {token.access_token}"}
 

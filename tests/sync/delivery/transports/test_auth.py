@@ -212,6 +212,12 @@ class TestClientCredentials:
                 ),
                 FailureCause.NO_TOKEN,
             ),
+            (
+                faults.respond_with(
+                    Answer.of(200, {"access_token": "a" * 900_000, "token_type": "bearer"})
+                ),
+                FailureCause.NO_TOKEN,
+            ),
         ],
     )
     async def test_transient_token_failure_is_retried_and_nothing_was_sent(
@@ -238,6 +244,16 @@ class TestClientCredentials:
         assert await oauth.headers() == {"Authorization": "Bearer x"}
         clock.seconds += 2_000
         await oauth.headers()
+        assert len(central.requests) == 1
+
+    @pytest.mark.parametrize("lifetime", ["nan", "inf"])
+    async def test_token_of_an_impossible_lifetime_is_cached(
+        self, central: ScriptedCentral, oauth: ClientCredentials, lifetime: str
+    ) -> None:
+        granted_for = {"access_token": "x", "token_type": "bearer", "expires_in": lifetime}
+        central.script(faults.respond_with(Answer.of(200, granted_for)))
+        for _ in range(3):
+            assert await oauth.headers() == {"Authorization": "Bearer x"}
         assert len(central.requests) == 1
 
     async def test_unreadable_client_secret_blocks(
