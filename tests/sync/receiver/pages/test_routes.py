@@ -102,6 +102,23 @@ async def test_session_page_does_not_show_the_address(
     assert b"example.com" not in response.body
 
 
+async def test_store_page_shows_who_accepted_a_loss_and_why(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    await receiver.heartbeat(till, lastSequence=3)
+    await receiver.send(till, session(4), baseSequence=4)
+    before = await receiver.get("/stores/0042")
+    with closing(sqlite3.connect(receiver.database)) as connection, connection:
+        who = ("2026-03-04T05:06:07.000000Z", "alice", "disk <burnt>")
+        names = ("acknowledged_at", "acknowledged_by", "acknowledged_reason")
+        connection.execute(f"UPDATE gaps SET {', '.join(f'{name} = ?' for name in names)}", who)  # noqa: S608 - our own names
+
+    after = await receiver.get("/stores/0042")
+
+    assert "Loss accepted" not in page_of(before).text
+    assert "Loss accepted by alice: disk <burnt>" in page_of(after).text
+
+
 @pytest.mark.parametrize("path", ["/stores/none", "/sessions/none", "/sessions", "/sessions/%00"])
 async def test_missing_resource_is_a_404_page(receiver: Receiver, path: str) -> None:
     response = await receiver.get(path)
