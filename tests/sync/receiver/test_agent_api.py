@@ -14,7 +14,7 @@ import zstandard
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, answer, session, sessions
 from tests.support.head_office.receiver import Receiver
-from tests.support.raw_http import HttpResponse
+from tests.support.raw_http import HttpResponse, exchange
 from tests.sync.receiver.conftest import StartReceiver
 
 SENT = "SELECT sequence FROM sessions ORDER BY sequence"
@@ -338,3 +338,12 @@ async def test_new_epoch_beyond_the_bound_is_a_403_with_its_own_code(
     ):
         assert_error(response, 403, "TOO_MANY_EPOCHS")
     assert (await receiver.send(till, session(1))).status == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_default_address_is_both_loopback_addresses(receiver: Receiver, host: str) -> None:
+    """No other local user can be `localhost` to an agent on head office's machine."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    (answer,) = await exchange(host, receiver.address.port, request, 1)
+
+    assert answer.status == 200
