@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.boundary import COMMON_HEADERS
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Reads
 from sync.receiver.db.readiness import Readiness
 from sync.receiver.reports.completeness_report import completeness_json
 from sync.receiver.reports.fleet_figures import FleetFigures
@@ -35,7 +35,7 @@ _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 class ReadApi:
     """Handlers for readers and monitoring."""
 
-    database: Database
+    database: Reads
     readers: ReaderAccess
     readiness: Readiness
     metrics: ReceiverMetrics

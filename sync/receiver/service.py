@@ -34,6 +34,7 @@ from sync.receiver.auth.sign_in_link import SignInLink, local_url
 from sync.receiver.boundary import ReceiverBoundary
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database, DatabaseUnavailableError
+from sync.receiver.db.limited_reads import LimitedReads
 from sync.receiver.db.open import open_database
 from sync.receiver.db.readiness import Readiness
 from sync.receiver.ingest.ledger import Ledger
@@ -132,8 +133,9 @@ async def running_receiver(
         )
         app = web.Application()
         agents.add_routes(app.router)
-        ReadApi(database, readers, readiness, metrics, figures).add_routes(app.router)
-        Pages(database, readers, now, version, time.monotonic).add_routes(app.router)
+        reads = LimitedReads(database)
+        ReadApi(reads, readers, readiness, metrics, figures).add_routes(app.router)
+        Pages(reads, readers, now, version, time.monotonic).add_routes(app.router)
         boundary = ReceiverBoundary(metrics, agents.batches.shedder.outage_retry_after)
         parts.callback(boundary.close)
         limits = ConnectionLimits(

@@ -13,8 +13,18 @@ class DatabaseUnavailableError(ConnectionError):
     """The database server is unreachable or rejects the login."""
 
 
-class Database(Protocol):
-    """A database, from `open` to `close`. A unit of work may be retried: it must be rerunnable."""
+class Reads(Protocol):
+    """Reads of a database. A unit of work may be retried: it must be rerunnable."""
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on one consistent snapshot, read-only; keep it short."""
+
+    async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
+        """Return the first row of one statement, or None."""
+
+
+class Database(Reads, Protocol):
+    """A database, from `open` to `close`."""
 
     async def open(self) -> None:
         """Connect and migrate the schema."""
@@ -24,12 +34,6 @@ class Database(Protocol):
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction; durable when this returns."""
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on one consistent snapshot, read-only; keep it short."""
-
-    async def read_first(self, statement: Select[Any], values: Values) -> RowMapping | None:
-        """Return the first row of one statement, or None."""
 
     async def truncate_log(self) -> None:
         """Remove deleted data from the write-ahead log, as far as no reader needs it."""

@@ -17,11 +17,11 @@ from sqlalchemy import (
     union_all,
 )
 
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Reads
 
 
 async def store_ids_in(
-    database: Database, tables: Sequence[Table], store_id: str | None = None
+    database: Reads, tables: Sequence[Table], store_id: str | None = None
 ) -> AsyncIterator[str]:
     """Yield the stores with a row in any of `tables`, in order; or only `store_id` if given."""
     if store_id is not None:
@@ -41,7 +41,7 @@ async def store_ids_in(
 
 
 async def pages_of(
-    database: Database, table: Table, store_id: str, condition: ColumnElement[bool], *, size: int
+    database: Reads, table: Table, store_id: str, condition: ColumnElement[bool], *, size: int
 ) -> AsyncIterator[Sequence[RowMapping]]:
     """Yield non-empty pages of a store's rows that meet a condition, in primary-key order.
 

@@ -12,14 +12,15 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from sync.receiver.auth.readers import ReaderAccess
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Reads
 from sync.receiver.pages.login import Login
 from sync.receiver.pages.urls import parse_fleet_query
 from sync.receiver.pages.views import PageRequest, Views
 from sync.receiver.reports.conditions import Condition
-from sync.receiver.reports.fleet import Sort, fleet_page
+from sync.receiver.reports.fleet import FleetPage, Sort, fleet_page
 from sync.receiver.reports.history import HourTotals, columns, read_history
 from sync.receiver.reports.json_views import find_sessions, is_valid_text
+from sync.receiver.reports.single_flight import SingleFlight
 from sync.receiver.reports.store_details import MAX_COUNTED, MAX_ROWS, store_details
 from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.ttl_cache import TTLCache
@@ -37,7 +38,7 @@ class Pages:
 
     def __init__(
         self,
-        database: Database,
+        database: Reads,
         readers: ReaderAccess,
         now: Callable[[], datetime],
         own_version: str,
@@ -51,6 +52,7 @@ class Pages:
         self._views = Views(readers, now)
         # Cached: concurrent visitors and reloads share one query over the whole chain.
         self._chain = TTLCache(partial(self._read_history, ""), _HISTORY_TTL_SECONDS, now_seconds)
+        self._fleet_pages: SingleFlight[FleetPage] = SingleFlight()
         self._login = Login(readers, self._views)
         self._static = {
             file.name: (file.read_bytes(), _TYPES[file.suffix])
@@ -72,9 +74,11 @@ class Pages:
 
     async def _fleet(self, page: PageRequest) -> web.Response:
         query = parse_fleet_query(page.request.query)
+        # Shared: the page is read over the whole chain, and many people may have it open.
+        read = partial(self._read, page, partial(fleet_page, query=query))
         values = {
             "query": query,
-            "fleet": await self._read(page, partial(fleet_page, query=query)),
+            "fleet": await self._fleet_pages.run(query, read),
             "conditions": list(Condition),
             "sorts": list(Sort),
             "own_version": self._own_version,

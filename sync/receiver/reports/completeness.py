@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from sync.protocol.rfc3339 import to_rfc3339
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Reads
 from sync.receiver.db.paging import store_ids_in
 from sync.receiver.reports.completeness_queries import (
     AUDITED_TABLES,
@@ -107,7 +107,7 @@ class _Chunk:
     size: int
 
 
-async def audit(database: Database, store_id: str | None) -> AsyncIterator[EpochCompleteness]:
+async def audit(database: Reads, store_id: str | None) -> AsyncIterator[EpochCompleteness]:
     """Yield the epochs of one store or of all, by store, till and epoch."""
     async for epochs in audit_chunks(database, store_id):
         for epoch in epochs:
@@ -115,7 +115,7 @@ async def audit(database: Database, store_id: str | None) -> AsyncIterator[Epoch
 
 
 async def audit_chunks(
-    database: Database, store_id: str | None
+    database: Reads, store_id: str | None
 ) -> AsyncIterator[list[EpochCompleteness]]:
     """Yield the same in lists, one per read, without retired tills."""
     async for name in store_ids_in(database, AUDITED_TABLES, store_id):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Reads
 from sync.receiver.reports.completeness import (
     AcknowledgedGap,
     EpochCompleteness,
@@ -52,7 +52,7 @@ class Totals:
 
 
 async def completeness_json(
-    database: Database, store_id: str | None, totals: Totals | None = None
+    database: Reads, store_id: str | None, totals: Totals | None = None
 ) -> AsyncIterator[bytes]:
     """Yield `{"epochs":[…],"complete":true|false}` of one store or of all, some epochs at a time.
 

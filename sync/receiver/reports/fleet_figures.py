@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Float, case, cast, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Reads
 from sync.receiver.db.statements import is_in_service
 from sync.receiver.db.tables import gaps, rejections
 from sync.receiver.reports.conditions import MAX_PLAUSIBLE_AGE, Condition
@@ -39,7 +39,7 @@ class FleetFigures:
     gap_events: int
 
 
-async def read_fleet_figures(database: Database, reference: Reference) -> FleetFigures | None:
+async def read_fleet_figures(database: Reads, reference: Reference) -> FleetFigures | None:
     """Return the figures, or None if the database fails or is too slow."""
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):

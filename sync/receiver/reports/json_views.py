@@ -15,7 +15,7 @@ from sqlalchemy import func
 
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.columns import JsonTexts
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Reads
 from sync.receiver.db.statements import Among
 from sync.receiver.db.tables import agents, answers, sessions
 
@@ -38,7 +38,7 @@ _ANSWER = (*_EVENT, "status")
 
 
 async def find_sessions(
-    database: Database, correlation_id: str, after: str = "", limit: int = STORES_PER_READ
+    database: Reads, correlation_id: str, after: str = "", limit: int = STORES_PER_READ
 ) -> list[dict[str, object]]:
     """Return the sessions with this correlation id in the first `limit` stores above `after`.
 
@@ -52,7 +52,7 @@ async def find_sessions(
     return await database.read(find)
 
 
-async def sessions_json(database: Database, correlation_id: str) -> AsyncIterator[bytes]:
+async def sessions_json(database: Reads, correlation_id: str) -> AsyncIterator[bytes]:
     """Yield `{"sessions":[…]}` with all sessions of this id; nothing if there are none.
 
     A document cut short is invalid JSON.

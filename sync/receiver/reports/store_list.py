@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 import sqlalchemy as sa
 
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Reads
 from sync.receiver.db.tables import agents, tokens
 from sync.receiver.reports.json_views import is_valid_text, json_members
 from sync.receiver.reports.tills import IS_CURRENT
@@ -62,7 +62,7 @@ class StoreRange:
     is_cut: bool = False
 
 
-async def is_known_store(database: Database, store_id: str) -> bool:
+async def is_known_store(database: Reads, store_id: str) -> bool:
     """Return whether a till of the store is enrolled or in service."""
     if not is_valid_text(store_id):
         return False
@@ -71,7 +71,7 @@ async def is_known_store(database: Database, store_id: str) -> bool:
     return row is not None and bool(row["is_known"])
 
 
-async def stores_after(database: Database, after: str, limit: int) -> StoreRange:
+async def stores_after(database: Reads, after: str, limit: int) -> StoreRange:
     """Return the range of the first `limit` stores above `after`."""
     found = await database.read(partial(_store_ids, after=after, limit=limit + 1))
     if len(found) <= limit:
@@ -80,7 +80,7 @@ async def stores_after(database: Database, after: str, limit: int) -> StoreRange
 
 
 async def stores_json(
-    database: Database, store_id: str | None = None, stores: StoreRange | None = None
+    database: Reads, store_id: str | None = None, stores: StoreRange | None = None
 ) -> AsyncIterator[bytes]:
     """Yield `{"stores":[{"storeId","tillId","epochs":[…]}]}` of one store, a range or all.
 
@@ -110,7 +110,7 @@ def _till_head(till: _Till) -> bytes:
 
 
 async def _groups(
-    database: Database, store_id: str | None, stores: StoreRange
+    database: Reads, store_id: str | None, stores: StoreRange
 ) -> AsyncIterator[list[_Group]]:
     """Yield the tills in order, each with its encoded epochs, one list per read.
 
