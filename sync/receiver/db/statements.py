@@ -107,12 +107,17 @@ def is_epoch(table: Table) -> ColumnElement[bool]:
     return and_(is_agent(table), table.c.epoch == _EPOCH)
 
 
+# An equality, though the column is true or NULL: so SQLite, which has no statistics, prefers the
+# index of the current epochs to any other that begins with the store.
+IS_CURRENT = agents.c.is_current == true()
+
+
 def is_in_service(table: Table) -> ColumnElement[bool]:
     """Return the condition for the rows of tills that are not retired."""
     if table is agents:
         return agents.c.retired_at.is_(None)
     # The current epoch is one row of an index; all epochs of a till are retired together.
-    is_till = and_(agents.c.till_id == table.c.till_id, agents.c.is_current.is_not(None))
+    is_till = and_(agents.c.till_id == table.c.till_id, IS_CURRENT)
     is_retired = (is_till, agents.c.retired_at.is_not(None))
     return ~exists().where(agents.c.store_id == table.c.store_id, *is_retired)
 
@@ -131,7 +136,7 @@ SELECT_AGENTS_FOR_UPDATE = (
     .with_for_update()
 )
 
-_IS_CURRENT = and_(is_agent(agents), agents.c.is_current.is_not(None))
+_IS_CURRENT = and_(is_agent(agents), IS_CURRENT)
 # The till's current epoch, locked; nothing if another transaction has it locked: that one is of the
 # same till and writes what this one would write.
 SELECT_CURRENT_EPOCH = select(agents.c.epoch).where(_IS_CURRENT).with_for_update(skip_locked=True)

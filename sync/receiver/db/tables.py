@@ -65,6 +65,7 @@ class AgentRecord(_EpochTable, table=True):
         Index(
             "agents_current",
             "store_id",
+            "is_current",
             "till_id",
             unique=True,
             postgresql_where=text("is_current IS NOT NULL"),

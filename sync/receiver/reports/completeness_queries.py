@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func
 
+from sync.receiver.db.statements import IS_CURRENT
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 
@@ -169,5 +170,5 @@ def queries_for(has_lower: bool, has_upper: bool) -> Queries:  # noqa: FBT001 - 
 
 
 SELECT_RETIRED_TILLS = sa.select(agents.c.till_id).where(
-    agents.c.store_id == _STORE, agents.c.is_current.is_not(None), agents.c.retired_at.is_not(None)
+    agents.c.store_id == _STORE, IS_CURRENT, agents.c.retired_at.is_not(None)
 )

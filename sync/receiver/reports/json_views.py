@@ -5,7 +5,7 @@ They never contain an e-mail address.
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy import func
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.database import Reads
-from sync.receiver.db.statements import Among
+from sync.receiver.db.statements import IS_CURRENT, Among
 from sync.receiver.db.tables import agents, answers, sessions
 
 # A till chooses the ids of its sessions: one id can be in every store.
@@ -76,19 +76,23 @@ def json_members(row: sa.Row[Any], columns: Sequence[str]) -> dict[str, object]:
     """Return the columns as members of a JSON object."""
     members: dict[str, object] = {}
     for name in columns:
-        first, *rest = name.split("_")
         value = getattr(row, name)
         is_time = isinstance(value, datetime)
-        member = first + "".join(word.capitalize() for word in rest)
-        members[member] = to_rfc3339(value, "milliseconds") if is_time else value
+        members[_member(name)] = to_rfc3339(value, "milliseconds") if is_time else value
     return members
+
+
+@cache
+def _member(column: str) -> str:
+    first, *rest = column.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def _sessions(
     connection: sa.Connection, correlation_id: str, after: str, limit: int
 ) -> list[dict[str, object]]:
     # The index begins with `store_id`: the condition on it makes the index usable.
-    known = sa.select(agents.c.store_id).where(agents.c.is_current.is_not(None))
+    known = sa.select(agents.c.store_id).where(IS_CURRENT)
     statement = (
         sa.select(sessions.c.store_id)
         .distinct()
@@ -101,10 +105,12 @@ def _sessions(
     if not stores:
         return []
     rows = connection.execute(_sessions_in(correlation_id, stores)).all()
-    given = connection.execute(_last_answers(correlation_id, stores)).all()
+    given: dict[str, list[sa.Row[Any]]] = {store_id: [] for store_id in stores}
+    for answer in connection.execute(_last_answers(correlation_id, stores)):
+        given[answer.store_id].append(answer)
     found: list[dict[str, object]] = []
-    for _, in_store in groupby(rows, key=lambda row: row.store_id):
-        found += _in_one_store(list(in_store), given)
+    for store_id, in_store in groupby(rows, key=lambda row: row.store_id):
+        found += _in_one_store(list(in_store), given[store_id])
     return found
 
 
@@ -122,8 +128,7 @@ def _in_one_store(
         own = [
             answer
             for answer in given
-            if answer.store_id == row.store_id
-            and (answer.till_id == row.till_id or (stands and answer.till_id not in tills))
+            if answer.till_id == row.till_id or (stands and answer.till_id not in tills)
         ]
         members = json_members(row, _SESSION) | {"stands": stands}
         members["emailAnswers"] = [json_members(answer, _ANSWER) for answer in own]

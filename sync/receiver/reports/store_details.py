@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.receiver.db.statements import is_in_service
+from sync.receiver.db.statements import IS_CURRENT, is_in_service
 from sync.receiver.db.tables import agents, gaps, rejections
-from sync.receiver.reports.tills import IS_CURRENT, Reference, TillStatus, list_tills
+from sync.receiver.reports.tills import Reference, TillStatus, list_tills
 
 MAX_ROWS = 100
 # Caps the count queries: a page must not take longer because a till made a million rows.

@@ -14,6 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from sync.receiver.db.statements import IS_CURRENT
 from sync.receiver.db.tables import agents, tokens
 from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
@@ -43,8 +44,6 @@ _REPORTED = (
     "epochs_refused_at",
     "terms_refused",
 )
-# The condition of the partial index on the tills' current epochs.
-IS_CURRENT = agents.c.is_current.is_not(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, Table, text
 
+from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import agents, answers, gaps, rejections
@@ -19,7 +20,8 @@ from sync.receiver.reports.json_views import find_sessions
 from sync.receiver.reports.store_details import store_details
 from sync.receiver.reports.store_list import stores_json
 from sync.receiver.reports.tills import Reference
-from tests.support.head_office.growth import fastest
+from tests.support.head_office.enrolment import issue_token
+from tests.support.head_office.growth import clock_for, fastest
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, session
 
@@ -107,12 +109,14 @@ async def ratio(
     office: LedgerDriver, kind: str, read: Read, few: int, many: int, limit: float
 ) -> float:
     """Return how many times as long `read` takes with `many` rows as with `few`."""
+    await issue_token(Enrolment(office.database), TILL.name, b"secret")
     await office.take(TILL, session(1))
     await office.heartbeat(TILL, lastSequence=10**6)
     await add(office, kind, 1, few)
-    before = await fastest(lambda: read(office.database))
+    clock = clock_for(office.database)
+    before = await fastest(lambda: read(office.database), clock)
     await add(office, kind, few, many)
-    return await fastest(lambda: read(office.database), enough=limit * before) / before
+    return await fastest(lambda: read(office.database), clock, enough=limit * before) / before
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def upgrade() -> None:
     op.create_index(
         "agents_current",
         "agents",
-        ["store_id", "till_id"],
+        ["store_id", "is_current", "till_id"],
         unique=True,
         postgresql_where=is_current,
         sqlite_where=is_current,
