@@ -11,7 +11,7 @@ import pytest
 from sync.receiver.db.database import Database
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.sqlite import SqliteFile
-from sync.receiver.db.tables import DuplicateRecord, GapRecord, SessionRecord
+from sync.receiver.db.tables import AgentRecord, DuplicateRecord, GapRecord, SessionRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, wire_time
 from tests.support.head_office.postgresql import PostgresqlServer
@@ -70,3 +70,13 @@ async def test_upgraded_head_office_goes_on(office: LedgerDriver) -> None:
     assert (later.rejections, first.rejections) == ([], [])
     assert response == {EPOCH: 8, NEXT_EPOCH: 3}
     assert await office.rows(DuplicateRecord, "sequence") == [(1,), (3,)]
+
+
+async def test_upgrade_marks_the_epoch_with_the_latest_heartbeat_as_current(
+    office: LedgerDriver,
+) -> None:
+    """Pages read that row alone."""
+    assert await office.rows(AgentRecord, "epoch", "is_current") == [
+        (NEXT_EPOCH, None),
+        (EPOCH, True),
+    ]
