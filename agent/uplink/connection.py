@@ -23,11 +23,15 @@ from sync.delivery.transports.short_retries import ShortRetries
 # Lanes idle at the end of each window; the larger the window, the smaller that share.
 _EVENTS_PER_LANE = 32
 MAX_PAUSE_SECONDS = 60
+# From one heartbeat to the next, so that no TLS handshake is needed for it; head office closes its
+# end after 120 s. Of another backend nothing is known.
+KEEP_ALIVE_SECONDS, BACKEND_KEEP_ALIVE_SECONDS = 90.0, 15.0
 
 
 def http_options(settings: Settings, *, max_seconds: float = math.inf) -> HttpOptions:
     """Return the connection options; each request is limited to `max_seconds`."""
     central = settings.central
+    is_batch = central.protocol is Protocol.BATCH
     return HttpOptions(
         timeout_seconds=min(settings.sync.timeout_seconds, max_seconds),
         connections=settings.sync.max_in_flight,
@@ -35,6 +39,7 @@ def http_options(settings: Settings, *, max_seconds: float = math.inf) -> HttpOp
         client_cert_file=central.client_cert_file,
         client_key_file=central.client_key_file,
         proxy=central.proxy,
+        keep_alive_seconds=KEEP_ALIVE_SECONDS if is_batch else BACKEND_KEEP_ALIVE_SECONDS,
     )
 
 

@@ -27,6 +27,7 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 class HttpOptions:
     """Settings of the HTTP client. `connections`: concurrent ones; `proxy`: empty for none.
 
+    `keep_alive_seconds`: for an idle connection, less than the server keeps it.
     If `ca_file` is given, only it is trusted. The files are reread when they change.
     """
 
@@ -36,6 +37,7 @@ class HttpOptions:
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
     proxy: str = ""
+    keep_alive_seconds: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,9 @@ class HttpClient:
             seconds = self._options.timeout_seconds
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=self._options.connections, socket_factory=_socket_with_keepalive
+                    limit=self._options.connections,
+                    keepalive_timeout=self._options.keep_alive_seconds,
+                    socket_factory=_socket_with_keepalive,
                 ),
                 timeout=aiohttp.ClientTimeout(
                     total=seconds,

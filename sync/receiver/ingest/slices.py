@@ -19,7 +19,7 @@ from sync.receiver.ingest.parse import InboundBatch
 MAX_EVENTS = 500
 MAX_CHARACTERS = 512 * 1024
 # An agent sends at most 5,000 events, and 100 by default.
-TURN_EVENTS = 1_000
+TURN_EVENTS = 500
 TURN_CHARACTERS = 2 * 1024 * 1024
 
 

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from agent.capture.session_answer import SessionAnswers
 from agent.config.central import SyncSettings
-from agent.uplink.connection import MAX_PAUSE_SECONDS, window_bytes
+from agent.uplink.connection import KEEP_ALIVE_SECONDS, MAX_PAUSE_SECONDS, window_bytes
+from agent.uplink.heartbeat import HEARTBEAT_SECONDS
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
+from sync.receiver.service import IDLE_SECONDS
 from sync.runtime.scheduler import Scheduler
 from sync.runtime.settings.program import ProgramSettings
 from tests.support.agent.erasure import stored_secrets, traces
@@ -94,3 +96,8 @@ def test_window_size_bounds_the_pause_at_every_bandwidth(bandwidth: int, batch: 
     sync = SyncSettings(bandwidth_bytes_per_second=bandwidth, max_batch_bytes=batch)
     assert 1 <= window_bytes(sync) <= batch
     assert not bandwidth or window_bytes(sync) / bandwidth <= MAX_PAUSE_SECONDS
+
+
+def test_agent_keeps_its_connection_from_heartbeat_to_heartbeat_and_closes_it_first() -> None:
+    """Else each heartbeat of a chain costs head office a TLS handshake."""
+    assert HEARTBEAT_SECONDS < KEEP_ALIVE_SECONDS < IDLE_SECONDS

@@ -1,12 +1,13 @@
 """Requests to head office beside the batches: heartbeat and program terms."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
 
-from sync.delivery.outcomes import Blocked, RetryLater
+from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.responses import decoded, outside_protocol
@@ -14,6 +15,7 @@ from sync.protocol.program_terms import ProgramTerms
 from sync.protocol.terms_check import TermsFault, find_fault, shape_fault
 from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH, Heartbeat, HeartbeatAnswer
 
+_AT_ONCE_SECONDS = 5.0
 _HEADERS = {"Content-Type": "application/json"}
 # An entity tag (RFC 9110, 8.8.3) in ASCII: it is stored, logged and sent back in a header.
 _ETAG = re.compile(r'(W/)?"[!#-~]{0,250}"')
@@ -29,10 +31,15 @@ async def send_heartbeat(
     """Send one heartbeat and return the response.
 
     Returns `Blocked` if head office refuses this agent, None on a transient failure: heartbeats
-    are periodic, so there is no retry.
+    are periodic, so there is no retry. Except on a connection that was idle since the last one
+    and breaks at once: a proxy closed it in this moment, and would again a minute later.
     """
-    body = msgspec.json.encode(heartbeat)
+    body, now = msgspec.json.encode(heartbeat), asyncio.get_running_loop().time
+    began = now()
     response = await client.request("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
+    is_lost = isinstance(response, RetryLater) and response.cause is FailureCause.NO_RESPONSE
+    if is_lost and now() < began + _AT_ONCE_SECONDS:
+        response = await client.request("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
     if isinstance(response, Blocked):
         return response
     if isinstance(response, RetryLater) or response.status != HTTPStatus.OK:

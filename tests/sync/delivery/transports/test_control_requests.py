@@ -39,11 +39,22 @@ TOO_MANY_EPOCHS = {
 NOT_THE_PROTOCOLS = [
     faults.captive_portal,
     faults.gateway(500),
-    faults.answer_lost,
     faults.respond_with(Answer.of(200, {"epochs": [{"epoch": EPOCH, "acceptedThrough": -1}]})),
     faults.respond_with(Answer.of(200, ["not an object"])),
     faults.respond_with(Answer.of(201, {})),
 ]
+
+
+@pytest.mark.parametrize("fault", [faults.answer_lost, faults.reset_before])
+async def test_heartbeat_on_a_connection_that_breaks_is_sent_again_once(
+    central: ScriptedCentral, client: CentralClient, fault: Fault
+) -> None:
+    """A proxy may close an idle connection in the moment of the next heartbeat."""
+    await send_heartbeat(client, HEARTBEAT)
+    central.script(fault)
+
+    assert await send_heartbeat(client, HEARTBEAT) is not None
+    assert len(central.requests) == 3
 
 
 async def test_heartbeat_response_has_accepted_sequences(
@@ -95,7 +106,7 @@ async def test_unsolicited_304_is_invalid(central: ScriptedCentral, client: Cent
     assert isinstance(await fetch_terms(client, None), RetryLater)
 
 
-@pytest.mark.parametrize("fault", NOT_THE_PROTOCOLS)
+@pytest.mark.parametrize("fault", [*NOT_THE_PROTOCOLS, faults.answer_lost])
 async def test_foreign_response_changes_no_terms(
     central: ScriptedCentral, client: CentralClient, fault: Fault
 ) -> None:
