@@ -13,6 +13,7 @@ from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
 from agent.api.till_calls import TillCalls
 from sync.runtime.http_errors import HttpError, error_response, log_error
 from sync.runtime.http_server import route_of
+from sync.runtime.masking import mask_secrets
 from sync.runtime.refusal_log import RefusalLog, fingerprint
 from sync.runtime.summed_log import LineBudget, SummedLog
 
@@ -26,6 +27,9 @@ _REFUSALS_A_MINUTE = 60
 _ID = "{correlation_id:[^/]*}"
 _DEAD_LETTERS = "/agent/v1/dead-letters"
 _DEAD_LETTER = f"{_DEAD_LETTERS}/{{epoch}}/{{sequence}}"
+
+# Of a host or an origin in the log.
+_MAX_NAMED = 200
 
 
 def build_app(context: Context) -> web.Application:
@@ -102,8 +106,9 @@ class TillBoundary:
         self._refused.note(
             request.remote or "unknown",
             refusal.code.value,
-            host=headers.get(hdrs.HOST, "-"),
-            origin=headers.get(hdrs.ORIGIN, "-"),
+            # Free text of the client: it may be a customer's address.
+            host=mask_secrets(headers.get(hdrs.HOST, "-")[:_MAX_NAMED]),
+            origin=mask_secrets(headers.get(hdrs.ORIGIN, "-")[:_MAX_NAMED]),
             fingerprint=fingerprint(headers.get(hdrs.AUTHORIZATION, "").partition(" ")[2]),
         )
 
