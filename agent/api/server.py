@@ -106,9 +106,9 @@ class TillBoundary:
         self._refused.note(
             request.remote or "unknown",
             refusal.code.value,
-            # Free text of the client: it may be a customer's address.
-            host=mask_secrets(headers.get(hdrs.HOST, "-")[:_MAX_NAMED]),
-            origin=mask_secrets(headers.get(hdrs.ORIGIN, "-")[:_MAX_NAMED]),
+            # Free text of the client: masked before it is cut, or half an address could remain.
+            host=mask_secrets(headers.get(hdrs.HOST, "-"))[:_MAX_NAMED],
+            origin=mask_secrets(headers.get(hdrs.ORIGIN, "-"))[:_MAX_NAMED],
             fingerprint=fingerprint(headers.get(hdrs.AUTHORIZATION, "").partition(" ")[2]),
         )
 
