@@ -21,7 +21,7 @@ from sync.runtime.cli.program import ExitCode
 _MAX_REASON = 500
 
 gaps = typer.Typer(
-    help="List sequence numbers that are permanently lost, and acknowledge the loss.",
+    help="List permanently lost events, and acknowledge the loss.",
     no_args_is_help=True,
 )
 
