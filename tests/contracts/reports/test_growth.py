@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, text
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import agents, answers, gaps, rejections
+from sync.receiver.db.tables import agents, answers, boots, gaps, rejections
 from sync.receiver.reports.completeness_report import completeness_json
 from sync.receiver.reports.fleet import FleetQuery, fleet_page
 from sync.receiver.reports.fleet_figures import fleet_figures
@@ -84,11 +84,16 @@ def answer(number: int) -> dict[str, object]:
     return row | {"sequence": number + 2, "address_erased": False} | texts | times
 
 
+def boot(number: int) -> dict[str, object]:
+    return KEY | {"boot_id": f"{number:06}", "zero_at": AT - timedelta(minutes=number)}
+
+
 ROWS: dict[str, tuple[Table, Callable[[int], dict[str, object]]]] = {
     "epochs": (agents, epoch),
     "rejections": (rejections, rejection),
     "gaps": (gaps, gap),
     "answers": (answers, answer),
+    "boots": (boots, boot),
 }
 
 
@@ -150,3 +155,17 @@ async def test_list_takes_time_in_proportion_to_its_rows(
 ) -> None:
     few = 500
     assert await ratio(office, kind, read, few, 8 * few, limit=16) < 16
+
+
+@pytest.mark.parametrize("kind", ["epochs", "rejections", "gaps", "boots"])
+async def test_heartbeat_takes_as_long_with_32_times_the_rows(
+    office: LedgerDriver, kind: str
+) -> None:
+    """It holds the only writer on SQLite, and its answer lists rejected events."""
+    boots_sent = iter(range(10**6))
+
+    async def send(_: Database) -> None:
+        sent: dict[str, object] = {"bootId": f"new-{next(boots_sent)}", "lastSequence": 10**6}
+        await office.heartbeat(TILL, **sent)
+
+    assert await ratio(office, kind, send, FEW, MANY, limit=4) < 4
