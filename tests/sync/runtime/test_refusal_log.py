@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,7 +13,7 @@ LOGGER = logging.getLogger("sync.test")
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, object]]]:
     """The fields of each logged line; filled as the test goes on."""
     found: list[dict[str, object]] = []
 
@@ -23,7 +24,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     handler = Collect()
     LOGGER.addHandler(handler)
     caplog.set_level("WARNING", LOGGER.name)
-    yield found  # type: ignore[misc] # a generator fixture
+    yield found
     LOGGER.removeHandler(handler)
 
 

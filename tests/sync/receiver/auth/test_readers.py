@@ -30,9 +30,8 @@ OPEN_HERE = ReaderRules(open_on_loopback=True)
 def access(rules: ReaderRules) -> ReaderAccess:
     """Return access by these rules, with a trusted proxy at 192.0.2.1; nobody is signed in."""
     refused = RefusedReaders(*(RefusalLog(LOGGER, "reader.refused") for _ in range(2)))
-    limiters = GuessLimiters(
-        *(GuessLimiter(lambda: 0.0, b"key") for _ in range(2)), refused=refused
-    )
+    form, api = (GuessLimiter(lambda: 0.0, b"key") for _ in range(2))
+    limiters = GuessLimiters(form, api, refused)
     peers = Peers(["192.0.2.1"])
     return ReaderAccess(
         rules, peers, limiters, now=lambda: datetime(2026, 6, 1, tzinfo=UTC), new_hex=str

@@ -249,12 +249,12 @@ async def test_failed_sign_in_is_logged_without_the_token(
         await receiver.request("POST", "/sign-in", b"token=other-secret")
 
     assert [record.message for record in caplog.records] == ["reader.sign_in_failed"]
-    assert caplog.records[0].fields == {
+    assert caplog.records[0].__dict__["fields"] == {
         "times": 1,
         "peer": "127.0.0.1",
         "reason": "wrong_token",
         "fingerprint": fingerprint("other-secret"),
-    }  # type: ignore[attr-defined] # set by log_event
+    }
     assert "other-secret" not in caplog.text
 
 
