@@ -19,6 +19,8 @@ from sync.runtime.logging import log_event
 _log = logging.getLogger(__name__)
 _HOUR_US = 3600 * 1_000_000
 _DAY_US = 24 * _HOUR_US
+# A customer may still answer, and the till may still repeat: both need the session.
+_RECENT_US = _HOUR_US
 # Checking free space at each commit would cost as much as the statements. This many captures take
 # far less than the space that is kept free.
 CAPTURES_PER_CHECK = 256
@@ -44,7 +46,7 @@ class Room:
     """Room of one open store. Writer's thread only.
 
     `purge` deletes some delivered events and returns for how many microseconds they had been kept,
-    or None if there are none.
+    or None if there are none; it spares those captured within its second argument.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Room:
         database: Path,
         space: DiskSpace,
         limits: SpaceLimits,
-        purge: Callable[[EarlyPurgeReason], int | None],
+        purge: Callable[[EarlyPurgeReason, int], int | None],
     ) -> None:
         self._connection = connection
         self._wal = wal_of(database)
@@ -61,18 +63,19 @@ class Room:
         self._limits = limits
         self._purge = purge
         # The changes made when there was last nothing to purge: without more there is nothing yet.
-        self._changes_without_any = -1
+        self._changes_without_any = {_RECENT_US: -1, 0: -1}
 
     def require(self) -> int:
         """Return the number of captures that may be taken until the next check.
 
-        Purges delivered events if there is no room. Raises `StorageFullError` if there are none.
+        Purges delivered events if there is no room: at `max_bytes` also recent ones, if there are
+        no others. Raises `StorageFullError` if there are none.
         """
         for purges in range(PURGES_PER_CHECK):
             try:
                 self._space.require_room(self._used_bytes(), reusable_bytes(self._connection))
             except StorageFullError:
-                if not self._purge_some():
+                if not (self._purge_some(_RECENT_US) or self._purge_recent()):
                     raise
             else:
                 return CAPTURES_PER_PURGE if purges else CAPTURES_PER_CHECK
@@ -81,7 +84,7 @@ class Room:
     def make_ahead(self) -> bool:
         """Purge some delivered events if `max_bytes` is near; return True if any were purged."""
         is_near = self._used_bytes() >= NEARLY_FULL * self._limits.max_bytes
-        return is_near and self._purge_some()
+        return is_near and self._purge_some(_RECENT_US)
 
     def _used_bytes(self) -> int:
         """Return the size of the database without free pages, and of the WAL up to its limit.
@@ -91,13 +94,18 @@ class Room:
         wal = self._wal.stat().st_size if self._wal.exists() else 0
         return used_bytes(self._connection) + min(wal, wal_bytes(self._limits))
 
-    def _purge_some(self) -> bool:
-        if self._connection.total_changes == self._changes_without_any:
+    def _purge_recent(self) -> bool:
+        # A full disk is no reason: it can be freed, and the customers' answers need the sessions.
+        is_full = self._used_bytes() >= self._limits.max_bytes
+        return is_full and self._purge_some(0)
+
+    def _purge_some(self, spared_us: int) -> bool:
+        if self._connection.total_changes == self._changes_without_any[spared_us]:
             return False
         is_large = self._used_bytes() >= NEARLY_FULL * self._limits.max_bytes
         reason = EarlyPurgeReason.MAX_BYTES if is_large else EarlyPurgeReason.MIN_FREE_BYTES
-        if self._purge(reason) is None:
-            self._changes_without_any = self._connection.total_changes
+        if self._purge(reason, spared_us) is None:
+            self._changes_without_any[spared_us] = self._connection.total_changes
             return False
         return True
 

@@ -208,10 +208,10 @@ class Store:
         """Sync the mark and close the file; SQLite checkpoints the rest of the WAL."""
         self._files.close()
 
-    def _purge_early(self, reason: EarlyPurgeReason) -> int | None:
+    def _purge_early(self, reason: EarlyPurgeReason, spared_us: int) -> int | None:
         self.journal.clear_cache()
         now_us = self.environment.now_us()
-        kept_us = self.run(purge_oldest_delivered, now_us, reason)
+        kept_us = self.run(purge_oldest_delivered, now_us, reason, spared_us)
         if kept_us is not None:
             self._purge_log.add(kept_us, reason, now_us)
         return kept_us

@@ -53,7 +53,7 @@ def deliver_and_purge(store: Store, chance: random.Random) -> None:
     while store.run(erase_below_watermark, None):
         pass
     for _ in range(chance.randint(0, 20)):
-        store.run(purge_oldest_delivered, AT.wall_us, "a reason")
+        store.run(purge_oldest_delivered, AT.wall_us, "a reason", 0)
     store.run(lambda connection: remove_answers(connection, find_removable_answers(connection, 99)))
 
 
