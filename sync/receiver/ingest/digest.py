@@ -25,8 +25,7 @@ def digest_of(event: SessionEvent | AnswerEvent) -> str:
     head = f"{to_rfc3339(event.occurred_at)} {_masked(own or '')}".encode()
     digest = blake2b(head, digest_size=_BYTES)
     digest.update(_SEPARATOR)
-    body = event.body.encode()
-    digest.update(canonical_json(body, may_hold_address) or _as_text(event.body))
+    digest.update(canonical_json(event.body, may_hold_address) or _as_text(event.body))
     return digest.hexdigest()
 
 

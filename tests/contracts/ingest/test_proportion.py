@@ -19,6 +19,8 @@ from tests.support.head_office.messages import (
     wire_time,
 )
 
+pytestmark = pytest.mark.slow
+
 FEW = 100
 _till = count(1)
 
@@ -118,3 +120,80 @@ async def taken(office: LedgerDriver, till: SimulatedAgent, events: Sequence[Mem
 async def duplicated(office: LedgerDriver, till: SimulatedAgent, events: Sequence[Members]) -> None:
     accepted = await office.take(till, *events)
     assert [one.sequence for one in accepted.duplicates] == [one["sequence"] for one in events]
+
+
+def unknown_type(number: int, name: str) -> Members:
+    return session(number, name, type="points.spent")
+
+
+def rejected_session(number: int, name: str) -> Members:
+    return session(number, name, occurredAt="yesterday")
+
+
+def other_session(number: int, name: str) -> Members:
+    """Return a session that differs from all others of its id."""
+    return session(number, name, body={"channel": f"c{number}"}, occurredAt=wire_time())
+
+
+LISTS = [probe, erased_address, rejected_session, other_session, unknown_type]
+
+
+@pytest.mark.parametrize("kind", LISTS)
+async def test_events_of_one_id_sent_again(
+    office: LedgerDriver, kind: Callable[[int, str], Members]
+) -> None:
+    """As after a lost answer, or a restore of head office."""
+
+    async def prepare(size: int) -> Callable[[], Awaitable[object]]:
+        till = new_till()
+        events = [kind(number, till.till_id) for number in range(1, size + 1)]
+        await office.take(till, *events)
+        return lambda: office.take(till, *events)
+
+    assert await growth(prepare, FEW * 2) < LIMIT
+
+
+@pytest.mark.parametrize("kind", LISTS)
+async def test_answer_to_an_id_with_many_events(
+    office: LedgerDriver, kind: Callable[[int, str], Members]
+) -> None:
+    """Rejections as well can be thousands under one id."""
+
+    async def prepare(size: int) -> Callable[[], Awaitable[object]]:
+        till = new_till()
+        name = till.till_id
+        events = [kind(number, name) for number in range(1, 10 * size + 1)]
+        await office.take(till, *events)
+        more = [answer(number, name) for number in range(10 * size + 1, 10 * size + FEW)]
+        return lambda: office.take(till, *more)
+
+    # The size grows fourfold, the time must not grow at all.
+    assert await growth(prepare, FEW) < LIMIT / 2
+
+
+async def test_few_numbers_far_apart_between_many_gaps(office: LedgerDriver) -> None:
+    """Each answer with an erased address leaves a gap."""
+
+    async def prepare(size: int) -> Callable[[], Awaitable[object]]:
+        till = new_till()
+        events = [erased_address(number, till.till_id) for number in range(1, 10 * size + 1)]
+        await office.take(till, *events)
+        some = events[:: len(events) // 10]
+        return lambda: office.take(till, *some)
+
+    assert await growth(prepare, FEW) < LIMIT / 2
+
+
+async def test_many_gaps_filled_at_once(office: LedgerDriver) -> None:
+    async def prepare(size: int) -> Callable[[], Awaitable[object]]:
+        till = new_till()
+        name = till.till_id
+        await office.take(till, *(erased_address(number, name) for number in range(1, size + 1)))
+        body = {"emailAddress": "guest@example.com", "status": "accepted"}
+        found = [
+            answer(number, name, body={**body, "note": number}, occurredAt=wire_time())
+            for number in range(1, size + 1)
+        ]
+        return lambda: office.take(till, *found)
+
+    assert await growth(prepare, FEW * 2) < LIMIT
