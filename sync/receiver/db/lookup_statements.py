@@ -148,6 +148,7 @@ _ANSWER = (
     "body",
     "digest",
 )
+_COLUMNS = ", ".join(f"email_answers.{name}" for name in _ANSWER)
 # The answers that can equal one of the batch, each found by an index: by digest and address; by
 # digest without an address; without a digest by the time; and if the address of the batch's own
 # answer is erased, by the digest alone.
@@ -161,9 +162,9 @@ _ALIKE = (
 
 @cache
 def select_alike_answers(dialect: str) -> TextualSelect:
-    """Return a select of the answers that can equal one of these `keys`: a few for each.
+    """Return a select of the answers that can equal one of these `keys`, `most` for each way.
 
-    `most` bounds them on PostgreSQL. `keys` is a JSON array of objects with `id`, `digest`,
+    `keys` is a JSON array of objects with `id`, `digest`,
     `address`, `at` and `erased`. A plain join could be planned from the other side, and then
     reads all answers of the store.
     """
@@ -174,7 +175,7 @@ def select_alike_answers(dialect: str) -> TextualSelect:
 
 def _alike_on_postgresql() -> str:
     key = {name: f"keys.{name}" for name in ("id", "digest", "address", "at", "erased")}
-    alike = " UNION ALL ".join(f"({_alike(one, key)} LIMIT :most)" for one in _ALIKE)
+    alike = " UNION ALL ".join(f"({_alike(_COLUMNS, one, key)})" for one in _ALIKE)
     return (
         f"SELECT alike.* FROM json_to_recordset((:keys)::json) AS keys"  # noqa: S608 - our own names
         " (id text, digest text, address text, at timestamptz, erased boolean)"
@@ -184,16 +185,17 @@ def _alike_on_postgresql() -> str:
 
 def _alike_on_sqlite() -> str:
     key = {name: f"keys.value ->> '{name}'" for name in ("id", "digest", "address", "at", "erased")}
-    # CROSS JOIN keeps the order of the tables.
+    # CROSS JOIN keeps the order of the tables. Only an inner SELECT can have a LIMIT for each key.
     return " UNION ALL ".join(
-        _alike(one, key, "json_each(:keys) AS keys CROSS JOIN ") for one in _ALIKE
+        f"SELECT {_COLUMNS} FROM json_each(:keys) AS keys CROSS JOIN email_answers"  # noqa: S608 - our own names
+        f" WHERE email_answers.rowid IN ({_alike('email_answers.rowid', one, key)})"
+        for one in _ALIKE
     )
 
 
-def _alike(condition: str, key: Mapping[str, str], joined: str = "") -> str:
+def _alike(selected: str, condition: str, key: Mapping[str, str]) -> str:
     return (
-        f"SELECT {', '.join(f'email_answers.{name}' for name in _ANSWER)}"  # noqa: S608 - our own names
-        f" FROM {joined}email_answers"
+        f"SELECT {selected} FROM email_answers"  # noqa: S608 - our own names
         " WHERE email_answers.store_id = :of_store"
-        f" AND email_answers.correlation_id = {key['id']} AND {condition.format(**key)}"
+        f" AND email_answers.correlation_id = {key['id']} AND {condition.format(**key)} LIMIT :most"
     )

@@ -197,3 +197,22 @@ async def test_many_gaps_filled_at_once(office: LedgerDriver) -> None:
         return lambda: office.take(till, *found)
 
     assert await growth(prepare, FEW * 2) < LIMIT
+
+
+async def test_erased_answers_to_a_session_with_many_that_differ_by_address(
+    office: LedgerDriver,
+) -> None:
+    """An erased address equals any: the first of them decide."""
+
+    async def prepare(size: int) -> Callable[[], Awaitable[object]]:
+        till = new_till()
+        name = till.till_id
+        await office.take(till, *(other_address(n, name) for n in range(1, 20 * size + 1)))
+        body = {"emailAddress": None, "status": "accepted", "erased": True}
+        erased = [
+            answer(number, name, body=body, occurredAt=wire_time())
+            for number in range(20 * size + 1, 20 * size + 11)
+        ]
+        return lambda: duplicated(office, till, erased)
+
+    assert await growth(prepare, FEW) < LIMIT / 2
