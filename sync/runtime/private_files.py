@@ -49,6 +49,9 @@ def make_private_directory(directory: Path) -> None:
     entries = [(entry, entry.lstat()) for entry in directory.iterdir()]
     for entry, status in entries:
         if _may_be_planted(status, was_open=was_open):
+            if was_open:
+                # Else the next start would take the entry for one of a directory that never was.
+                directory.chmod(mode)
             reason = "another user may have put it there: check it, then remove it or chown it"
             raise UnsafeFileError(entry, reason)
     for entry, status in entries:

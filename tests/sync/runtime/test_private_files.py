@@ -74,8 +74,9 @@ def test_link_in_a_directory_that_was_open_to_all_is_refused(
     (tmp_path / "target").touch()
     plant(state / "agent.mark", tmp_path / "target")
     state.chmod(0o777)
-    with pytest.raises(UnsafeFileError, match="another user may have put it there"):
-        make_private_directory(state)
+    for _start in range(2):  # a service manager starts it again at once
+        with pytest.raises(UnsafeFileError, match="another user may have put it there"):
+            make_private_directory(state)
 
 
 @as_root
