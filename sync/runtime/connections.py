@@ -16,8 +16,9 @@ from enum import Enum, auto
 
 # Time for TLS and a request head, at both programs.
 HEAD_SECONDS = 15.0
-# A peer that reads no byte of its response for this long is gone.
+# A peer that reads less of its response than this within this time is gone.
 WRITE_STALL_SECONDS = 60.0
+WRITE_STALL_BYTES = 16 * 1024
 # Displaced at once, so that the search for them is rare: a 64th of the bound.
 _DISPLACED_SHARE = 64
 # One host of IPv6 owns a whole /64 and can use any address in it.
@@ -47,22 +48,32 @@ class ConnectionLimits:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """An open connection. `since`: start of its phase; `is_receiving`: its body is incomplete."""
+    """An open connection. `since`: start of its phase.
+
+    `is_receiving`: its body is incomplete; `unsent`: the bytes of responses that wait for the peer.
+    """
 
     peer: str
     since: float
     abort: Callable[[], object]
     is_receiving: Callable[[], bool] = lambda: False
     phase: Phase = Phase.OPENING
+    unsent: Callable[[], int] = lambda: 0
     stalled_since: float | None = None
+    stalled_at: int = 0
 
     def enter(self, phase: Phase, now: float) -> None:
         """Begin a phase."""
         self.phase, self.since = phase, now
 
     def pause_writing(self, now: float) -> None:
-        """Note that the peer does not read its response."""
-        self.stalled_since = now
+        """Note that the peer does not read its response as fast as it is written."""
+        self.stalled_since, self.stalled_at = now, self.unsent()
+
+    def note_reading(self, now: float) -> None:
+        """Note that the peer has read some of a response that was written as a whole."""
+        if self.stalled_since is not None and self.unsent() <= self.stalled_at - WRITE_STALL_BYTES:
+            self.pause_writing(now)
 
     def resume_writing(self, now: float) -> None:
         """Note that the peer has read; a response that takes long is no idle connection."""
@@ -97,6 +108,8 @@ class ConnectionTable:
 
     def overdue(self, now: float) -> list[Connection]:
         """Return the connections past their deadline."""
+        for connection in self._open:
+            connection.note_reading(now)
         return [connection for connection in self._open if self._deadline(connection) <= now]
 
     def displaced_by(self, peer: str) -> list[Connection] | None:

@@ -230,7 +230,8 @@ class _Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the connection."""
         super().connection_made(transport)
-        self._entry.abort = cast("asyncio.Transport", transport).abort
+        writing = cast("asyncio.Transport", transport)
+        self._entry.abort, self._entry.unsent = writing.abort, writing.get_write_buffer_size
         self._entry.is_receiving = self._is_receiving
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.runtime.connections import (
+    WRITE_STALL_BYTES,
     WRITE_STALL_SECONDS,
     Connection,
     ConnectionLimits,
@@ -55,6 +56,20 @@ def test_active_connection_has_no_deadline_while_its_peer_reads() -> None:
     one.resume_writing(1050)
 
     assert table.overdue(1e9) == []
+
+
+def test_peer_that_reads_a_large_response_slowly_but_steadily_is_no_stalled_one() -> None:
+    one = connection(phase=Phase.IDLE)
+    table, unsent = table_of(one), 8_000_000
+    one.unsent = lambda: unsent
+    one.pause_writing(0)
+    for second in range(0, 600, 10):
+        assert table.overdue(second) == []
+        unsent -= WRITE_STALL_BYTES // 5
+    assert table.overdue(600) == []
+    unsent -= 1
+
+    assert table.overdue(600 + WRITE_STALL_SECONDS) == [one]
 
 
 @pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.IDLE])
