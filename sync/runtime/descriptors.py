@@ -1,5 +1,6 @@
 """File descriptors of the process: raises their limit, and divides them up."""
 
+import contextlib
 import resource
 
 # As many as a server of this kind can use; a limit without bound slows down child processes.
@@ -13,7 +14,9 @@ def raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        # A sandbox may forbid it; the server then takes fewer connections.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def connections_within_limit(most: int) -> int:
