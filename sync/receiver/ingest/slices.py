@@ -18,8 +18,9 @@ from sync.receiver.ingest.parse import InboundBatch
 # A usual batch is one slice.
 MAX_EVENTS = 500
 MAX_CHARACTERS = 512 * 1024
-# An agent sends at most 5,000 events, and 100 by default.
-TURN_EVENTS = 500
+# An agent sends 100 events by default. A batch of up to this many is one turn; a longer one takes
+# more turns, shorter ones, so that the others wait less for each.
+USUAL_EVENTS, TURN_EVENTS = 500, 250
 TURN_CHARACTERS = 2 * 1024 * 1024
 
 
@@ -32,7 +33,8 @@ def turns_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
     if numbers != list(range(numbers[0], numbers[0] + len(numbers)) if numbers else ()):
         yield inbound
         return
-    yield from _parts(inbound, _bounds(inbound.events, TURN_EVENTS, TURN_CHARACTERS))
+    most = USUAL_EVENTS if len(numbers) <= USUAL_EVENTS else TURN_EVENTS
+    yield from _parts(inbound, _bounds(inbound.events, most, TURN_CHARACTERS))
 
 
 def slices_of(inbound: InboundBatch) -> Iterator[InboundBatch]:

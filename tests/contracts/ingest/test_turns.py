@@ -10,7 +10,7 @@ from sync.receiver.db.tables import SessionRecord
 from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.placement import SequenceGap
-from sync.receiver.ingest.slices import TURN_EVENTS
+from sync.receiver.ingest.slices import TURN_EVENTS, USUAL_EVENTS
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import SimulatedAgent, session, sessions
 
@@ -75,6 +75,6 @@ async def test_usual_batch_is_one_transaction(office: LedgerDriver) -> None:
     counted = FailingAfter(office, 1)
     office.ledger = Ledger(counted)  # type: ignore[arg-type] # it only writes
 
-    result = await office.offer(TILL, *sessions(1, TURN_EVENTS))
+    result = await office.offer(TILL, *sessions(1, USUAL_EVENTS))
 
     assert isinstance(result, AcceptedBatch)
