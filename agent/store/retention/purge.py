@@ -12,6 +12,7 @@ from agent.store.db.cursor import read_cursor
 from agent.store.db.rows import as_list
 from agent.store.retention.delivery_times import delivered_before
 from agent.store.retention.purge_answers import (
+    Examined,
     empty_answers,
     find_removable_answers,
     remove_answers,
@@ -86,10 +87,12 @@ class Candidates(NamedTuple):
 
     events: list[int]
     deliveries: list[int]
-    answers: list[int]
+    answers: Examined = Examined([])
 
 
-def find_purgeable(connection: sqlite3.Connection, cutoff_us: int) -> Candidates:
+def find_purgeable(
+    connection: sqlite3.Connection, cutoff_us: int, examined_through: int = 0
+) -> Candidates:
     """Return some events delivered before `cutoff_us`, lowest first. Read-only.
 
     A session stays as long as an answer to it; a dead letter until it was discarded or delivered
@@ -98,7 +101,9 @@ def find_purgeable(connection: sqlite3.Connection, cutoff_us: int) -> Candidates
     cursor = read_cursor(connection)
     bound = delivered_before(connection, cursor, cutoff_us, above=cursor.purged_through)
     candidates = find_purgeable_through(connection, bound, cutoff_us, MAX_EVENTS)
-    return candidates._replace(answers=find_removable_answers(connection, MAX_EVENTS))
+    return candidates._replace(
+        answers=find_removable_answers(connection, MAX_EVENTS, examined_through)
+    )
 
 
 def find_purgeable_through(
@@ -108,7 +113,7 @@ def find_purgeable_through(
     values = {"bound": bound, "cutoff_us": cutoff_us, "limit": limit}
     queries = (PURGEABLE_EVENTS, PURGEABLE_DELIVERIES)
     events, deliveries = ([at for (at,) in connection.execute(sql, values)] for sql in queries)
-    return Candidates(events, deliveries, answers=[])
+    return Candidates(events, deliveries)
 
 
 def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int) -> bool:
@@ -122,5 +127,5 @@ def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int
         connection.execute(sql, (as_list(purged),))
     connection.execute(REMOVE_DELIVERIES, (as_list(candidates.deliveries),))
     connection.execute(SET_PURGED, (max([*purged, cursor.purged_through]),))
-    has_removed = remove_answers(connection, candidates.answers)
+    has_removed = remove_answers(connection, candidates.answers.removable)
     return bool(purged or candidates.deliveries or has_removed)

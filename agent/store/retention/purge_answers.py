@@ -8,19 +8,26 @@ empty row, of session 0. It is deleted once no row near it holds a secret.
 """
 
 import sqlite3
+from typing import NamedTuple
 
 from agent.store.db.rows import as_list
 
 # SQLite moves rows of at most two pages to either side, and a page has room for 204 empty rows.
 NEIGHBOURS = 650
+# Rows examined in one short read. Beside a dead letter, whose address stays, they stay for long.
+MAX_EXAMINED = 500
 _HOLDS_SECRET = "(address IS NOT NULL OR address_mark IS NOT NULL)"  # noqa: S105 - column names
 EMPTY_ANSWERS = """
 UPDATE email_answer SET address = NULL, address_mark = NULL, session_position = 0
 WHERE position IN (SELECT value FROM json_each(?))
 """
+EMPTY_AFTER = """
+SELECT position FROM email_answer WHERE session_position = 0 AND position > ?
+ORDER BY position LIMIT ?
+"""
 REMOVABLE_ANSWERS = f"""
 SELECT position FROM email_answer AS empty
-WHERE session_position = 0 AND NOT EXISTS (
+WHERE position IN (SELECT value FROM json_each(:positions)) AND NOT EXISTS (
     SELECT 1 FROM (
         SELECT address, address_mark FROM email_answer
         WHERE position > empty.position ORDER BY position LIMIT {NEIGHBOURS}
@@ -45,14 +52,31 @@ WHERE session_position = 0 AND position IN (SELECT value FROM json_each(?))
 """
 
 
+class Examined(NamedTuple):
+    """Empty rows that can be deleted, and where to continue: 0 for the first row."""
+
+    removable: list[int]
+    through: int = 0
+
+
 def empty_answers(connection: sqlite3.Connection, positions: list[int]) -> None:
     """Erase the answers at `positions`; their rows belong to no session any more."""
     connection.execute(EMPTY_ANSWERS, (as_list(positions),))
 
 
-def find_removable_answers(connection: sqlite3.Connection, limit: int) -> list[int]:
-    """Return the positions of empty rows without a secret near them, lowest first. Read-only."""
-    return [position for (position,) in connection.execute(REMOVABLE_ANSWERS, {"limit": limit})]
+def find_removable_answers(connection: sqlite3.Connection, limit: int, above: int = 0) -> Examined:
+    """Examine the next `MAX_EXAMINED` empty rows after `above` for secrets near them. Read-only.
+
+    After the last row it begins again with the first one.
+    """
+    examined = _positions(connection, EMPTY_AFTER, (above, MAX_EXAMINED))
+    if not examined and above:
+        examined = _positions(connection, EMPTY_AFTER, (0, MAX_EXAMINED))
+    values = {"positions": as_list(examined), "limit": limit}
+    removable = _positions(connection, REMOVABLE_ANSWERS, values)
+    if len(removable) == limit:
+        return Examined(removable, removable[-1])
+    return Examined(removable, examined[-1] if len(examined) == MAX_EXAMINED else 0)
 
 
 def remove_answers(connection: sqlite3.Connection, positions: list[int]) -> bool:
@@ -67,3 +91,9 @@ def remove_answers(connection: sqlite3.Connection, positions: list[int]) -> bool
         return False
     connection.execute(REMOVE_ANSWERS, (as_list(positions),))
     return True
+
+
+def _positions(
+    connection: sqlite3.Connection, sql: str, values: tuple[int, ...] | dict[str, object]
+) -> list[int]:
+    return [position for (position,) in connection.execute(sql, values)]

@@ -50,6 +50,7 @@ class Retention:
         self._store = store
         self._days = days
         self._now_us = now_us
+        self._examined_through = 0
 
     async def erase_once(self) -> bool:
         """Erase some addresses past their retention; return True if more remain."""
@@ -103,8 +104,10 @@ class Retention:
     async def purge_once(self) -> bool:
         """Delete some events past their retention; return True if more may remain."""
         cutoff_us = self._now_us() - round(self._days.delivered_days * _DAY_US)
-        candidates = await self._store.read_hot(find_purgeable, cutoff_us)
-        if not any(candidates):
+        examined_through = self._examined_through
+        candidates = await self._store.read_hot(find_purgeable, cutoff_us, examined_through)
+        self._examined_through = candidates.answers.through
+        if not (candidates.events or candidates.deliveries or candidates.answers.removable):
             return False
         return await self._store.run(_purge, candidates, cutoff_us)
 

@@ -11,6 +11,7 @@ from agent.store.outbox.settle import SET_WATERMARK
 from agent.store.retention.erase import erase_below_watermark
 from agent.store.retention.make_room import purge_oldest_delivered
 from agent.store.retention.purge_answers import (
+    MAX_EXAMINED,
     NEIGHBOURS,
     find_removable_answers,
     remove_answers,
@@ -54,7 +55,8 @@ def deliver_and_purge(store: Store, chance: random.Random) -> None:
         pass
     for _ in range(chance.randint(0, 20)):
         store.run(purge_oldest_delivered, AT.wall_us, "a reason", 0)
-    store.run(lambda connection: remove_answers(connection, find_removable_answers(connection, 99)))
+    removable = find_removable_answers(store.connection, 99).removable
+    store.run(remove_answers, removable)
 
 
 def addresses_in(store: Store) -> set[bytes]:
@@ -126,3 +128,24 @@ async def test_an_empty_row_is_no_answer_of_a_session(tmp_path: Path) -> None:
             (5,),
         ]
         assert await rig.capture(answer("one", "c@example.com")) == ["epoch-1/6"]
+
+
+def test_empty_rows_beside_dead_letters_are_examined_a_few_at_a_time(tmp_path: Path) -> None:
+    """After a year there are many that cannot go; all of them in one read would take seconds."""
+    end, rare = 4 * MAX_EXAMINED, NEIGHBOURS // 2
+    empty = [(at,) for at in range(1, end) if at % rare]
+    with opened(tmp_path) as store:
+        store.connection.executemany(
+            "INSERT INTO email_answer (position, session_position, status) VALUES (?, 0, '')", empty
+        )
+        store.connection.executemany(
+            "INSERT INTO email_answer VALUES (?, 1, '', X'00', NULL)",
+            [(at,) for at in range(rare, end, rare)],
+        )
+        seen, through = [], 0
+        for _ in range(4):
+            removable, through = find_removable_answers(store.connection, 100, through)
+            assert removable == []
+            seen.append(through)
+        assert seen == [*(empty[n * MAX_EXAMINED - 1][0] for n in (1, 2, 3)), 0]
+        assert find_removable_answers(store.connection, 100, end) == ([], seen[0])
