@@ -71,7 +71,14 @@ class AgentRecord(_EpochTable, table=True):
             postgresql_where=text("is_current IS NOT NULL"),
             sqlite_where=text("is_current IS NOT NULL"),
         ),
-        Index("agents_by_begin", "store_id", "begun_at"),
+        # Partial, so that no planner takes it for reading a store's epochs by their key.
+        Index(
+            "agents_by_begin",
+            "store_id",
+            "begun_at",
+            postgresql_where=text("begun_at IS NOT NULL"),
+            sqlite_where=text("begun_at IS NOT NULL"),
+        ),
     )
     accepted_through: int = Field(sa_type=BigInteger)
     last_sequence: int = Field(sa_type=BigInteger)

@@ -31,9 +31,9 @@ _EPOCH = (
     "terms_refused",
 )
 _KEY = ("store_id", "till_id")
-_TILLS_PER_READ = 250
+_TILLS_PER_READ = 500
 # A few milliseconds of the event loop, on PostgreSQL.
-_EPOCHS_PER_READ = 250
+_EPOCHS_PER_READ = 500
 _IN_SERVICE = agents.c.retired_at.is_(None)
 # A retired till has no token.
 _TILLS = ((tokens, sa.true()), (agents, sa.and_(IS_CURRENT, _IN_SERVICE)))
@@ -118,24 +118,32 @@ async def _groups(
     A till with many epochs is continued in the following lists.
     """
     last = _Till(stores.after, "")
-    is_wanted = partial(_read_tills, store_id=store_id, stores=stores)
-    while tills := await database.read(partial(is_wanted, after=last)):
-        last, remaining = tills[-1], tills
-        page: list[_EncodedEpoch] | None = None
-        while page is None or len(page) == _EPOCHS_PER_READ:
-            after = page[-1] if page else None
-            page = await database.read(partial(_read_epochs, tills=tills, after=after))
+    next_page = partial(_read_page, store_id=store_id, stores=stores)
+    while page := await database.read(partial(next_page, after=last)):
+        remaining, epochs = page
+        tills, last = remaining, remaining[-1]
+        while True:
             # Epochs of a till that appeared since its page was read are ignored.
             by_till: dict[_Till, list[bytes]] = {till: [] for till in remaining}
-            known = [one for one in page if one.till in by_till]
+            known = [one for one in epochs if one.till in by_till]
             for one in known:
                 by_till[one.till].append(one.json)
-            if len(page) == _EPOCHS_PER_READ:
-                reached = remaining.index(known[-1].till) if known else -1
-                covered, remaining = remaining[: reached + 1], remaining[max(reached, 0) :]
-            else:
-                covered = remaining
-            yield [(till, by_till[till]) for till in covered]
+            if len(epochs) < _EPOCHS_PER_READ:
+                yield [(till, by_till[till]) for till in remaining]
+                break
+            reached = remaining.index(known[-1].till) if known else -1
+            yield [(till, by_till[till]) for till in remaining[: reached + 1]]
+            remaining = remaining[max(reached, 0) :]
+            read = partial(_read_epochs, tills=tills, after=epochs[-1])
+            epochs = await database.read(read)
+
+
+def _read_page(
+    connection: sa.Connection, store_id: str | None, stores: StoreRange, after: _Till
+) -> tuple[list[_Till], list[_EncodedEpoch]] | None:
+    """Return the next tills with the first of their epochs; None if there are no more."""
+    tills = _read_tills(connection, store_id, stores, after)
+    return (tills, _read_epochs(connection, tills, None)) if tills else None
 
 
 def _store_ids(connection: sa.Connection, after: str, limit: int) -> list[str]:

@@ -42,6 +42,13 @@ def upgrade() -> None:
         postgresql_where=is_current,
         sqlite_where=is_current,
     )
-    op.create_index("agents_by_begin", "agents", ["store_id", "begun_at"])
+    has_begun = sa.text("begun_at IS NOT NULL")
+    op.create_index(
+        "agents_by_begin",
+        "agents",
+        ["store_id", "begun_at"],
+        postgresql_where=has_begun,
+        sqlite_where=has_begun,
+    )
     op.create_index("rejections_by_time", "rejections", ["store_id", "received_at"])
     op.create_index("gaps_by_time", "gaps", ["store_id", "noted_at"])
