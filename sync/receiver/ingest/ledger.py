@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from msgspec.structs import asdict
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping
 
 from sync.protocol.wire import HeartbeatAnswer
 from sync.receiver.db import statements, tables
@@ -19,7 +19,7 @@ from sync.receiver.ingest.heartbeat import store_heartbeat
 from sync.receiver.ingest.hourly_rollup import roll_up
 from sync.receiver.ingest.lookup import look_up
 from sync.receiver.ingest.parse import InboundBatch, InboundHeartbeat
-from sync.receiver.ingest.placement import SequenceGap, place_batch
+from sync.receiver.ingest.placement import Placement, SequenceGap, place_batch
 from sync.receiver.ingest.rows import (
     Row,
     corrected_times,
@@ -55,7 +55,13 @@ class Ledger:
         shares_sessions = not named.isdisjoint(self._shared_session_stores)
         result: AcceptedBatch | None = None
         for turn in turns_of(inbound):
-            store = partial(_store_batch, inbound=turn, shares_sessions=shares_sessions)
+            store = partial(
+                _store_batch,
+                inbound=turn,
+                # The first turn checks all numbers: nothing is stored of a batch that is refused.
+                checked=inbound if result is None else turn,
+                shares_sessions=shares_sessions,
+            )
             outcome = await self._database.write(store)
             if not isinstance(outcome, AcceptedBatch):
                 return outcome
@@ -75,7 +81,7 @@ class Ledger:
 
 
 def _store_batch(
-    connection: Connection, inbound: InboundBatch, *, shares_sessions: bool
+    connection: Connection, inbound: InboundBatch, *, checked: InboundBatch, shares_sessions: bool
 ) -> AcceptedBatch | SequenceGap | TooManyEpochs:
     batch = inbound.batch
     transaction = AgentTransaction(connection, inbound.sender, inbound.received_at)
@@ -83,9 +89,9 @@ def _store_batch(
     if epoch is None:
         return TooManyEpochs()
 
-    numbers = [event.sequence for event in inbound.events]
-    accepted_through, last_known = epoch["accepted_through"], epoch["last_sequence"]
-    placement = place_batch(numbers, batch.base_sequence, accepted_through, last_known)
+    placement = _place(checked, epoch)
+    if checked is not inbound and isinstance(placement, Placement):
+        placement = _place(inbound, epoch)
     if isinstance(placement, SequenceGap):
         return placement
     corrector = _skew_corrector(transaction, inbound, epoch["newest_trusted_at"])
@@ -116,6 +122,12 @@ def _store_batch(
     if not epoch["is_current"]:
         transaction.note_contact()
     return result
+
+
+def _place(inbound: InboundBatch, epoch: RowMapping) -> Placement | SequenceGap:
+    numbers = [event.sequence for event in inbound.events]
+    accepted_through, last_known = epoch["accepted_through"], epoch["last_sequence"]
+    return place_batch(numbers, inbound.batch.base_sequence, accepted_through, last_known)
 
 
 def _skew_corrector(

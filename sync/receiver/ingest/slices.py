@@ -8,6 +8,7 @@ requests. And no more of the ledger than what concerns one slice is held in memo
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import msgspec
 
@@ -27,10 +28,10 @@ TURN_CHARACTERS = 2 * 1024 * 1024
 def turns_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
     """Yield parts of a batch to store in transactions of their own, at least one part.
 
-    Only one for numbers that are not consecutive: the batch is then refused as a whole.
+    Only one for numbers that are not ascending: the batch is then refused as a whole.
     """
     numbers = [event.sequence for event in inbound.events]
-    if numbers != list(range(numbers[0], numbers[0] + len(numbers)) if numbers else ()):
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
         yield inbound
         return
     most = USUAL_EVENTS if len(numbers) <= USUAL_EVENTS else TURN_EVENTS

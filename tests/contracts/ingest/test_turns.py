@@ -78,3 +78,20 @@ async def test_usual_batch_is_one_transaction(office: LedgerDriver) -> None:
     result = await office.offer(TILL, *sessions(1, USUAL_EVENTS))
 
     assert isinstance(result, AcceptedBatch)
+
+
+async def test_resend_of_numbers_that_lie_apart_takes_turns_as_well(office: LedgerDriver) -> None:
+    whole = office.ledger
+    await office.take(TILL, *sessions(1, 2 * LONG))
+    counted = FailingAfter(office, LONG)
+    office.ledger = Ledger(counted)  # type: ignore[arg-type] # it only writes
+    apart = sessions(1, 2 * LONG)[::2]
+
+    result = await office.take(TILL, *apart)
+
+    assert LONG - counted.writes == -(-LONG // TURN_EVENTS)
+    assert (result.accepted_through, result.sessions, result.rejections) == (2 * LONG, [], [])
+    office.ledger = whole
+    mixed = [*apart, *sessions(2 * LONG + 1, 2 * LONG + 2), session(2 * LONG + 9)]
+    assert await office.offer(TILL, *mixed) == SequenceGap(2 * LONG + 3)
+    assert len(await office.rows(SessionRecord, "sequence")) == 2 * LONG
