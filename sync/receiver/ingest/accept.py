@@ -168,7 +168,12 @@ class _BatchDecision:
 
     def _accept_session(self, session: SessionEvent) -> None:
         name = session.correlation_id
-        if self._is_stored(session):
+        others = self._sessions.get(name)
+        if others is None:
+            self._result.sessions.append(session)
+            self._sessions[name] = [session]
+            self._stored_here.add(name)
+        elif any(self._is_same_session(session, other) for other in others):
             self._result.duplicates.append(session)
         elif name in self._stored_here:
             self._reject(_rejected(session, ErrorCode.INVALID_REQUEST, "Invalid Correlation ID"))
@@ -176,7 +181,7 @@ class _BatchDecision:
         else:
             # Another till may have the same id for a session of its own: both are kept.
             self._result.sessions.append(session)
-            self._sessions.setdefault(name, []).append(session)
+            others.append(session)
             self._stored_here.add(name)
         self._own_sessions.add(name)
         self._rejected_here.discard(name)

@@ -58,10 +58,13 @@ def _parts(inbound: InboundBatch, bounds: Sequence[int]) -> Iterator[InboundBatc
 
 def _bounds(events: Sequence[Event], max_events: int, max_characters: int) -> list[int]:
     """Return where each part ends."""
+    sizes = [0 if isinstance(event, InvalidEvent) else len(event.body) for event in events]
+    # A usual batch is one part.
+    if len(sizes) <= max_events and sum(sizes) <= max_characters:
+        return [len(sizes)]
     ends: list[int] = []
     start = characters = 0
-    for index, event in enumerate(events):
-        size = 0 if isinstance(event, InvalidEvent) else len(event.body)
+    for index, size in enumerate(sizes):
         if index - start == max_events or (index > start and characters + size > max_characters):
             ends.append(index)
             start, characters = index, 0
