@@ -84,7 +84,7 @@ def _extend(
         stored = (row["last_sequence"], row["accepted_through"])
         last_known, accepted_through = stored
         last_sequence = believed_last_sequence(
-            extent.last_sequence, last_known, row["last_seen_at"], transaction.now
+            extent.last_sequence, last_known, row["heartbeat_at"], transaction.now
         )
         # Events that no longer exist anywhere will never arrive in a batch: head office was
         # restored from a backup after the agent had purged them.

@@ -77,6 +77,9 @@ def gap_below(base_sequence: int, accepted_through: int, last_known: int) -> Gap
 def believed_last_sequence(reported: int, known: int, since: datetime | None, now: datetime) -> int:
     """Return the last number of an epoch, given the reported one and the one known at `since`.
 
+    `since` is the time of the heartbeat before, not of a batch: the first batch of a backlog tells
+    nothing of its length. The first heartbeat of an epoch is believed.
+
     Never less than `known`, and not more than a till can capture meanwhile: a number counts as
     missing until it arrives, so that one wrong message would tell of missing events for ever.
     """

@@ -214,6 +214,7 @@ async def test_forged_base_of_a_batch_declares_nothing_lost(office: LedgerDriver
 
 async def test_forged_base_of_a_heartbeat_declares_nothing_lost(office: LedgerDriver) -> None:
     forged: dict[str, object] = {"lastSequence": FORGED, "baseSequence": FORGED + 1}
+    await office.heartbeat(TILL, lastSequence=2)
     await office.take(TILL, *sessions(1, 2))
 
     for _ in range(3):

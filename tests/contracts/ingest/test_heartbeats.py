@@ -198,6 +198,22 @@ async def test_epoch_never_gets_shorter(office: LedgerDriver, said: int) -> None
     assert await office.rows(AgentRecord, "last_sequence", "accepted_through") == [(5, 5)]
 
 
+@pytest.mark.parametrize("days_offline", [0, 30])
+async def test_backlog_is_believed_although_its_first_batch_comes_before_the_heartbeat(
+    office: LedgerDriver, days_offline: int
+) -> None:
+    """Completeness told of 10,000 missing events when 500,000 waited on the machine."""
+    if days_offline:
+        await office.heartbeat(TILL, lastSequence=2)
+        office.at += timedelta(days=days_offline)
+    await office.take(TILL, *sessions(1, 5))
+    office.at += timedelta(seconds=1)
+
+    await office.heartbeat(TILL, lastSequence=500_000)
+
+    assert await office.rows(AgentRecord, "last_sequence", "accepted_through") == [(500_000, 5)]
+
+
 async def test_batch_does_not_change_the_stored_heartbeat(office: LedgerDriver) -> None:
     await office.heartbeat(TILL, outstanding=3, lastSequence=9)
     office.at += timedelta(seconds=1)
