@@ -132,11 +132,15 @@ class OtherLoopback:
 
 
 def _missing(sockets: Sequence[socket.socket]) -> tuple[str, int] | None:
-    held = {one.getsockname()[:2] for one in sockets}
-    for host, port in held:
-        if host in _OTHER and (_OTHER[host], port) not in held:
-            return _OTHER[host], port
-    return None
+    """Return the other address of the first socket if none of `sockets` has it.
+
+    A further one may be that of a socket unit which was not moved to another port or address with
+    the first.
+    """
+    held: list[tuple[str, int]] = [one.getsockname()[:2] for one in sockets]
+    host, port = held[0]
+    other = _OTHER.get(host)
+    return None if other is None or (other, port) in held else (other, port)
 
 
 def _address(host: str, port: int) -> str:

@@ -124,6 +124,23 @@ async def test_free_port_is_free_on_both_addresses(monkeypatch: pytest.MonkeyPat
     assert len({found for _, found in addresses} - {port}) == 1
 
 
+@pytest.mark.parametrize("first", [V4, "0.0.0.0"])  # noqa: S104 - as in a drop-in
+async def test_socket_unit_that_was_moved_decides_about_the_other_address(first: str) -> None:
+    """The other unit still has the old port; another program may have that on 127.0.0.1."""
+    with closing(listen(first, 0)) as moved, closing(listen(V6, 0)) as old:
+        port = moved.getsockname()[1]
+        with closing(listen(V4, old.getsockname()[1])):
+            other, held = loopback.OtherLoopback(), list[socket.socket]()
+            other.hold([moved, old], held.append)
+            other.stop()
+    addresses = [one.getsockname()[:2] for one in held]
+    for one in held:
+        one.close()
+
+    assert addresses == ([(V6, port)] if first == V4 else [])
+    assert other.taken_by_another is None
+
+
 async def test_other_addresses_are_not_paired() -> None:
     assert loopback.addresses_of("127.0.0.2") == ("127.0.0.2",)
     assert loopback.addresses_of("0.0.0.0") == ("0.0.0.0",)  # noqa: S104 - compared
