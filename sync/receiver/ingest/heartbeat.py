@@ -22,8 +22,8 @@ def store_heartbeat(
 ) -> HeartbeatAnswer | TooManyEpochs:
     """Store a heartbeat; return `accepted_through` of its epochs, and a page of rejections.
 
-    Older epochs beyond the till's bounds are ignored. Nothing is stored if it returns
-    `TooManyEpochs`: the current one is beyond them.
+    Older epochs beyond the till's bounds are ignored. Only the time of contact is stored if it
+    returns `TooManyEpochs`: the current one is beyond them.
     """
     heartbeat, now = inbound.heartbeat, inbound.received_at
     transaction = AgentTransaction(connection, inbound.sender, now)
@@ -35,6 +35,8 @@ def store_heartbeat(
     older = {one.epoch: one for one in heartbeat.epochs if one.epoch != current.epoch}
     rows = transaction.lock_epochs(current.epoch, older)
     if current.epoch not in rows:
+        # Otherwise the till would look silent: another cause, and another remedy.
+        transaction.note_contact()
         return TooManyEpochs()
     if not rows[current.epoch]["is_current"]:
         transaction.make_current(current.epoch)

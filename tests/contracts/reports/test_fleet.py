@@ -6,6 +6,7 @@ import pytest
 
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.tables import AgentRecord, table_of
+from sync.receiver.ingest.agent_transaction import MAX_NEW_EPOCHS
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import STORES_PER_PAGE, FleetPage, FleetQuery, Sort, fleet_page
 from sync.receiver.reports.store_details import StoreDetails, store_details
@@ -107,6 +108,19 @@ async def test_till_that_begins_too_many_epochs_is_shown_until_it_stops(
 
     assert refused == Condition.TOO_MANY_EPOCHS
     assert (await read_page(office)).stores[0].state == Condition.DELIVERING
+
+
+async def test_till_whose_epochs_are_refused_is_not_silent_while_it_sends_heartbeats(
+    office: LedgerDriver,
+) -> None:
+    """The page sent people after the line, when the machine's database was at fault."""
+    epochs = [{"epoch": f"old-{number}", "lastSequence": 1} for number in range(MAX_NEW_EPOCHS)]
+    await office.heartbeat(SimulatedAgent(), epochs=epochs)
+    office.at += timedelta(hours=1)
+
+    await office.offer_heartbeat(SimulatedAgent(epoch="further"))
+
+    assert (await read_page(office)).stores[0].state == Condition.TOO_MANY_EPOCHS
 
 
 async def test_batch_of_an_older_epoch_counts_as_contact(office: LedgerDriver) -> None:
