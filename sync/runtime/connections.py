@@ -21,6 +21,8 @@ WRITE_STALL_SECONDS = 60.0
 WRITE_STALL_BYTES = 16 * 1024
 # Displaced at once, so that the search for them is rare: a 64th of the bound.
 _DISPLACED_SHARE = 64
+# From this share of the bound on, connections are closed after their response instead of kept.
+_CROWDED = 7 / 8
 # One host of IPv6 owns a whole /64 and can use any address in it.
 _IPV6_HOST_BITS = 64
 
@@ -88,6 +90,7 @@ class ConnectionTable:
     limits: ConnectionLimits
     _open: dict[Connection, None] = field(default_factory=dict)
     _of_peer: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _most_of_a_peer: int = 0
 
     def __len__(self) -> int:
         """Return the number of open connections."""
@@ -108,6 +111,7 @@ class ConnectionTable:
 
     def overdue(self, now: float) -> list[Connection]:
         """Return the connections past their deadline."""
+        self._most_of_a_peer = max(self._of_peer.values(), default=0)
         for connection in self._open:
             connection.note_reading(now)
         return [connection for connection in self._open if self._deadline(connection) <= now]
@@ -124,6 +128,16 @@ class ConnectionTable:
         wanted = max(excess, self.limits.most // _DISPLACED_SHARE)
         displaced = self._longest_idle(wanted, self._of_peer.get(peer, 0))
         return displaced if len(displaced) >= excess else None
+
+    def is_to_end(self, connection: Connection) -> bool:
+        """Return whether to close `connection` after its response, because the bound is near.
+
+        Clients that are told so lose no request. Spares peers that hold far fewer connections than
+        another one, as `displaced_by` does. That other one is found by `overdue`.
+        """
+        if len(self._open) < _CROWDED * self.limits.most:
+            return False
+        return 2 * self._of_peer.get(connection.peer, 0) >= self._most_of_a_peer
 
     def longest_idle(self) -> list[Connection]:
         """Return the connections to close when the process is out of descriptors."""

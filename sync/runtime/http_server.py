@@ -139,7 +139,7 @@ class HttpServer:
         except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a response
             response = self._boundary.error_response(request, error)
         self._boundary.complete(request, response)
-        if self._closing:
+        if self._closing or connection.is_to_end:
             response.force_close()
         connection.end()
         return response
@@ -260,6 +260,11 @@ class _Connection(web.RequestHandler):
         """Note that a request is being answered."""
         self._content = request.content
         self._entry.enter(Phase.ACTIVE, self._now())
+
+    @property
+    def is_to_end(self) -> bool:
+        """True if other connections need the place after this response."""
+        return self._table.is_to_end(self._entry)
 
     def end(self) -> None:
         """Note that the response is complete; it may not be sent yet."""

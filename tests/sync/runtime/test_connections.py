@@ -198,3 +198,24 @@ def test_removed_connections_leave_nothing_behind(
 )
 def test_peer_is_a_host_or_a_network_of_ipv6(address: object, peer: str) -> None:
     assert peer_of(address) == peer
+
+
+def test_near_the_bound_responses_end_the_connections_of_those_who_hold_the_most() -> None:
+    """More agents than the bound, each with one connection: none may be cut off in a request."""
+    table, one, other = table_of(most=8), connection("a"), connection("b")
+    for added in (one, *(connection("a") for _ in range(4)), other):
+        table.add(added)
+    table.overdue(0)
+    assert not table.is_to_end(one)
+    table.add(connection("c"))
+    table.overdue(0)
+
+    assert (table.is_to_end(one), table.is_to_end(other)) == (True, False)
+
+
+def test_agents_that_hold_one_connection_each_share_a_crowded_table() -> None:
+    connections = [connection(str(number)) for number in range(8)]
+    table = table_of(*connections)
+    table.overdue(0)
+
+    assert all(map(table.is_to_end, connections))
