@@ -179,8 +179,12 @@ class Store:
 
     def scrub_step(self, first: int) -> int | None:
         """Overwrite some stale frames of the WAL; return where to continue, None at the end."""
+        # A step that fails leaves the rest to a new scrub.
+        needs_scrub, self._needs_scrub = self._needs_scrub, True
         with self._storage_errors():
-            return overwrite_stale_frames(wal_of(self.directory / DATABASE_FILE), first)
+            following = overwrite_stale_frames(wal_of(self.directory / DATABASE_FILE), first)
+        self._needs_scrub = needs_scrub
+        return following
 
     def run_maintenance(self) -> None:
         """Run the periodic upkeep: sync the mark, create the ballast, preallocate the WAL."""

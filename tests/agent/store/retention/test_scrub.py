@@ -1,10 +1,16 @@
 """Scrubbing: an erased address is in no file of a running agent, whatever key is there."""
 
+import errno
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from agent.store import store
 from agent.store.db.connect import DATABASE_FILE
+from sync.delivery.outbox import OutboxUnavailable
 from tests.support.agent.erasure import stored_secrets, traces
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import answer, crashed_copy, session
@@ -60,7 +66,7 @@ async def test_addresses_in_an_older_log_are_scrubbed_with_the_newest(tmp_path: 
     async with outbox_on(live) as rig:
         await record_addresses(rig, 50)
         addresses, _ = stored_secrets(live)
-        await rig.writer.run(lambda store: store.checkpoint())
+        await rig.writer.run(store.Store.checkpoint)
         await record_addresses(rig, 1, "after")
         await rig.deliver_all()
         await erase_all(rig)
@@ -79,6 +85,27 @@ async def test_a_reader_delays_scrubbing_until_it_ends(tmp_path: Path) -> None:
             await rig.deliver_all()
             await erase_all(rig)
             assert not await rig.outbox.retention.scrub_once()
+        assert await rig.outbox.retention.scrub_once()
+        assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
+
+
+async def test_scrubbing_that_fails_midway_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = tmp_path / "live"
+
+    def fail(_wal: Path, _first: int) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with outbox_on(live) as rig:
+        await record_addresses(rig, 50)
+        addresses, _ = stored_secrets(live)
+        await rig.deliver_all()
+        await erase_all(rig)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "overwrite_stale_frames", fail)
+            with pytest.raises(OutboxUnavailable):
+                await rig.outbox.retention.scrub_once()
         assert await rig.outbox.retention.scrub_once()
         assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
 
