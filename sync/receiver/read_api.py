@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sync.receiver.auth.readers import ReaderAccess
@@ -114,20 +114,32 @@ async def stream_json(request: web.Request, chunks: AsyncIterator[bytes]) -> web
 
     Without any chunk, the response is 404. Memory stays bounded for any length. An error before the
     first chunk is answered as usual; a later one cuts the connection, so that a partial document is
-    never taken for a complete one.
+    never taken for a complete one. A client that leaves or stalls is disconnected without error.
     """
     answer = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": "application/json"})
     first = await anext(chunks, None)
     if first is None:
         raise web.HTTPNotFound
-    await answer.prepare(request)
     try:
-        await asyncio.wait_for(answer.write(first), STALL_SECONDS)
+        await answer.prepare(request)
+        await _send(answer, first)
         async for chunk in chunks:
-            await asyncio.wait_for(answer.write(chunk), STALL_SECONDS)
+            await _send(answer, chunk)
         await answer.write_eof()
-    except BaseException:
+    except BaseException as error:
         if request.transport is not None:
             request.transport.abort()
-        raise
+        if not isinstance(error, ClientConnectionResetError | _ClientStalledError):
+            raise
     return answer
+
+
+class _ClientStalledError(Exception):
+    """The client accepts no data."""
+
+
+async def _send(answer: web.StreamResponse, chunk: bytes) -> None:
+    try:
+        await asyncio.wait_for(answer.write(chunk), STALL_SECONDS)
+    except TimeoutError:
+        raise _ClientStalledError from None
