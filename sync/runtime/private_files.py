@@ -17,6 +17,8 @@ from sync.runtime.atomic_file import make_directory
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ROOT = 0
+# Of both programs' databases, locks, marks and keys.
+_OUR_NAMES = ("agent.", "hq.", "encryption.", "readers")
 _NO_FILE = "it is a link or no regular file: remove it"
 
 
@@ -48,7 +50,7 @@ def make_private_directory(directory: Path) -> None:
     was_open = bool(mode & _OTHERS_WRITE)
     entries = [(entry, entry.lstat()) for entry in directory.iterdir()]
     for entry, status in entries:
-        if _may_be_planted(status, was_open=was_open):
+        if _may_be_planted(entry.name, status, was_open=was_open):
             if was_open:
                 # Else the next start would take the entry for one of a directory that never was.
                 directory.chmod(mode)
@@ -153,11 +155,16 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def _may_be_planted(status: os.stat_result, *, was_open: bool) -> bool:
-    """Return whether another user made this entry, or may have made it while it `was_open`."""
+def _may_be_planted(name: str, status: os.stat_result, *, was_open: bool) -> bool:
+    """Return whether another user may have planted this entry, to be used by the program.
+
+    In a directory that was never open only root can have put it there: a file under a name that
+    the program does not use, such as a support's note, is harmless.
+    """
+    if not was_open:
+        return name.startswith(_OUR_NAMES) and not _is_trusted(status)
     is_second_name = status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
-    is_link = stat.S_ISLNK(status.st_mode) or is_second_name
-    return not _is_trusted(status) or (was_open and is_link)
+    return not _is_trusted(status) or stat.S_ISLNK(status.st_mode) or is_second_name
 
 
 def _is_our_own(status: os.stat_result) -> bool:

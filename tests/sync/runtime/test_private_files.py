@@ -67,6 +67,18 @@ def test_directory_with_a_file_of_another_user_is_refused(state: Path, name: str
     assert raised.value.filename == str(state / name)
 
 
+@as_root
+def test_note_of_another_user_in_a_directory_that_was_never_open_is_harmless(state: Path) -> None:
+    """As root's `cp -p` leaves it."""
+    (state / "notes-of-support.txt").touch()
+    os.chown(state / "notes-of-support.txt", STRANGER, STRANGER)
+    state.chmod(0o700)
+    make_private_directory(state)
+    state.chmod(0o777)
+    with pytest.raises(UnsafeFileError, match="another user may have put it there"):
+        make_private_directory(state)
+
+
 @pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
 def test_link_in_a_directory_that_was_open_to_all_is_refused(
     state: Path, tmp_path: Path, plant: Callable[[Path, Path], None]
