@@ -33,6 +33,8 @@ from agent.store.writer import Writer
 from agent.uplink.scheduled_jobs import MAINTENANCE_SECONDS, StoreMaintenance
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
+from sync.protocol.program_terms import ProgramTerms
+from sync.protocol.terms_check import find_fault
 from sync.runtime.connections import HEAD_SECONDS, ConnectionLimits
 from sync.runtime.descriptors import connections_within_limit
 from sync.runtime.http_server import HttpServer
@@ -106,7 +108,7 @@ async def running_agent(
         schedule.start()
         stack.callback(schedule.stop)
         outbox = _outbox(settings, writer, now)
-        answers = SessionAnswers(settings.program.terms())
+        answers = SessionAnswers(_configured_terms(settings))
         terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us)
         dependencies = UplinkDependencies(settings, outbox, terms, schedule, now, boot_id)
         context = Context(
@@ -159,6 +161,14 @@ async def _serve(
         reason = "ListenStream= of the socket unit applies, not [api] host and port"
         log_event(_log, logging.WARNING, "agent.serving_elsewhere", reason=reason)
     return host, port
+
+
+def _configured_terms(settings: Settings) -> ProgramTerms:
+    """Return the terms of `[program]`; a fault is logged only, so that tills are always served."""
+    terms = settings.program.terms()
+    if fault := find_fault(terms):
+        log_event(_log, logging.WARNING, "terms.doubtful", field=fault.field, reason=fault.reason)
+    return terms
 
 
 def _identity(settings: Settings, now: Callable[[], Timestamp]) -> Identity:

@@ -76,9 +76,12 @@ def text_fault(text: str, *, has_lines: bool) -> str | None:
 
 
 def order_faults(limits: object) -> Iterator[tuple[str, str]]:
-    """Yield each maximum of `limits` that is below its minimum, with the name of the minimum."""
+    """Yield each maximum of `limits` that is below its minimum, with the name of the minimum.
+
+    A maximum of 0 is none: it means that nothing can be redeemed.
+    """
     for least, most in _LEAST_AND_MOST:
-        if getattr(limits, least) > getattr(limits, most):
+        if 0 < getattr(limits, most) < getattr(limits, least):
             yield least, most
 
 

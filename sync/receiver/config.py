@@ -1,5 +1,6 @@
 """The receiver's settings, with defaults, ranges and units."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -8,6 +9,7 @@ from pydantic import Field, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from sync.protocol.terms_check import find_fault
 from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
@@ -28,6 +30,8 @@ DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
 POSTGRESQL = "postgresql+asyncpg://"
 _MAX_PORT = 65_535
+# Of a name in camel case; those of a locale follow a hyphen.
+_CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 # Agents resend events after up to a month offline; deduplication must still recognise them.
 _MIN_DAYS = 35
 _BEHIND_PROXY = (
@@ -178,6 +182,14 @@ class ReceiverSettings(SettingsTree):
             raise contradiction({"access.open_on_loopback": _BEHIND_PROXY})
         return self
 
+    @model_validator(mode="after")
+    def _agents_accept_the_terms(self) -> Self:
+        if fault := find_fault(self.program.terms()):
+            name = _in_snake_case(fault.field).replace("-", "_").lower()
+            reason = f"{_in_snake_case(fault.reason)}: agents would refuse these terms"
+            raise contradiction({f"program.{name}": reason})
+        return self
+
     @property
     def is_on_postgresql(self) -> bool:
         """Whether the ledger is on a PostgreSQL server."""
@@ -198,6 +210,10 @@ class ReceiverSettings(SettingsTree):
         if self.database.url:
             return Path(self.database.url.removeprefix(SQLITE))
         return self.storage.directory / DATABASE_FILE
+
+
+def _in_snake_case(text: str) -> str:
+    return _CAPITAL.sub(lambda found: f"_{found[0].lower()}", text)
 
 
 def _check_server_url(url: str) -> None:

@@ -1,34 +1,22 @@
 """Settings of the loyalty program: the terms in the answer to a session start."""
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field
 
 from sync.protocol.program_terms import Locale, Messages, ProgramTerms, RedemptionLimits
-from sync.protocol.terms_check import MAX_LIMIT, order_faults, text_fault
-from sync.runtime.settings.schema import Section, contradiction
+from sync.protocol.terms_check import MAX_LIMIT
+from sync.runtime.settings.schema import Section
 from sync.runtime.settings.types import Currency, LocaleCode, Number, Text
 
 Limit = Annotated[Number, Field(ge=0, le=MAX_LIMIT)]
 
-
-def _checked_text(text: str, *, has_lines: bool) -> str:
-    """Return `text`. Raises `ValueError` if a till could not display or print it."""
-    if reason := text_fault(text, has_lines=has_lines):
-        raise ValueError(f"the text {reason}")
-    return text
-
-
-_Message = Annotated[Text, AfterValidator(partial(_checked_text, has_lines=True))]
-PromptCode = Annotated[Text, AfterValidator(partial(_checked_text, has_lines=False))]
-Prompt = Annotated[_Message, Field(description="shown by the till")]
+Prompt = Annotated[Text, Field(description="shown by the till")]
 AnonymousPrompt = Annotated[
-    _Message,
-    Field(description="shown instead of `prompt` when the till gives an anonymousSessionId"),
+    Text, Field(description="shown instead of `prompt` when the till gives an anonymousSessionId")
 ]
-ReceiptText = Annotated[_Message, Field(description="printed on the receipt")]
+ReceiptText = Annotated[Text, Field(description="printed on the receipt")]
 
 
 class RuleSettings(Section):
@@ -44,18 +32,6 @@ class RuleSettings(Section):
     redeem_increment_amount: Limit = Field(
         10, description="amounts are redeemed in multiples of this"
     )
-
-    @model_validator(mode="after")
-    def _least_is_not_above_most(self) -> Self:
-        wrong = {}
-        for least, most in order_faults(self):
-            name = least if least in self.model_fields_set else most
-            wrong[name] = (
-                f"{least} ({getattr(self, least)}) is more than {most} ({getattr(self, most)})"
-            )
-        if wrong:
-            raise contradiction(wrong)
-        return self
 
 
 class MessageSettings(Section):
@@ -101,7 +77,7 @@ class ProgramSettings(Section):
 
     locale: LocaleCode = Field(Locale.EN_CA, description="locale of a session that names none")
     currency: Currency = Field("CAD", description="currency of all amounts")
-    prompt: PromptCode = Field("REQUEST_EMAIL", description="prompt code that the till acts on")
+    prompt: Text = Field("REQUEST_EMAIL", description="prompt code that the till acts on")
     rules: RuleSettings = RuleSettings()
     messages: LocaleSettings = LocaleSettings()
 

@@ -306,3 +306,14 @@ async def test_duplicate_after_a_restart_is_answered_with_the_current_terms(tmp_
 
     assert json.loads(again.body)["promptMessage"] == "ask ca" != first.members()["promptMessage"]
     assert again.receipt == first.receipt is not None
+
+
+async def test_doubtful_terms_of_the_settings_are_served_and_logged(
+    start_agent: StartAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They worked before there were bounds: an upgrade must not stop the tills."""
+    rules = RuleSettings(min_redeem_points=2, max_redeem_points=1)
+    agent = await start_agent(program=ProgramSettings(prompt="\x1b@", rules=rules))
+    answer = await agent.start_session({"correlationId": "1"})
+    assert answer.members()["prompt"] == "\x1b@"
+    assert "terms.doubtful" in caplog.messages

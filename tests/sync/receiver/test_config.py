@@ -129,6 +129,35 @@ def test_listening_on_the_network_with_tls_is_valid(tmp_path: Path) -> None:
     assert from_text(tmp_path, text).server.host == "0.0.0.0"  # noqa: S104 - the case of the test
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'prompt = "\\u001b@"',
+            "program.prompt: contains a control character: agents would refuse",
+        ),
+        ('prompt = "A\\nB"', "program.prompt: contains a control character"),
+        (
+            f"messages.fr-CA.anonymous_prompt = '{'A' * 2_001}'",
+            "program.messages.fr-CA.anonymous_prompt: has more than 2,000 characters",
+        ),
+        (
+            "rules.min_redeem_amount = 101",
+            "line 2: program.rules.min_redeem_amount: is more than max_redeem_amount",
+        ),
+    ],
+)
+def test_program_terms_that_agents_would_refuse_are_refused_at_start(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    assert message in refusal(tmp_path, f"[program]\n{text}")
+
+
+def test_program_without_redemption_is_valid(tmp_path: Path) -> None:
+    settings = from_text(tmp_path, "[program.rules]\nmax_redeem_points = 0\nmax_redeem_amount = 0")
+    assert settings.program.terms().rules.max_redeem_points == 0
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
 def test_loopback_needs_no_tls(tmp_path: Path, host: str) -> None:
     assert from_text(tmp_path, f"server.host = '{host}'").server.tls_cert_file is None
