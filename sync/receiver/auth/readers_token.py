@@ -10,21 +10,39 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sync.runtime.atomic_file import sync_directory
-from sync.runtime.private_files import make_private_directory, read_private
+from sync.runtime.private_files import UnsafeFileError, make_private_directory, read_private
 from sync.runtime.settings.secret_files import ADMIN_TOKEN_CHARACTERS
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 FILE_NAME = "readers-token"
 _SETTING = "access.admin_token_file"
 _MAX_BYTES = 4096
+# A read-only or missing place: no retry helps. A full disk is not one of them.
+_UNUSABLE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def own_token(directory: Path, new_secret: Callable[[], str]) -> str:
     """Return the token in `directory`; make it, durably, if there is none.
 
     Idempotent, also if several processes start at once. Raises `ConfigurationError` if the file
-    holds no token, `UnsafeFileError` if another user controls it, and `OSError`.
+    holds no token or cannot be made there, `UnsafeFileError` if another user controls it, and
+    `OSError`.
     """
+    try:
+        return _own_token(directory, new_secret)
+    except UnsafeFileError:
+        raise
+    except OSError as error:
+        if error.errno not in _UNUSABLE:
+            raise
+        message = (
+            f"no readers' token can be made in {directory} ({error.strerror}); name a file,"
+            " or set storage.directory to a directory that this user may write"
+        )
+        raise ConfigurationError([SettingError("", _SETTING, message)]) from None
+
+
+def _own_token(directory: Path, new_secret: Callable[[], str]) -> str:
     path = directory / FILE_NAME
     make_private_directory(directory)
     token = _read(path)

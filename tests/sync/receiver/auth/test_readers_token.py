@@ -92,3 +92,13 @@ def test_processes_that_start_at_once_have_one_token(file: Path) -> None:
 
     assert own_token(file.parent, make_second) == first
     assert [one.name for one in file.parent.iterdir()] == [FILE_NAME]
+
+
+def test_directory_that_cannot_be_made_is_reported_with_the_setting_to_change(
+    tmp_path: Path,
+) -> None:
+    """Receivers on PostgreSQL needed no directory before: the error named a path only."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match="admin_token_file"):
+        own_token(tmp_path / "file" / "state", lambda: SECRET)
