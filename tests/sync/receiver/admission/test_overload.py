@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH
+from sync.receiver.admission import tarpit
 from sync.receiver.admission.memory_budget import (
     MAX_BYTES,
     MAX_REQUESTS_PER_AGENT,
@@ -243,9 +244,10 @@ async def test_batches_that_fail_do_not_use_up_the_rate_of_other_stores(
 
 
 async def test_refusals_of_one_store_put_off_no_other_store(
-    start_receiver: StartReceiver, till: SimulatedAgent
+    start_receiver: StartReceiver, till: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An attacker's refused requests once made another store be told to wait half an hour."""
+    monkeypatch.setattr(tarpit, "HOLD_SECONDS", 0)
     receiver = await start_receiver(intake={"events_per_second": 10, "max_in_flight": 1})
     hog, *others = await enrolled_agents(receiver, 10)
     await receiver.enroll(till)
