@@ -140,6 +140,7 @@ _IS_CURRENT = and_(is_agent(agents), IS_CURRENT)
 # The till's current epoch, locked; nothing if another transaction has it locked: that one is of the
 # same till and writes what this one would write.
 SELECT_CURRENT_EPOCH = select(agents.c.epoch).where(_IS_CURRENT).with_for_update(skip_locked=True)
+SELECT_RETIRED_AT = select(agents.c.retired_at).where(_IS_CURRENT)
 CLEAR_CURRENT_EPOCH = update(agents).where(_IS_CURRENT).values(is_current=None)
 NOTE_REFUSED_EPOCHS = (
     update(agents)

@@ -144,7 +144,11 @@ class AgentTransaction:
         return {row["epoch"]: row for row in rows}
 
     def _new_epochs(self, epochs: Sequence[str]) -> list[Row]:
-        """Return new rows. If a row was deleted, it resumes after the highest stored number."""
+        """Return new rows. If a row was deleted, it resumes after the highest stored number.
+
+        A message that was on its way when its till was retired does not bring the till back.
+        """
+        retired_at = self.execute(statements.SELECT_RETIRED_AT).scalar()
         rows = self.execute(statements.SELECT_HIGHEST_NUMBERS, epochs=epochs).mappings()
         highest = {row["epoch"]: row["through"] for row in rows}
         return [
@@ -154,6 +158,7 @@ class AgentTransaction:
                 "last_sequence": highest.get(epoch, 0),
                 "enrolled_at": self.agent.enrolled_at,
                 "begun_at": self.now,
+                "retired_at": retired_at,
             }
             for epoch in sorted(epochs)
         ]

@@ -113,3 +113,16 @@ async def test_enrolled_again_the_till_is_back(office: LedgerDriver) -> None:
     await issue_token(enrolment, OTHER.name, b"y", AT)
 
     assert await totals(office) == before
+
+
+async def test_message_on_its_way_at_the_retirement_does_not_bring_the_till_back(
+    office: LedgerDriver,
+) -> None:
+    await with_troubles(office)
+    await retire(office, "0043")
+
+    await office.heartbeat(SimulatedAgent(store_id="0043", epoch="new"), **HEALTHY)
+
+    assert [store.store_id for store in (await read_page(office)).stores] == ["0042"]
+    await issue_token(Enrolment(office.database), CLOSED.name, b"another")
+    assert [store.store_id for store in (await read_page(office)).stores] == ["0042", "0043"]
