@@ -16,13 +16,13 @@ from sync.receiver.reports.completeness_report import completeness_json
 from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.json_views import is_valid_text, sessions_json
 from sync.receiver.reports.metrics import ReceiverMetrics
+from sync.receiver.reports.shared_reads import TTLCache
 from sync.receiver.reports.store_list import (
     StoreRange,
     is_known_store,
     stores_after,
     stores_json,
 )
-from sync.receiver.reports.ttl_cache import TTLCache
 from sync.runtime.http_errors import bad_request
 from sync.runtime.http_server import json_response
 

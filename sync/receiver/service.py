@@ -42,15 +42,15 @@ from sync.receiver.pages.routes import Pages
 from sync.receiver.read_api import ReadApi
 from sync.receiver.reports.fleet_figures import read_fleet_figures
 from sync.receiver.reports.metrics import ReceiverMetrics
+from sync.receiver.reports.shared_reads import TTLCache
 from sync.receiver.reports.tills import Reference
-from sync.receiver.reports.ttl_cache import TTLCache
 from sync.receiver.retention.old_copies import deleting_old_copies
 from sync.receiver.retention.purge import purging_daily
-from sync.runtime.connections import HEAD_SECONDS, ConnectionLimits
-from sync.runtime.descriptors import connections_within_limit
 from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event
+from sync.runtime.network.connections import HEAD_SECONDS, ConnectionLimits
+from sync.runtime.network.descriptors import connections_within_limit
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.refusal_log import RefusalLog
 from sync.runtime.settings.secret_files import read_secret, serving_tls

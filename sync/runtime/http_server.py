@@ -16,8 +16,8 @@ from typing import Protocol, TypeAlias, cast
 import msgspec
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
-from sync.runtime.connections import Connection, ConnectionLimits, ConnectionTable, Phase
-from sync.runtime.listener import Listener, listening_sockets
+from sync.runtime.network.connections import Connection, ConnectionLimits, ConnectionTable, Phase
+from sync.runtime.network.listener import Listener, listening_sockets
 from sync.runtime.network.loopback import OtherLoopback
 
 # How long open connections are still served during shutdown.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import uvloop
 
-from sync.runtime.descriptors import raise_descriptor_limit
 from sync.runtime.logging import log_event
+from sync.runtime.network.descriptors import raise_descriptor_limit
 from sync.runtime.systemd.notify import systemd_notified
 
 _log = logging.getLogger(__name__)

@@ -142,7 +142,7 @@ class EmailAnswerRecord(_NumberedTable, table=True):
     """A customer's answer to the e-mail prompt; the last one of a session counts.
 
     `body` is the till's request body without the address. `address_erased`: there was an
-    address and it was deleted. `digest` is that of `sync.receiver.ingest.digest`, NULL if it was
+    address and it was deleted. `digest` is that of `ingest.deduplication.digest`, NULL if it was
     not computed: most sessions have one answer.
     """
 

@@ -15,9 +15,9 @@ from typing import NamedTuple, assert_never
 import msgspec
 
 from sync.protocol.wire import ErrorCode, EventType, Rejection
-from sync.receiver.ingest.alike import MAX_ALIKE, AlikeAnswers
-from sync.receiver.ingest.digest import digest_of
-from sync.receiver.ingest.equality import is_same_event
+from sync.receiver.ingest.deduplication.alike import MAX_ALIKE, AlikeAnswers
+from sync.receiver.ingest.deduplication.digest import digest_of
+from sync.receiver.ingest.deduplication.equality import is_same_event
 from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Gap, Gaps
 from sync.receiver.ingest.placement import Placement

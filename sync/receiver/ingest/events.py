@@ -44,7 +44,7 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class AnswerEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An answer to the e-mail prompt, as stored. `body` excludes the address.
 
-    `digest` is that of its content (`ingest.digest`), None if it was not computed.
+    `digest` is that of its content (`ingest.deduplication.digest`), None if it was not computed.
     """
 
     sequence: int

@@ -21,8 +21,8 @@ from sync.receiver.db.lookup_statements import (
     select_alike_answers,
 )
 from sync.receiver.ingest.accept import EventKey, LedgerState
-from sync.receiver.ingest.alike import MAX_ALIKE
-from sync.receiver.ingest.digest import digest_of
+from sync.receiver.ingest.deduplication.alike import MAX_ALIKE
+from sync.receiver.ingest.deduplication.digest import digest_of
 from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.parse import InboundBatch

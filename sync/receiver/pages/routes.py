@@ -20,10 +20,9 @@ from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import FleetPage, Sort, fleet_page
 from sync.receiver.reports.history import HourTotals, columns, read_history
 from sync.receiver.reports.json_views import find_sessions, is_valid_text
-from sync.receiver.reports.single_flight import SingleFlight
+from sync.receiver.reports.shared_reads import SingleFlight, TTLCache
 from sync.receiver.reports.store_details import MAX_COUNTED, MAX_ROWS, store_details
 from sync.receiver.reports.tills import Reference
-from sync.receiver.reports.ttl_cache import TTLCache
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

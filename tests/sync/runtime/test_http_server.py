@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
-from sync.runtime.connections import HEAD_SECONDS, ConnectionLimits
 from sync.runtime.http_errors import error_response, generic_error
 from sync.runtime.http_server import HttpServer, route_of
+from sync.runtime.network.connections import HEAD_SECONDS, ConnectionLimits
 from tests.support.raw_http import HttpResponse, exchange
 
 PATIENCE_SECONDS = 10.0

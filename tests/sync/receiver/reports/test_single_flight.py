@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sync.receiver.reports.single_flight import SingleFlight
+from sync.receiver.reports.shared_reads import SingleFlight
 
 
 class Load:

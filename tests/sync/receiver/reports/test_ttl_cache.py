@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sync.receiver.reports.ttl_cache import TTLCache
+from sync.receiver.reports.shared_reads import TTLCache
 
 
 @dataclass(slots=True)

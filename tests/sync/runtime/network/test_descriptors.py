@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from sync.runtime.descriptors import connections_within_limit, raise_descriptor_limit
+from sync.runtime.network.descriptors import connections_within_limit, raise_descriptor_limit
 
 
 @pytest.mark.parametrize("error", [PermissionError(), ValueError()])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.ingest.digest import digest_of
-from sync.receiver.ingest.equality import is_same_event
+from sync.receiver.ingest.deduplication.digest import digest_of
+from sync.receiver.ingest.deduplication.equality import is_same_event
 from sync.receiver.ingest.events import AnswerEvent, SessionEvent
 from sync.receiver.privacy.redaction import Address
 from tests.support.json_strategies import objects, shuffled, spelled

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from sync.runtime.connections import Connection, ConnectionTable, peer_of
+from sync.runtime.network.connections import Connection, ConnectionTable, peer_of
 from sync.runtime.network.loopback import (
     BACKLOG,
     NO_SUCH_ADDRESS,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from itertools import chain, islice
 
-from sync.receiver.ingest.digest import digest_of
-from sync.receiver.ingest.equality import is_same_event
+from sync.receiver.ingest.deduplication.digest import digest_of
+from sync.receiver.ingest.deduplication.equality import is_same_event
 from sync.receiver.ingest.events import AnswerEvent
 
 # Answers that have the same digest and address, and are not equal: in their bodies stand different

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sync.runtime import connections
-from sync.runtime.connections import ConnectionLimits
+from sync.runtime.network import connections
+from sync.runtime.network.connections import ConnectionLimits
 from tests.support.certificates import make_certificate
 from tests.support.raw_http import read_response
 from tests.sync.runtime.test_http_server import GET, PATIENCE_SECONDS, get, served

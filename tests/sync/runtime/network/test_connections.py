@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.runtime.connections import (
+from sync.runtime.network.connections import (
     WRITE_STALL_BYTES,
     WRITE_STALL_SECONDS,
     Connection,

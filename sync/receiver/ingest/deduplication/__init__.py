@@ -1,0 +1,1 @@
+"""Finds stored events that equal a new one."""
