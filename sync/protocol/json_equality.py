@@ -89,7 +89,7 @@ def _masked(value: _Json, is_masked: Callable[[str], bool], depth: int = 0) -> o
         members: dict[str, object] = {
             name: _masked(value[name], is_masked, depth + 1) for name in names
         }
-        # Of the others only their number counts: which is which is unknown.
+        # Of the masked names only the number counts: they cannot be told apart.
         return members if len(names) == len(value) else members | {_MASK: len(value) - len(names)}
     if isinstance(value, list):
         return [_masked(one, is_masked, depth + 1) for one in value]

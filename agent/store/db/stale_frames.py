@@ -1,4 +1,4 @@
-"""Overwrites the frames that a WAL no longer uses, which still hold what was erased since.
+"""Overwrites stale WAL frames: they still hold data that was erased later.
 
 SQLite begins its log again at the front of the file, and what stands behind the new end stays
 there. *Obvious:* truncate the file with the checkpoint. *Why not:* its blocks are freed with their

@@ -2,8 +2,8 @@
 
 Two locks (flock), on the directory and on `agent.lock` in it. The one on the directory needs no
 space on a full disk, and excludes versions that knew no other. But whoever may open a file can lock
-it for ever: another user too, if the directory was once open to all. Then the lock on the file
-decides, which is made anew in a directory that no other user can enter.
+it for ever: another user too, if the directory was once open to all. Then the file decides: it is
+created again in a directory that no other user can enter, and locked.
 """
 
 import contextlib

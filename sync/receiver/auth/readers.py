@@ -164,7 +164,7 @@ class ReaderAccess:
         if not header or not self.peers.is_trusted_proxy(request):
             return ""
         given = request.headers.getall(header, ())
-        # Twice: one of them is the client's, and nobody knows which.
+        # If the header came twice, one is the client's own: believe neither.
         return given[0].strip() if len(given) == 1 else ""
 
     def _is_right_bearer(self, request: web.Request, given: str) -> bool:

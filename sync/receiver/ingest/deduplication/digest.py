@@ -30,7 +30,7 @@ def digest_of(event: SessionEvent | AnswerEvent) -> str:
 
 
 def _as_text(body: str) -> bytes:
-    """Return what stands for a body of which no value is known: that equals itself only."""
+    """Return the bytes to digest for a body that is no JSON: it equals only itself."""
     # In JSON any character can be written as a \u escape.
     return _masked(_MASK if "\\u" in body else body).encode()
 
