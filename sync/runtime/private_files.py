@@ -120,7 +120,9 @@ def read_secret_file(path: Path, max_bytes: int) -> bytes:
     is_link = stat.S_ISLNK(status.st_mode)
     if is_link and not _is_trusted(status):
         raise UnsafeFileError(path, f"it is a link made by {user_name(status.st_uid)}: remove it")
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if is_link else os.O_NOFOLLOW))
+    # Nonblocking: a pipe in place of the file must not hold the start.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if is_link else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
     try:
         status = os.fstat(descriptor)
         if status.st_mode & _OTHERS and _is_our_own(status):

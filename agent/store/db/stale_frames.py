@@ -20,7 +20,7 @@ _FRAME_HEADER_BYTES = 24
 _MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 _PAGE_SIZE = slice(8, 12)
 _SALTS = slice(16, 24)
-_FRAME_SALTS = slice(8, 16)
+_FRAME_SALTS_FROM, _FRAME_SALTS_TO = 8, 16
 # About 260 KB: a till that waits for this step notices nothing.
 FRAMES_IN_A_STEP = 64
 
@@ -45,7 +45,7 @@ def overwrite_stale_frames(wal: Path, first: int) -> int | None:
         frames = os.pread(file.fileno(), FRAMES_IN_A_STEP * frame_bytes, start)
         # The frames of the log are the first ones of the file.
         used = 0
-        while frames[used:][_FRAME_SALTS] == salts:
+        while frames[used + _FRAME_SALTS_FROM : used + _FRAME_SALTS_TO] == salts:
             used += frame_bytes
         if any(frames[used:]):
             os.pwrite(file.fileno(), bytes(len(frames) - used), start + used)

@@ -63,8 +63,7 @@ class AcceptedBatch:
     """The changes to write. `rejections`, for the response, cover `rejected` and `altered`.
 
     Numbers up to `resent_through` are resends. `readmitted` are numbers no longer rejected,
-    `restored` answers that bring a missing address. `digests` are those of `answers`, by number,
-    except of the first answer to a session: most have one only.
+    `restored` answers that bring a missing address.
     """
 
     accepted_through: int

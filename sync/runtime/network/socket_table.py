@@ -1,10 +1,11 @@
 """The kernel's table of TCP sockets: proc_net_tcp(5). Linux only; elsewhere it is empty."""
 
-import pwd
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
+
+from sync.runtime.private_files import user_name
 
 LISTENING = "0A"
 # `/proc/net` is a link to this; a sandbox with ProcSubset=pid hides the link only.
@@ -57,14 +58,6 @@ def listening_user(host: str, port: int) -> str | None:
         if row.state == LISTENING and row.port == port and row.host in {wanted, _any(wanted)}:
             return user_name(row.uid)
     return None
-
-
-def user_name(uid: int) -> str:
-    """Return the name of a user, else the number."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _parsed(end: tuple[str, int]) -> tuple[Address, int]:

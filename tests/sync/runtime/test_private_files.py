@@ -12,6 +12,7 @@ from sync.runtime.private_files import (
     create_private,
     make_private_directory,
     open_private,
+    read_secret_file,
 )
 
 STRANGER = 65_534
@@ -153,3 +154,9 @@ def test_pipe_does_not_block_the_start(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnsafeFileError):
         open_private(tmp_path / "pipe", os.O_RDONLY)
+
+
+def test_pipe_in_place_of_a_secret_does_not_hold_the_start(tmp_path: Path) -> None:
+    """Opening it would wait for a writer for ever."""
+    os.mkfifo(tmp_path / "key")
+    assert read_secret_file(tmp_path / "key", 4_096) == b""
