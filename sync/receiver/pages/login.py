@@ -1,7 +1,6 @@
 """Sign-in with the readers' token or a one-time link, and sign-out."""
 
 import asyncio
-import logging
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,7 +13,6 @@ from sync.receiver.pages.urls import is_local
 from sync.receiver.pages.views import PageHandler, PageRequest, SignInForm, Views
 from sync.runtime.http_errors import HttpError, bad_request
 
-_log = logging.getLogger(__name__)
 _MAX_FORM_BYTES = 8192
 # For the whole form, which is a single line; limits slow-body attacks.
 _FORM_SECONDS = 10.0
