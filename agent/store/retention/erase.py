@@ -56,12 +56,22 @@ def erase_below_watermark(connection: sqlite3.Connection, cutoff_us: int | None)
         bound = delivered_before(connection, cursor, cutoff_us, above=above)
     if bound <= above:
         return False
+    return erase_slice(connection, above, bound, ERASE_SLICE, SET_ERASED)
+
+
+def erase_slice(
+    connection: sqlite3.Connection, above: int, bound: int, erase: str, set_erased: str
+) -> bool:
+    """Run `erase` on the first `MAX_ADDRESSES` answers in (above, bound]; True if more remain.
+
+    `set_erased` stores the last position of the slice.
+    """
     part = {"above": above, "through": bound, "limit": MAX_ADDRESSES}
     answers = connection.execute(NEXT_ANSWERS, part).fetchall()
     if len(answers) == MAX_ADDRESSES:
         part["through"] = answers[-1][0]
-    connection.execute(ERASE_SLICE, part)
-    connection.execute(SET_ERASED, (part["through"],))
+    connection.execute(erase, part)
+    connection.execute(set_erased, (part["through"],))
     return part["through"] < bound
 
 

@@ -15,7 +15,7 @@ from agent.store.retention.erase import (
     IS_DEAD_LETTER,
     IS_SETTLED_INDIVIDUALLY,
     MAX_ADDRESSES,
-    NEXT_ANSWERS,
+    erase_slice,
 )
 
 ERASE_SLICE = f"""
@@ -52,13 +52,7 @@ def erase_digests_below_watermark(connection: sqlite3.Connection, cutoff_us: int
     bound = min(bound, cursor.erased_through)
     if bound <= above:
         return False
-    part = {"above": above, "through": bound, "limit": MAX_ADDRESSES}
-    answers = connection.execute(NEXT_ANSWERS, part).fetchall()
-    if len(answers) == MAX_ADDRESSES:
-        part["through"] = answers[-1][0]
-    connection.execute(ERASE_SLICE, part)
-    connection.execute(SET_ERASED, (part["through"],))
-    return part["through"] < bound
+    return erase_slice(connection, above, bound, ERASE_SLICE, SET_ERASED)
 
 
 def find_digests_ended_individually(connection: sqlite3.Connection, cutoff_us: int) -> list[int]:
