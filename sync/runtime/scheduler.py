@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 
@@ -11,6 +11,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 CHECK_SECONDS = 1.0
+_DAY_SECONDS = 86_400.0
 _MIN_STEP_SECONDS = 1.0
 
 
@@ -88,6 +89,18 @@ class Scheduler:
 
     def _wall_minus_monotonic(self) -> float:
         return self._wall_seconds() - time.monotonic()
+
+
+@contextmanager
+def running_daily(work: Callable[[], Awaitable[object]]) -> Iterator[None]:
+    """Run `work` at once and then daily while the block runs; its end cancels a run."""
+    scheduler = Scheduler()
+    scheduler.every(_DAY_SECONDS, work, first_after_seconds=0)
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.stop()
 
 
 class _Interval(IntervalTrigger):  # type: ignore[misc] # the library has no types

@@ -5,8 +5,8 @@ migrations than the program's own are migrated for real.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,21 +20,21 @@ _OURS = {agent_schema.MIGRATIONS, ledger_schema.MIGRATIONS}
 _scripts: dict[Path, tuple[str, ...]] = {}
 
 
-@contextmanager
-def schema_by_script() -> Iterator[None]:
+def schema_by_script() -> AbstractContextManager[None]:
     """Create the schema of new files by script until the block ends."""
-    with pytest.MonkeyPatch.context() as patch:
-        for schema in (agent_schema, ledger_schema):
-            patch.setattr(schema, "upgrade", _upgrade)
-        yield
+    return _schema_by(_upgrade)
+
+
+def schema_by_migrations() -> AbstractContextManager[None]:
+    """Create the schema of new files by the migrations again until the block ends."""
+    return _schema_by(upgrade)
 
 
 @contextmanager
-def schema_by_migrations() -> Iterator[None]:
-    """Create the schema of new files by the migrations again until the block ends."""
+def _schema_by(create: Callable[[Connection, Path], None]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for schema in (agent_schema, ledger_schema):
-            patch.setattr(schema, "upgrade", upgrade)
+            patch.setattr(schema, "upgrade", create)
         yield
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sync.runtime.logging import log_event
 from sync.runtime.migration_copies import delete_migration_copy, list_migration_copies
-from sync.runtime.scheduler import Scheduler
+from sync.runtime.scheduler import running_daily
 
 _log = logging.getLogger(__name__)
 COPY_DAYS = 14
@@ -32,13 +32,8 @@ async def deleting_old_copies(
     async def run_once() -> None:
         await asyncio.to_thread(delete_old_copies, database, now())
 
-    scheduler = Scheduler()
-    scheduler.every(_DAY_SECONDS, run_once, first_after_seconds=0)
-    scheduler.start()
-    try:
+    with running_daily(run_once):
         yield
-    finally:
-        scheduler.stop()
 
 
 def delete_old_copies(database: Path, now: datetime) -> None:

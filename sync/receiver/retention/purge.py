@@ -24,10 +24,9 @@ from sync.receiver.db.paging import store_ids_in
 from sync.receiver.db.tables import agents, hours
 from sync.receiver.retention.epoch_purge import purgeable_epochs
 from sync.runtime.logging import log_event
-from sync.runtime.scheduler import Scheduler
+from sync.runtime.scheduler import running_daily
 
 _log = logging.getLogger(__name__)
-_DAY_SECONDS = 86_400.0
 
 
 @asynccontextmanager
@@ -44,14 +43,11 @@ async def purging_daily(
         async with running:
             await _purge_and_log(database, now() - timedelta(days=days), now())
 
-    scheduler = Scheduler()
-    scheduler.every(_DAY_SECONDS, run_once, first_after_seconds=0)
-    scheduler.start()
     try:
-        yield
+        with running_daily(run_once):
+            yield
     finally:
-        # This cancels a run in progress; its transaction must end before the database is closed.
-        scheduler.stop()
+        # The transaction of a cancelled run must end before the database is closed.
         async with running:
             pass
 

@@ -1,4 +1,4 @@
-"""Retrying and discarding dead letters: who may, and who did."""
+"""Retry and discard of dead letters: the admin token, and the user in the log."""
 
 import getpass
 import logging
@@ -11,9 +11,10 @@ from tests.agent.api.conftest import StartAgent
 from tests.support.agent.in_process import Agent
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import session
+from tests.support.log_fields import fields_of
 
 ADMIN, ORDINARY = "adm1n~Token~0123456789", "s3cret~Token"
-DEEDS = ("retry", "discard")
+ACTIONS = ("retry", "discard")
 
 
 @pytest.fixture
@@ -44,14 +45,14 @@ async def guarded(letter: str, start_agent: StartAgent, tmp_path: Path) -> Agent
     return await start_agent(api=ApiSettings(port=0, admin_token_file=admin))
 
 
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize(
     "headers", [{}, bearer("guess"), bearer(ORDINARY), {"Authorization": ADMIN}]
 )
 async def test_dead_letter_stays_without_the_admin_token(
-    guarded: Agent, letter: str, deed: str, headers: dict[str, str]
+    guarded: Agent, letter: str, action: str, headers: dict[str, str]
 ) -> None:
-    refused = await guarded.request("POST", f"{letter}/{deed}", headers=headers)
+    refused = await guarded.request("POST", f"{letter}/{action}", headers=headers)
 
     assert refused.status == 401
     assert refused.header("WWW-Authenticate") == "Bearer"
@@ -59,12 +60,12 @@ async def test_dead_letter_stays_without_the_admin_token(
     assert (await guarded.get(letter)).status == 200
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-async def test_admin_token_is_accepted(guarded: Agent, letter: str, deed: str) -> None:
-    done = await guarded.request("POST", f"{letter}/{deed}", headers=bearer(ADMIN))
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_admin_token_is_accepted(guarded: Agent, letter: str, action: str) -> None:
+    done = await guarded.request("POST", f"{letter}/{action}", headers=bearer(ADMIN))
 
     assert done.status == 200
-    assert (await guarded.get(letter)).status == (404 if deed == "discard" else 200)
+    assert (await guarded.get(letter)).status == (404 if action == "discard" else 200)
 
 
 async def test_ordinary_token_is_not_enough_and_the_admin_token_is_enough_for_all(
@@ -81,19 +82,18 @@ async def test_ordinary_token_is_not_enough_and_the_admin_token_is_enough_for_al
     assert (refused.status, shown, nobody.status, done.status) == (403, [200, 200], 401, 200)
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-async def test_log_says_who_asked(
-    letter: str, start_agent: StartAgent, deed: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_log_names_the_user_who_retried_or_discarded(
+    letter: str, start_agent: StartAgent, action: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = await start_agent()
     with caplog.at_level(logging.INFO):
-        done = await agent.request("POST", f"{letter}/{deed}")
+        done = await agent.request("POST", f"{letter}/{action}")
 
     assert done.status == 200
-    event = {"retry": "dead_letter.requeued", "discard": "dead_letter.discarded"}[deed]
-    (record,) = [one for one in caplog.records if one.message == event]
-    said = record.__dict__["fields"]
-    assert said["peer"] == "127.0.0.1"
-    assert said["user"] == getpass.getuser()
-    assert said["access"] == "none"
-    assert said["receipt"] == letter.removeprefix("/agent/v1/dead-letters/")
+    event = {"retry": "dead_letter.requeued", "discard": "dead_letter.discarded"}[action]
+    (line,) = fields_of(caplog, event)
+    assert line["peer"] == "127.0.0.1"
+    assert line["user"] == getpass.getuser()
+    assert line["access"] == "none"
+    assert line["receipt"] == letter.removeprefix("/agent/v1/dead-letters/")

@@ -8,11 +8,7 @@ import pytest
 from sync.runtime.refusal_log import fingerprint
 from tests.agent.api.conftest import StartAgent
 from tests.support.agent.in_process import Agent
-
-
-def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    """Return the fields of the lines that refused access leaves."""
-    return [record.fields for record in caplog.records if record.message == "access.refused"]  # type: ignore[attr-defined] # set by log_event
+from tests.support.log_fields import fields_of
 
 
 async def test_page_of_another_origin_leaves_one_line_a_minute(
@@ -23,7 +19,7 @@ async def test_page_of_another_origin_leaves_one_line_a_minute(
     for _ in range(50):
         await agent.request("GET", "/agent/v1/status", headers={"Origin": "https://evil.example"})
 
-    (line,) = refusals(caplog)
+    (line,) = fields_of(caplog, "access.refused")
     assert (line["peer"], line["origin"]) == ("127.0.0.1", "https://evil.example")
 
 
@@ -37,6 +33,6 @@ async def test_wrong_token_is_logged_by_its_fingerprint(
 
     await agent.request("GET", "/agent/v1/status", headers={"Authorization": "Bearer a-guess"})
 
-    (line,) = refusals(caplog)
+    (line,) = fields_of(caplog, "access.refused")
     assert (line["reason"], line["fingerprint"]) == ("UNAUTHORIZED", fingerprint("a-guess"))
     assert "a-guess" not in caplog.text

@@ -11,17 +11,13 @@ from sync.runtime.refusal_log import fingerprint
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.receiver import Receiver
+from tests.support.log_fields import fields_of
 from tests.sync.receiver.conftest import StartReceiver
 
 
 def made_up_token(store_id: str, till_id: str, secret: str) -> str:
     name = base64.urlsafe_b64encode(f"{store_id}/{till_id}".encode()).rstrip(b"=").decode()
     return f"{name}.{secret}"
-
-
-def lines(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object]]:
-    """Return the fields of the lines of an event."""
-    return [record.fields for record in caplog.records if record.message == event]  # type: ignore[attr-defined] # set by log_event
 
 
 async def heartbeat_with(receiver: Receiver, token: str) -> int:
@@ -38,7 +34,7 @@ async def test_refused_token_is_logged_with_peer_claim_and_fingerprint(
 
     assert await heartbeat_with(receiver, token) == 401
 
-    assert lines(caplog, "agent.token_refused") == [
+    assert fields_of(caplog, "agent.token_refused") == [
         {
             "times": 1,
             "peer": "127.0.0.1",
@@ -60,7 +56,7 @@ async def test_flood_of_refused_tokens_is_one_line_and_a_sum(
         await heartbeat_with(receiver, made_up_token("0042", f"till-{number}", "guess"))
     await receiver.server.close()
 
-    assert [line["times"] for line in lines(caplog, "agent.token_refused")] == [1, 14]
+    assert [line["times"] for line in fields_of(caplog, "agent.token_refused")] == [1, 14]
 
 
 async def test_revoked_and_malformed_tokens_are_told_apart(
@@ -72,7 +68,7 @@ async def test_revoked_and_malformed_tokens_are_told_apart(
     await heartbeat_with(receiver, "rubbish")
     await receiver.server.close()
 
-    found = lines(caplog, "agent.token_refused")
+    found = fields_of(caplog, "agent.token_refused")
     assert [(line["reason"], line["store"]) for line in found] == [
         ("unknown_token", "0042"),
         ("malformed_token", "-"),
@@ -88,7 +84,7 @@ async def test_token_used_for_another_till_is_logged(
 
     answer = await receiver.heartbeat(SimulatedAgent(till_id="till-2"))
 
-    (line,) = lines(caplog, "agent.token_refused")
+    (line,) = fields_of(caplog, "agent.token_refused")
     assert answer.status == 403
     assert (line["reason"], line["till"], line["fingerprint"]) == (
         "other_till",
@@ -107,7 +103,7 @@ async def test_peer_behind_a_trusted_proxy_is_the_forwarded_one(
 
     await receiver.request("POST", HEARTBEATS_PATH, body, **headers)
 
-    (line,) = lines(caplog, "agent.token_refused")
+    (line,) = fields_of(caplog, "agent.token_refused")
     assert line["peer"] == "192.0.2.7"
 
 
@@ -121,7 +117,7 @@ async def test_refused_readers_token_is_logged(
 
     await receiver.get("/v1/stores", Authorization="Bearer a-guess")
 
-    assert lines(caplog, "reader.token_refused") == [
+    assert fields_of(caplog, "reader.token_refused") == [
         {
             "times": 1,
             "peer": "127.0.0.1",
