@@ -1,6 +1,6 @@
 """Dead-letter endpoints: list, show, retry and discard events that head office rejected.
 
-Retrying and discarding are logged with who asked, and may need a token of their own.
+Retry and discard need the admin token, if one is set, and log the caller.
 """
 
 import asyncio
@@ -57,13 +57,13 @@ async def show_dead_letter(request: web.Request) -> web.Response:
 
 @Operation(DeadLetterReport, _ERRORS)
 async def retry_dead_letter(request: web.Request) -> web.Response:
-    """Queue one for delivery, with the e-mail answers rejected for its sake; start a pass now."""
+    """Queue one for delivery, and the e-mail answers rejected because of it; start a pass now."""
     access = request.app[CONTEXT].access.require_admin(request)
     letter = await _find(request)
     receipt = letter.receipt
     if not await _dead_letters(request).retry(receipt.epoch, receipt.sequence):
         raise _not_found()
-    await _log_deed(request, "dead_letter.requeued", letter, access)
+    await _log_action(request, "dead_letter.requeued", letter, access)
     if (delivery := request.app[CONTEXT].delivery) is not None:
         delivery.try_now()
     return json_response(_report(letter))
@@ -77,16 +77,16 @@ async def discard_dead_letter(request: web.Request) -> web.Response:
     receipt = letter.receipt
     if not await _dead_letters(request).discard(receipt.epoch, receipt.sequence):
         raise _not_found()
-    await _log_deed(request, "dead_letter.discarded", letter, access)
+    await _log_action(request, "dead_letter.discarded", letter, access)
     return json_response(_report(letter))
 
 
-async def _log_deed(request: web.Request, event: str, letter: DeadLetter, access: str) -> None:
-    """Log who asked: the address, on loopback the local user, and which token was shown."""
-    peer, here = _ends(request)
+async def _log_action(request: web.Request, event: str, letter: DeadLetter, access: str) -> None:
+    """Log an action with the caller: address, local user if on loopback, and kind of token."""
+    peer, local = _addresses(request)
     user = None
-    if peer is not None and here is not None and is_loopback(peer[0]):
-        user = await asyncio.to_thread(connecting_user, peer, here)
+    if peer is not None and local is not None and is_loopback(peer[0]):
+        user = await asyncio.to_thread(connecting_user, peer, local)
     log_event(
         _log,
         logging.WARNING,
@@ -100,13 +100,13 @@ async def _log_deed(request: web.Request, event: str, letter: DeadLetter, access
     )
 
 
-def _ends(request: web.Request) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
-    """Return the addresses of both ends of the connection; None for one that is gone."""
+def _addresses(request: web.Request) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
+    """Return the remote and the local address of the connection; None if it is closed."""
     transport = request.transport
     if transport is None:
         return None, None
-    peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-    return peer and peer[:2], here and here[:2]
+    peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    return peer and peer[:2], local and local[:2]
 
 
 async def _find(request: web.Request) -> DeadLetter:

@@ -1,4 +1,4 @@
-"""One-time link that signs in the browser of the person who starts head office on a terminal."""
+"""One-time sign-in link, printed on the terminal from which head office is started."""
 
 import hmac
 import ipaddress
@@ -12,8 +12,8 @@ _IPV4 = 4
 class SignInLink:
     """A random secret that is valid once, and for `LIFETIME_SECONDS`.
 
-    It stands in the fragment of the URL, which a browser sends to no server, so it is in no log of
-    a proxy either; the page posts it and takes it out of the address bar.
+    The secret is the fragment of the URL. Browsers do not send fragments, so no proxy logs it. The
+    page posts it and removes it from the address bar.
     """
 
     def __init__(self, secret: str, now_seconds: Callable[[], float]) -> None:
@@ -22,11 +22,11 @@ class SignInLink:
         self._expires_at = now_seconds() + LIFETIME_SECONDS
 
     def url(self, base_url: str) -> str:
-        """Return the link. Print it to a person only, never log it."""
+        """Return the link. Print it on a terminal only; never log it."""
         return f"{base_url}{PATH}#{self._secret}"
 
     def redeem(self, given: str) -> bool:
-        """Return whether `given` is the secret, not used before and not expired; it is used now."""
+        """Return whether `given` is the secret and still valid. A secret is valid once."""
         if self._secret is None or self._now_seconds() >= self._expires_at:
             return False
         encoded = given.encode("utf-8", "surrogateescape")
@@ -37,7 +37,7 @@ class SignInLink:
 
 
 def local_url(host: str, port: int, *, is_https: bool) -> str:
-    """Return the URL of a server that listens on `host`, for a browser on the same machine."""
+    """Return the URL, for a browser on the same machine, of a server that listens on `host`."""
     address = ipaddress.ip_address(host)
     if address.is_unspecified:
         address = ipaddress.ip_address("127.0.0.1" if address.version == _IPV4 else "::1")

@@ -1,7 +1,7 @@
-"""Redaction rules: finds an address in a text, replaces it, and compares redacted texts.
+"""Redaction of an e-mail address in texts and JSON, and comparison of redacted texts. No I/O.
 
-No I/O. The rest of a body stays byte for byte; and a redacted body still counts as equal to the
-original, so that a resend by the agent is a duplicate and no conflict.
+The other bytes of a body are unchanged. A redacted body equals its original, so that a resend by
+the agent is a duplicate, not a conflict.
 """
 
 import json
@@ -26,8 +26,8 @@ _LONGEST = 320
 class Address:
     """An e-mail address to redact, matched in any case and Unicode normalization form.
 
-    `word` is a part that occurs in every text containing the address, once lowercased and
-    unescaped: the SQL prefilter. It may be empty.
+    `word` is the SQL prefilter: every text with the address contains it, once lowercased and
+    unescaped. It may be empty.
     """
 
     word: str
@@ -43,7 +43,7 @@ class Address:
         forms = {unicodedata.normalize(form, address) for form in ("NFC", "NFD")} | {address}
         # In a URL the @ is percent-encoded.
         alternatives = "|".join(re.escape(form).replace("@", "(?:@|%40)") for form in sorted(forms))
-        # Neither the tail of a longer address nor the head of a longer domain.
+        # Not within a longer address or a longer domain.
         pattern = re.compile(rf"(?<![\w.+-])(?:{alternatives})(?!-?\w|\.\w)", re.IGNORECASE)
         words = _ASCII_WORD.findall(unicodedata.normalize("NFC", address).lower())
         return cls(max(words, key=len, default=""), pattern)
@@ -57,7 +57,7 @@ class Address:
         return self._pattern.sub(lambda _: mark, text)
 
     def redact_json(self, text: str) -> str:
-        """Return a JSON text with each occurrence replaced, in member names as well.
+        """Return a JSON text with each occurrence replaced, also in member names.
 
         Marks in member names are numbered, so that distinct names of an object stay distinct.
         """
@@ -79,9 +79,9 @@ class Address:
 
 
 def may_hold_address(text: str) -> bool:
-    """Return whether a text holds an address or the mark of a redacted one, or may.
+    """Return whether a text may hold an address, or holds the mark of a redacted one.
 
-    A text for which this is false is never redacted.
+    Redaction never changes a text for which this is False.
     """
     return "@" in text or "%40" in text or _MARK_BEGINS in text
 
@@ -101,8 +101,8 @@ def same_text(received: str | None, stored: str | None) -> bool:
         return False
     *between, last = others
     at = len(first)
-    # Each mark stands for at least one character. The earliest match leaves the most text for the
-    # pieces that follow.
+    # A mark replaced at least one character. The earliest match of a piece leaves the most text for
+    # the next ones.
     for piece in between:
         found = received.find(piece, at + 1)
         if found < 0:

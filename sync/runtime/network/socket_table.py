@@ -1,4 +1,4 @@
-"""The kernel's table of TCP sockets: proc_net_tcp(5). Linux only; elsewhere it is empty."""
+"""Reads the kernel's table of TCP sockets, proc_net_tcp(5). Empty on systems other than Linux."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -18,9 +18,9 @@ Address: TypeAlias = IPv4Address | IPv6Address
 
 
 class SocketRow(NamedTuple):
-    """A TCP socket: its own address, that of its peer, and the user who created it.
+    """A TCP socket: local address, remote address and owner.
 
-    In a user namespace (PrivateUsers=) other users than root and one's own are `nobody`.
+    In a user namespace (PrivateUsers=), all users except root and the current one are `nobody`.
     """
 
     host: Address
@@ -45,14 +45,14 @@ def read_sockets(proc: Path = Path("/proc")) -> Iterator[SocketRow]:
                 yield SocketRow(*local, *remote, fields[_STATE], int(fields[_UID]), fields[_INODE])
 
 
-def connecting_user(peer: tuple[str, int], here: tuple[str, int]) -> str | None:
-    """Return the local user whose socket `peer` is connected to `here`; None if unknown."""
-    ends = (*_parsed(peer), *_parsed(here))
+def connecting_user(peer: tuple[str, int], local: tuple[str, int]) -> str | None:
+    """Return the owner of the local socket `peer`, connected to `local`; None if unknown."""
+    ends = (*_parsed(peer), *_parsed(local))
     return next((user_name(row.uid) for row in read_sockets() if row[:4] == ends), None)
 
 
 def listening_user(host: str, port: int) -> str | None:
-    """Return the user who listens on an address of this machine; None if there is none."""
+    """Return the owner of the socket that listens on a local address; None if there is none."""
     wanted = ip_address(host)
     for row in read_sockets():
         if row.state == LISTENING and row.port == port and row.host in {wanted, _any(wanted)}:
@@ -61,7 +61,7 @@ def listening_user(host: str, port: int) -> str | None:
 
 
 def _parsed(end: tuple[str, int]) -> tuple[Address, int]:
-    # A link-local address has its interface after %.
+    # The zone of a link-local address follows %.
     return _unmapped(ip_address(end[0].partition("%")[0])), end[1]
 
 

@@ -1,6 +1,6 @@
-"""The work for a batch grows in proportion to it, whatever lists its sender makes long.
+"""The cost of a batch is linear in its size, however many events its ids already have.
 
-One session with thousands of answers needs no malice: a monitoring probe with a fixed id does it.
+A monitoring probe with a fixed correlation id is enough for a session with thousands of answers.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,46 +30,45 @@ def new_till() -> SimulatedAgent:
 
 
 def probe(number: int, name: str) -> Members:
-    """Return an answer that differs from all others by its time only."""
+    """Return an answer with a distinct time."""
     return answer(number, name)
 
 
-def same_moment(number: int, name: str) -> Members:
-    """Return an answer that differs by a member that nobody reads."""
+def same_time(number: int, name: str) -> Members:
+    """Return an answer with a distinct value of an unused member."""
     body = {"emailAddress": "guest@example.com", "status": "accepted", "note": f"n{number}"}
     return answer(number, name, body=body, occurredAt=wire_time())
 
 
 def other_address(number: int, name: str) -> Members:
-    """Return an answer that differs by its address only."""
+    """Return an answer with a distinct address."""
     return answer(number, name, f"guest-{number}@example.com", occurredAt=wire_time())
 
 
 def deferred(number: int, name: str) -> Members:
-    """Return an answer without an address that differs by a member that nobody reads."""
+    """Return an answer without address and with a distinct value of an unused member."""
     body = {"status": "deferred", "note": number}
     return answer(number, name, body=body, occurredAt=wire_time())
 
 
 def erased_address(number: int, name: str) -> Members:
-    """Return an answer whose address is erased."""
+    """Return an answer with an erased address."""
     body = {"emailAddress": None, "status": "accepted", "erased": True, "note": number}
     return answer(number, name, body=body, occurredAt=wire_time())
 
 
-pytestmark = pytest.mark.slow
-ANSWERS = [probe, same_moment, other_address, deferred, erased_address]
+ANSWERS = [probe, same_time, other_address, deferred, erased_address]
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-async def test_answers_of_one_session_in_one_batch(
+async def test_batch_of_answers_to_one_session(
     office: LedgerDriver, kind: Callable[[int, str], Members]
 ) -> None:
     async def prepare(size: int) -> Callable[[], Awaitable[object]]:
         till = new_till()
         name = till.till_id
         events = [session(1, name), *(kind(number, name) for number in range(2, size + 2))]
-        return lambda: taken(office, till, events)
+        return lambda: store_new(office, till, events)
 
     assert await growth(prepare, FEW * 2) < LIMIT
 
@@ -78,7 +77,7 @@ async def test_answers_of_one_session_in_one_batch(
 async def test_batch_to_a_session_with_many_answers(
     office: LedgerDriver, kind: Callable[[int, str], Members]
 ) -> None:
-    """Each batch costs what it holds, not what the session holds."""
+    """The cost depends on the batch, not on the session."""
 
     async def prepare(size: int) -> Callable[[], Awaitable[object]]:
         till = new_till()
@@ -86,38 +85,40 @@ async def test_batch_to_a_session_with_many_answers(
         last = 0
         while last < size * 10:
             events = [kind(number, name) for number in range(last + 1, last + 1001)]
-            await taken(office, till, events)
+            await store_new(office, till, events)
             last += 1000
         events = [kind(number, name) for number in range(last + 1, last + FEW)]
-        return lambda: taken(office, till, events)
+        return lambda: store_new(office, till, events)
 
-    # The size grows fourfold, the time must not grow at all.
+    # The ledger grows fourfold; the time must not.
     assert await growth(prepare, FEW) < LIMIT / 2
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-async def test_answers_of_one_session_again_in_a_new_epoch(
+async def test_answers_resent_in_a_new_epoch(
     office: LedgerDriver, kind: Callable[[int, str], Members]
 ) -> None:
-    """As after a restore of the agent's database: all are duplicates."""
+    """As after a restore of the agent's database: all events are duplicates."""
 
     async def prepare(size: int) -> Callable[[], Awaitable[object]]:
         till = new_till()
         events = [kind(number, till.till_id) for number in range(1, size + 1)]
-        await taken(office, till, events)
+        await store_new(office, till, events)
         again = SimulatedAgent(till_id=till.till_id, epoch=EPOCH[::-1])
-        return lambda: duplicated(office, again, events)
+        return lambda: store_duplicates(office, again, events)
 
     assert await growth(prepare, FEW * 2) < LIMIT
 
 
-async def taken(office: LedgerDriver, till: SimulatedAgent, events: Sequence[Members]) -> None:
+async def store_new(office: LedgerDriver, till: SimulatedAgent, events: Sequence[Members]) -> None:
     accepted = await office.take(till, *events)
     assert not accepted.rejections
     assert not accepted.duplicates
 
 
-async def duplicated(office: LedgerDriver, till: SimulatedAgent, events: Sequence[Members]) -> None:
+async def store_duplicates(
+    office: LedgerDriver, till: SimulatedAgent, events: Sequence[Members]
+) -> None:
     accepted = await office.take(till, *events)
     assert [one.sequence for one in accepted.duplicates] == [one["sequence"] for one in events]
 
@@ -131,7 +132,7 @@ def rejected_session(number: int, name: str) -> Members:
 
 
 def other_session(number: int, name: str) -> Members:
-    """Return a session that differs from all others of its id."""
+    """Return a session with a distinct body."""
     return session(number, name, body={"channel": f"c{number}"}, occurredAt=wire_time())
 
 
@@ -139,10 +140,10 @@ LISTS = [probe, erased_address, rejected_session, other_session, unknown_type]
 
 
 @pytest.mark.parametrize("kind", LISTS)
-async def test_events_of_one_id_sent_again(
+async def test_events_of_one_id_resent(
     office: LedgerDriver, kind: Callable[[int, str], Members]
 ) -> None:
-    """As after a lost answer, or a restore of head office."""
+    """As after a lost response, or a restore of head office."""
 
     async def prepare(size: int) -> Callable[[], Awaitable[object]]:
         till = new_till()
@@ -157,7 +158,7 @@ async def test_events_of_one_id_sent_again(
 async def test_answer_to_an_id_with_many_events(
     office: LedgerDriver, kind: Callable[[int, str], Members]
 ) -> None:
-    """Rejections as well can be thousands under one id."""
+    """One id can also have thousands of rejections."""
 
     async def prepare(size: int) -> Callable[[], Awaitable[object]]:
         till = new_till()
@@ -167,11 +168,11 @@ async def test_answer_to_an_id_with_many_events(
         more = [answer(number, name) for number in range(10 * size + 1, 10 * size + FEW)]
         return lambda: office.take(till, *more)
 
-    # The size grows fourfold, the time must not grow at all.
+    # The ledger grows fourfold; the time must not.
     assert await growth(prepare, FEW) < LIMIT / 2
 
 
-async def test_few_numbers_far_apart_between_many_gaps(office: LedgerDriver) -> None:
+async def test_few_resent_events_between_many_gaps(office: LedgerDriver) -> None:
     """Each answer with an erased address leaves a gap."""
 
     async def prepare(size: int) -> Callable[[], Awaitable[object]]:
@@ -184,7 +185,7 @@ async def test_few_numbers_far_apart_between_many_gaps(office: LedgerDriver) -> 
     assert await growth(prepare, FEW) < LIMIT / 2
 
 
-async def test_many_gaps_filled_at_once(office: LedgerDriver) -> None:
+async def test_many_gaps_filled_by_one_batch(office: LedgerDriver) -> None:
     async def prepare(size: int) -> Callable[[], Awaitable[object]]:
         till = new_till()
         name = till.till_id
@@ -199,10 +200,10 @@ async def test_many_gaps_filled_at_once(office: LedgerDriver) -> None:
     assert await growth(prepare, FEW * 2) < LIMIT
 
 
-async def test_erased_answers_to_a_session_with_many_that_differ_by_address(
+async def test_erased_answers_to_a_session_with_many_addresses(
     office: LedgerDriver,
 ) -> None:
-    """An erased address equals any: the first of them decide."""
+    """An erased address equals any address, so the first answers decide."""
 
     async def prepare(size: int) -> Callable[[], Awaitable[object]]:
         till = new_till()
@@ -213,6 +214,6 @@ async def test_erased_answers_to_a_session_with_many_that_differ_by_address(
             answer(number, name, body=body, occurredAt=wire_time())
             for number in range(20 * size + 1, 20 * size + 11)
         ]
-        return lambda: duplicated(office, till, erased)
+        return lambda: store_duplicates(office, till, erased)
 
     assert await growth(prepare, FEW) < LIMIT / 2

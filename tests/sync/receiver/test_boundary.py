@@ -1,4 +1,4 @@
-"""The error boundary of head office: refusals are logged in sums, whoever causes them."""
+"""Error boundary of head office: refused requests are logged in sums."""
 
 import logging
 
@@ -6,12 +6,7 @@ import pytest
 
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.receiver import Receiver
-
-
-def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    """Return the fields of each line about refused requests."""
-    records = [record for record in caplog.records if record.msg == "request.refused"]
-    return [record.__dict__["fields"] for record in records]
+from tests.support.log_fields import fields_of
 
 
 async def test_flood_of_refused_requests_is_one_line_a_minute_and_reason(
@@ -22,8 +17,8 @@ async def test_flood_of_refused_requests_is_one_line_a_minute_and_reason(
     for _ in range(50):
         await receiver.post("/sync/v1/batches", b"{", till)
     await receiver.get("/nowhere")
-    first = refusals(caplog)
+    first = fields_of(caplog, "request.refused")
     await receiver.server.close()
 
     assert [(line["status"], line["times"]) for line in first] == [(400, 1), (404, 1)]
-    assert [line["times"] for line in refusals(caplog)] == [1, 1, 49]
+    assert [line["times"] for line in fields_of(caplog, "request.refused")] == [1, 1, 49]

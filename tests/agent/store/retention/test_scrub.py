@@ -1,4 +1,4 @@
-"""Scrubbing: an erased address is in no file of a running agent, whatever key is there."""
+"""WAL scrub: after it, no file of a running agent holds an erased address, with or without key."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ ANSWERS = 300
 
 
 async def record_addresses(rig: OutboxRig, count: int, prefix: str = "s") -> None:
-    """Record sessions with one answer each, every address another one."""
+    """Record sessions with one answer each, all with distinct addresses."""
     for number in range(count):
         name = f"{prefix}{number}"
         await rig.capture(session(name), answer(name, f"guest.{name}@example.com"))
@@ -31,7 +31,7 @@ async def erase_all(rig: OutboxRig) -> None:
 
 
 async def test_no_file_of_a_running_agent_holds_an_erased_address(tmp_path: Path) -> None:
-    """The attack: copy the directory of a running agent, with the key beside the database."""
+    """Attack: copy the directory of a running agent, with the key beside the database."""
     live = tmp_path / "live"
     async with outbox_on(live) as rig:
         await record_addresses(rig, ANSWERS)
@@ -44,8 +44,8 @@ async def test_no_file_of_a_running_agent_holds_an_erased_address(tmp_path: Path
     assert traces(stolen, addresses) == []
 
 
-async def test_scrubbing_keeps_what_is_not_delivered(tmp_path: Path) -> None:
-    """Also after a kill: the files of that moment hold every capture."""
+async def test_scrub_keeps_undelivered_events(tmp_path: Path) -> None:
+    """Also after a kill."""
     live = tmp_path / "live"
     async with outbox_on(live) as rig:
         await record_addresses(rig, 3, "early")
@@ -60,8 +60,8 @@ async def test_scrubbing_keeps_what_is_not_delivered(tmp_path: Path) -> None:
     assert sum(b"@example.com" in body for body in bodies) == 4
 
 
-async def test_addresses_in_an_older_log_are_scrubbed_with_the_newest(tmp_path: Path) -> None:
-    """A checkpoint lets SQLite begin its log again: what stood behind the new end stays there."""
+async def test_scrub_overwrites_frames_from_before_a_checkpoint(tmp_path: Path) -> None:
+    """After a checkpoint SQLite restarts the WAL at its front; older frames remain behind it."""
     live = tmp_path / "live"
     async with outbox_on(live) as rig:
         await record_addresses(rig, 50)
@@ -74,7 +74,7 @@ async def test_addresses_in_an_older_log_are_scrubbed_with_the_newest(tmp_path: 
         assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
 
 
-async def test_a_reader_delays_scrubbing_until_it_ends(tmp_path: Path) -> None:
+async def test_open_reader_delays_the_scrub(tmp_path: Path) -> None:
     live = tmp_path / "live"
     async with outbox_on(live) as rig:
         await record_addresses(rig, 1)
@@ -89,7 +89,7 @@ async def test_a_reader_delays_scrubbing_until_it_ends(tmp_path: Path) -> None:
         assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
 
 
-async def test_scrubbing_that_fails_midway_begins_again(
+async def test_scrub_restarts_after_a_failure_midway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = tmp_path / "live"
@@ -110,7 +110,7 @@ async def test_scrubbing_that_fails_midway_begins_again(
         assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
 
 
-async def test_scrubbing_writes_nothing_when_nothing_was_erased(tmp_path: Path) -> None:
+async def test_scrub_writes_nothing_when_nothing_was_erased(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await record_addresses(rig, 1)
         await rig.deliver_all()
