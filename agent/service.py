@@ -52,7 +52,7 @@ ANSWER_SECONDS = 3.0
 SWITCH_SECONDS = 0.0005
 # A till may pause between two customers; one that was away longer connects again.
 IDLE_SECONDS = 300.0
-# Far more than the tills of a store and whoever watches the status page.
+# Far more than the tills and the status pages of a store need.
 MOST_CONNECTIONS = 1_024
 
 
@@ -100,13 +100,8 @@ async def running_agent(
         stack.enter_context(storage_lock(settings.storage.directory))
         metrics = Metrics(installed_version())
         boot_id = read_boot_id(os.environ) or _new_id()
-        writer = Writer(_opener(settings, now, boot_id), metrics.committed)
-        writer.start()
-        stack.push_async_callback(writer.close)
-        schedule = Scheduler()
-        schedule.every(MAINTENANCE_SECONDS, StoreMaintenance(writer).run_once)
-        schedule.start()
-        stack.callback(schedule.stop)
+        writer = _start_writer(_opener(settings, now, boot_id), metrics, stack)
+        schedule = _start_schedule(writer, stack)
         outbox = _outbox(settings, writer, now)
         answers = SessionAnswers(_configured_terms(settings))
         terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us)
@@ -128,6 +123,23 @@ async def running_agent(
         )
         host, port = await _serve(settings.api, tls, context, sockets, stack)
         yield RunningService(host=host, port=port, ping=writer.ping, died=writer.died)
+
+
+def _start_writer(opener: StoreOpener, metrics: Metrics, stack: AsyncExitStack) -> Writer:
+    """Start the writer; it is closed with `stack`."""
+    writer = Writer(opener, metrics.committed)
+    writer.start()
+    stack.push_async_callback(writer.close)
+    return writer
+
+
+def _start_schedule(writer: Writer, stack: AsyncExitStack) -> Scheduler:
+    """Start the scheduler with the maintenance of the store; it is stopped with `stack`."""
+    schedule = Scheduler()
+    schedule.every(MAINTENANCE_SECONDS, StoreMaintenance(writer).run_once)
+    schedule.start()
+    stack.callback(schedule.stop)
+    return schedule
 
 
 async def _serve(

@@ -5,6 +5,7 @@ The only module that knows clocks, randomness and concrete classes.
 
 import logging
 import secrets
+import ssl
 import sys
 import time
 import uuid
@@ -125,28 +126,9 @@ async def running_receiver(
         token = token or _own_token(settings)
         link = SignInLink(secrets.token_urlsafe(), time.monotonic) if show_link and token else None
         readers = _reader_access(settings, token, database, link, refused, now)
-        metrics, version = agents.metrics, installed_version()
-        figures = TTLCache(
-            lambda: read_fleet_figures(database, Reference(now(), version)),
-            _FIGURES_TTL_SECONDS,
-            time.monotonic,
-        )
-        app = web.Application()
-        agents.add_routes(app.router)
-        reads = LimitedReads(database)
-        ReadApi(reads, readers, readiness, metrics, figures).add_routes(app.router)
-        Pages(reads, readers, now, version, time.monotonic).add_routes(app.router)
-        boundary = ReceiverBoundary(metrics, agents.batches.shedder.outage_retry_after)
-        parts.callback(boundary.close)
-        limits = ConnectionLimits(
-            HEAD_SECONDS, IDLE_SECONDS, most=connections_within_limit(MOST_CONNECTIONS)
-        )
-        server = HttpServer(app, boundary, limits=limits, shutdown_seconds=ANSWER_SECONDS)
-        parts.push_async_callback(server.close)
-        host, port = await server.start(address.host, address.port, tls=tls)
-        log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
-        if address.behind_proxy and not settings.access.trusted_proxies:
-            log_event(_log, logging.WARNING, "hq.proxies_not_named", setting=_PROXIES)
+        app = _build_app(agents, readers, database, readiness, now)
+        boundary = ReceiverBoundary(agents.metrics, agents.batches.shedder.outage_retry_after)
+        host, port = await _serve(settings, tls, app, boundary, parts)
         if show_link and link:
             show_link(link.url(local_url(host, port, is_https=tls is not None)))
         yield RunningReceiver(
@@ -156,6 +138,49 @@ async def running_receiver(
             enrolment=agents.enrolment,
             budget=agents.batches.budget,
         )
+
+
+def _build_app(
+    agents: AgentApi,
+    readers: ReaderAccess,
+    database: Database,
+    readiness: Readiness,
+    now: Callable[[], datetime],
+) -> web.Application:
+    version = installed_version()
+    figures = TTLCache(
+        lambda: read_fleet_figures(database, Reference(now(), version)),
+        _FIGURES_TTL_SECONDS,
+        time.monotonic,
+    )
+    app = web.Application()
+    agents.add_routes(app.router)
+    reads = LimitedReads(database)
+    ReadApi(reads, readers, readiness, agents.metrics, figures).add_routes(app.router)
+    Pages(reads, readers, now, version, time.monotonic).add_routes(app.router)
+    return app
+
+
+async def _serve(
+    settings: ReceiverSettings,
+    tls: ssl.SSLContext | None,
+    app: web.Application,
+    boundary: ReceiverBoundary,
+    parts: AsyncExitStack,
+) -> tuple[str, int]:
+    """Listen until `parts` is closed; return host and port (the actual one for port 0)."""
+    address = settings.server
+    parts.callback(boundary.close)
+    limits = ConnectionLimits(
+        HEAD_SECONDS, IDLE_SECONDS, most=connections_within_limit(MOST_CONNECTIONS)
+    )
+    server = HttpServer(app, boundary, limits=limits, shutdown_seconds=ANSWER_SECONDS)
+    parts.push_async_callback(server.close)
+    host, port = await server.start(address.host, address.port, tls=tls)
+    log_event(_log, logging.INFO, "hq.serving", host=host, port=port)
+    if address.behind_proxy and not settings.access.trusted_proxies:
+        log_event(_log, logging.WARNING, "hq.proxies_not_named", setting=_PROXIES)
+    return host, port
 
 
 def _configured_token(settings: ReceiverSettings) -> str | None:

@@ -1,6 +1,7 @@
 """`loyalty-hq export`: write a table as CSV, JSON lines or Parquet."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -65,21 +66,27 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     with output_to(output, "nothing was changed; run the command again") as file:
         writer = _writer(file, form, selection, for_spreadsheet=for_spreadsheet)
         with row_counter(table.value, is_printing=output is None) as show:
-
-            async def write(database: Database) -> None:
-                await database.write(partial(_record, selection=selection, form=form))
-                async for rows in selection.pages(database):
-                    writer.write(rows)
-                    show(len(rows), rows[-1]["store_id"])
-
-            run_on_database(settings, write)
+            run_on_database(settings, partial(_write_rows, selection, form, writer, show))
         writer.close()
     if writer.changed:
         HEAD_OFFICE.warn(f"prefixed {count(writer.changed, 'text')} with ' to prevent formulas")
 
 
+async def _write_rows(
+    selection: Selection,
+    form: Format,
+    writer: RowWriter,
+    show: Callable[[int, str], None],
+    database: Database,
+) -> None:
+    await database.write(partial(_record, selection=selection, form=form))
+    async for rows in selection.pages(database):
+        writer.write(rows)
+        show(len(rows), rows[-1]["store_id"])
+
+
 def _record(connection: Connection, selection: Selection, form: Format) -> None:
-    """Record the export before the first row leaves: one that is cut short is one as well."""
+    """Record the export, before its first row: an interrupted export counts too."""
     audit_log().record(
         connection,
         Action.EXPORT,
