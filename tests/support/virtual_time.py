@@ -53,6 +53,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._skipping)
         self.set_default_executor(AtOnce())
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as inherited
+        """Do nothing: there are no threads. The inherited one waits for a real one."""
+
     def time(self) -> float:
         """Return the virtual seconds since the loop was created."""
         return self._skipping.seconds
