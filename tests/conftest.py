@@ -1,6 +1,7 @@
 """Fixtures and markers for all folders."""
 
 import gc
+import os
 import sys
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exempt what collecting left from garbage collection: each full one would visit it all."""
+    """Exempt the collected tests from garbage collection, which would visit them each time."""
     gc.collect()
     gc.freeze()
 
@@ -94,3 +95,11 @@ def crashing_postgresql_server() -> Iterator[PostgresqlServer]:
     """
     with started_server() as server:
         yield server
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """Set the usual umask of a shell."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)

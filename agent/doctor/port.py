@@ -45,7 +45,7 @@ def find_listeners(host: str, port: int, proc: Path = Path("/proc")) -> dict[int
 
 
 def check_port(host: str, port: int, holders: Mapping[int, str] | None, agent: int | None) -> Check:
-    """Judge if tills reach the agent at the port, given what `find_listeners` returned.
+    """Check that tills reach the agent at the port; `holders` is the result of `find_listeners`.
 
     `agent` is the process that holds the storage directory, if any.
     """

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 _Json: TypeAlias = "bool | Decimal | str | list[_Json] | dict[str, _Json] | None"
-# A NUL tells what is not a string of the body from its strings: those rarely begin with one.
+# Prefix of values that are no strings of the body: strings rarely begin with NUL.
 _NUL = "\0"
 _MASK = f"{_NUL}masked"
 # Beyond this depth the result would depend on how deep the caller's own stack is.

@@ -87,7 +87,7 @@ class AgentApi:
                 await self._authenticated(request, received_at)
             inbound = await _parsed(body, agent, received_at)
             check_sender(agent, inbound.batch.store_id, inbound.batch.till_id)
-            # Whatever is raised in here costs the sender its share, and the others nothing.
+            # An exception in this block costs the sender its share, and the others nothing.
             with self.batches.shedder.admitted_events(agent.name, len(inbound.events)):
                 outcome = await self.ledger.store_batch(inbound)
                 accepted = _accepted(outcome)
@@ -125,7 +125,7 @@ class AgentApi:
             try:
                 return await handler(request)
             except (OverItsShare, HttpError) as error:
-                # Whoever guesses tokens has a new one each time.
+                # A guesser sends a new token each time, so it is held by its address.
                 is_unknown = isinstance(error, HttpError) and error.code is ErrorCode.UNAUTHORIZED
                 peer = self.peers.address_of(request)
                 if is_unknown or isinstance(error, WrongSenderError):
@@ -164,7 +164,7 @@ def _too_many_epochs() -> HttpError:
 
 
 async def _parsed(body: bytearray, agent: EnrolledAgent, received_at: datetime) -> InboundBatch:
-    """Parse a batch; a large one in a thread, so that nobody waits for it."""
+    """Parse a batch; a large one in a thread, so that the event loop stays free."""
     if len(body) <= _LARGE_BYTES:
         return parse_batch(body, agent, received_at)
     return await asyncio.to_thread(parse_batch, body, agent, received_at)

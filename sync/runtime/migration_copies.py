@@ -1,4 +1,4 @@
-"""Copies of the database made before a migration: they hold what was not delivered at the time."""
+"""Copies of the database made before a migration, with the events undelivered at that time."""
 
 import contextlib
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sync.runtime.atomic_file import sync_directory
 
 _NAME = re.compile(r".+\.before-[0-9]{4}")
-# SQLite adds these if somebody opens a copy.
+# SQLite creates these when a copy is opened.
 _COMPANIONS = ("-wal", "-shm", "-journal")
 
 

@@ -1,4 +1,4 @@
-"""Log lines that an attacker could multiply: the first at once, then one a minute with the sums."""
+"""Rate-limited log lines: the first at once, then one a minute with the sums."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ class SummedLog:
             self._log()
 
     def close(self) -> None:
-        """Log what is left. Idempotent."""
+        """Log the sums that are left. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

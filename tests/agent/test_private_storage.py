@@ -1,7 +1,6 @@
 """The storage directory is the agent's own: against links, open modes and locks of other users."""
 
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from agent.store.files.disk_space import BALLAST_FILE, DiskSpace, SpaceLimits
 from agent.store.files.high_water_mark import MARK_FILE, HighWaterMark, read_high_water_mark
 from agent.store.files.lock import LOCK_FILE, StoreInUse, storage_lock
 from tests.support.agent.in_process import agent_under_test, settings_in
+from tests.support.file_modes import mode_of
 
 STRANGER = 65_534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
@@ -43,18 +43,6 @@ def locked_by_a_stranger(path: Path) -> Iterator[None]:
             yield
         finally:
             child.kill()
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
-
-
-@pytest.fixture
-def open_umask() -> Iterator[None]:
-    """Create files as a command does that a person runs."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 @pytest.mark.usefixtures("open_umask")

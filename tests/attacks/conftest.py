@@ -1,4 +1,4 @@
-"""Both programs as a target: an address to attack, and what an attack must not change or learn."""
+"""Both programs as targets: address to attack, data that an attack must not change or read."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ class Target:
         return await self.send(self.request("GET", path))
 
     async def everything(self, request: bytes) -> bytes:
-        """Send raw bytes on a new connection; return what comes until the server closes it."""
+        """Send raw bytes on a new connection; return all bytes until the server closes it."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             reader, writer = await asyncio.open_connection(self.host, self.port)
             writer.write(request)

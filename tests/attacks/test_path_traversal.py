@@ -1,4 +1,4 @@
-"""Paths that lead out of what is served: no file of the machine is ever returned."""
+"""Path traversal: no file of the machine is ever returned."""
 
 import pytest
 

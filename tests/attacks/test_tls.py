@@ -77,7 +77,7 @@ async def test_old_version_of_tls_is_refused(
 
 @BOTH
 @pytest.mark.parametrize("new", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_current_version_of_tls_is_spoken(
+async def test_current_version_of_tls_is_accepted(
     tmp_path: Path, over_tls: OverTls, new: ssl.TLSVersion
 ) -> None:
     """Control case: the same client with a newer version."""

@@ -1,4 +1,4 @@
-"""The audit log holds who did what; the database lets nobody change it."""
+"""Audit log: author, action and origin of each entry; the database refuses changes."""
 
 import sqlite3
 from contextlib import closing
@@ -32,7 +32,7 @@ def audit() -> AuditLog:
     return audit_by(Author("alice", "ssh 192.0.2.7"))
 
 
-async def test_entry_says_who_did_what_when_and_from_where(
+async def test_entry_has_author_action_time_and_origin(
     database: Database, office: LedgerDriver, audit: AuditLog
 ) -> None:
     await database.write(lambda c: audit.record(c, Action.REVOKE, TILL, tokens=2))
@@ -49,7 +49,7 @@ async def test_entry_says_who_did_what_when_and_from_where(
     }
 
 
-async def test_deed_that_fails_leaves_no_entry(
+async def test_failed_action_leaves_no_entry(
     database: Database, office: LedgerDriver, audit: AuditLog
 ) -> None:
     def fail(connection: Connection) -> None:

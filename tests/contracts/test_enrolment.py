@@ -92,13 +92,13 @@ async def test_tokens_of_other_tills_are_not_revoked(
 
 
 @pytest.mark.parametrize("made_up", ["", ".", "a.b", "é.x", "MDA0Mi90aWxsLTE.", "MDA0Mg.x"])
-async def test_malformed_token_belongs_to_nobody(enrolment: Enrolment, made_up: str) -> None:
+async def test_malformed_token_is_rejected(enrolment: Enrolment, made_up: str) -> None:
     await issue_token(enrolment, TILL.name, b"secret")
 
     assert await enrolment.authenticate(made_up, AT) is None
 
 
-async def test_token_with_a_wrong_secret_belongs_to_nobody(enrolment: Enrolment) -> None:
+async def test_token_with_a_wrong_secret_is_rejected(enrolment: Enrolment) -> None:
     token = await issue_token(enrolment, TILL.name, b"secret")
 
     assert await enrolment.authenticate(f"{token}x", AT) is None

@@ -74,7 +74,7 @@ async def test_signing_out_ends_this_session_at_every_receiver(office: LedgerDri
 
 
 async def test_database_holds_neither_cookie_nor_token(office: LedgerDriver) -> None:
-    """Whoever reads a copy of the database cannot sign in with it."""
+    """A copy of the database does not let its reader sign in."""
     cookie = await sessions_of(office).start(AT, audit(), "token")
 
     ((stored,),) = await office.rows(ReaderSessionRecord, "session_hash")

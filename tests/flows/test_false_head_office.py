@@ -1,4 +1,4 @@
-"""A head office that is false or broken: what it sends harms neither the till nor the delivery."""
+"""A false or broken head office: its responses harm neither the till nor the delivery."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("field", BAD_TERMS)
-async def test_unusable_terms_leave_the_terms_before_and_name_the_field(
+async def test_unusable_terms_keep_the_previous_terms_and_name_the_field(
     tmp_path: Path, field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent = PROGRAM_JSON | BAD_TERMS[field]
@@ -95,7 +95,7 @@ async def test_unusable_terms_leave_the_terms_before_and_name_the_field(
     assert not [one for one in (str(refused), page, caplog.text) if "AAA" in one or "\x1b" in one]
 
 
-async def test_refused_terms_are_logged_once_and_in_each_heartbeat_until_they_are_mended(
+async def test_refused_terms_are_logged_once_and_reported_in_each_heartbeat_until_fixed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
@@ -118,7 +118,7 @@ async def test_refused_terms_are_logged_once_and_in_each_heartbeat_until_they_ar
 async def test_refused_terms_that_head_office_takes_back_are_no_longer_reported(
     tmp_path: Path,
 ) -> None:
-    """Head office answers 304: it publishes again what is in use here."""
+    """Head office answers 304: its terms are again those in use here."""
     async with ScriptedCentral() as central, outbox_on(tmp_path) as rig:
         answers = SessionAnswers(ProgramSettings().terms())
         terms = ProgramTermsSync(answers, rig.outbox.access, rig.clock)

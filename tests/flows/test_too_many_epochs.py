@@ -1,4 +1,4 @@
-"""A machine whose database was replaced too often: its queue is held in sight, and goes on."""
+"""Database replaced too often: delivery is blocked visibly, and resumes later."""
 
 import sqlite3
 from contextlib import closing

@@ -1,13 +1,13 @@
 """Overwrites stale WAL frames: they still hold data that was erased later.
 
-SQLite begins its log again at the front of the file, and what stands behind the new end stays
-there. *Obvious:* truncate the file with the checkpoint. *Why not:* its blocks are freed with their
-content, and a file that grows again syncs twice as slowly. *Instead:* each frame tells by its salts
-whether it belongs to the log; all others are overwritten with zeros, in place.
+After a checkpoint SQLite restarts its log at the front of the file; older frames remain behind its
+end. *Obvious:* truncate the file with the checkpoint. *Why not:* its blocks are freed with their
+content, and a file that grows again syncs twice as slowly. *Instead:* overwrite in place, with
+zeros, all frames whose salts differ from those of the log.
 
-Only the writer's thread may call this: nobody else appends to the log meanwhile. Readers and a
-recovery after a crash read no frame whose salts differ from those of the header. Files are opened
-beside SQLite's own descriptor, which is safe for a WAL: SQLite's locks are on other files.
+Only the writer's thread may call this, since it alone appends to the log. Readers and crash
+recovery ignore frames whose salts differ from those of the header. Files are opened beside SQLite's
+own descriptor, which is safe for a WAL: SQLite's locks are on other files.
 
 https://www.sqlite.org/fileformat2.html#walformat
 """

@@ -1,9 +1,10 @@
 """Exclusive lock on the storage directory: one process owns the store.
 
 Two locks (flock), on the directory and on `agent.lock` in it. The one on the directory needs no
-space on a full disk, and excludes versions that knew no other. But whoever may open a file can lock
-it for ever: another user too, if the directory was once open to all. Then the file decides: it is
-created again in a directory that no other user can enter, and locked.
+space on a full disk, and excludes versions that knew no other. But every process
+that can open a file can lock it for ever, also one of another user if the directory was once open
+to all. Then the file decides: it is created again in a directory that no other user can enter, and
+locked.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Erases the keyed digests of erased addresses, a day later, in short transactions.
 
-A digest recognises a repeated answer. *Obvious:* keep it as long as the capture. *Why not:* who has
-the file and its key can test guesses with it. *Price:* a repeat that comes later is recorded under
-a number of its own, and head office recognises it by its content. It could as well be a corrected
+A digest recognises a repeated answer. *Obvious:* keep it as long as the capture. *Why not:* the
+file and its key together allow testing guesses with it. *Price:* a later repeat is recorded under a
+number of its own, and head office recognises it by its content. It could also be a corrected
 address, which must not be dropped.
 """
 

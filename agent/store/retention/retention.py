@@ -81,7 +81,7 @@ class Retention:
         return await retrying(self.scrub_once)
 
     async def scrub_once(self) -> bool:
-        """Overwrite what was erased and still stands in the WAL; return False if that must wait.
+        """Overwrite erased data in the WAL; return False if that must wait.
 
         Writes nothing if nothing was erased since the last time.
         """

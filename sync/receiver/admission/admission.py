@@ -81,7 +81,7 @@ class DecodedBytes:
     def counted(
         self, sender: AgentName, body: bytearray, reservation: Reservation
     ) -> Iterator[None]:
-        """Count what is decoded of `body`, also of one that turns out to be too large.
+        """Count the decoded bytes of `body`, also of one that turns out to be too large.
 
         No check here: a body that already arrived over a slow line must not be thrown away.
         """

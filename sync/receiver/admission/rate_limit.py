@@ -20,7 +20,7 @@ _FEW = 1024
 
 
 class Verdict(Enum):
-    """Whether a sender is admitted; if not, for whose sake."""
+    """Result of asking for admission, with the cause of a refusal."""
 
     ADMITTED = auto()
     OVER_ITS_SHARE = auto()
@@ -29,7 +29,7 @@ class Verdict(Enum):
 
 @dataclass(slots=True)
 class _Account:
-    """What a sender has taken and not yet repaid at its own rate, as of `at`."""
+    """Amount that a sender has taken and not yet repaid at its own rate, as of `at`."""
 
     owed: float
     at: float
@@ -37,7 +37,7 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one admission took: from the common bucket at once, and as a debt."""
+    """Amount of one admission: from the common bucket at once, and as a debt."""
 
     at_once: float
     debt: float
@@ -100,13 +100,13 @@ class FairTokenBucket:
         return taken
 
     def give_back(self, sender: Hashable, taken: Taken) -> None:
-        """Return to the others what a failed request took. Its sender has used up its share."""
+        """Return the amount of a failed request to the bucket; its sender's share stays used up."""
         in_debt = min(taken.debt, self._debts.pop(sender, 0.0))
         charged = taken.at_once + (0 if in_debt else taken.debt)
         self._level = min(self._burst, self._level + charged)
 
     def wait_seconds(self, sender: Hashable, now: float) -> float:
-        """Return how long a sender has to wait that is over its share."""
+        """Return the seconds until a sender over its share is admitted."""
         # The level that it needs grows with what it has repaid by then, up to this.
         refill_seconds = self._refill_seconds(2 * self._sender_burst)
         return max(self._wait_for_itself(sender, now), refill_seconds)
@@ -201,7 +201,7 @@ class RetryAfterAllocator:
     other times. A sender has one slot: asking again does not lengthen the queue.
 
     No slot lies beyond `longest_seconds`. When the queue is full, allocation wraps to its second
-    half, so that the excess is spread as well instead of all retrying in the last second.
+    half, so that the excess is spread too instead of all retrying in the last second.
     """
 
     def __init__(self, longest_seconds: float) -> None:

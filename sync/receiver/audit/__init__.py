@@ -1,1 +1,1 @@
-"""Audit log of head office: who did what, from where."""
+"""Audit log of head office: actions with their author and origin."""

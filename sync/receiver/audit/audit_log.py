@@ -1,4 +1,4 @@
-"""Append-only audit log: each entry is written in the transaction of what it records.
+"""Append-only audit log: each entry is written in the transaction of its action.
 
 Nothing in the program updates or deletes an entry, neither retention nor `forget`; the database
 refuses both (see the migration). So an entry must hold no customer's address and no secret.

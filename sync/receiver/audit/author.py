@@ -19,7 +19,7 @@ _NO_LOGIN_UID = "4294967295"
 class Author:
     """User and origin of an action, both printable and of bounded length.
 
-    Over HTTP: the user whom the proxy names, or how access was granted; and the peer's address.
+    Over HTTP: the user named by the proxy, or how access was granted; and the peer's address.
     """
 
     user: str
@@ -39,8 +39,8 @@ def author_of_command(
 ) -> Author:
     """Return the operating system's user, with terminal, SSH client and host.
 
-    After `sudo` or `su` the user who logged in is named as well. The kernel keeps that one; the
-    environment variables of sudo and SSH are only what the caller says.
+    After `sudo` or `su` the login user is named too. The kernel keeps the login user; the
+    environment variables of sudo and SSH can be set by the caller.
     """
     user = _user_name(os.getuid())
     login = _login_user(login_uid_file) or environ.get("SUDO_USER", "")

@@ -1,8 +1,8 @@
 """The peer of a request: its address, host and scheme, also behind a reverse proxy.
 
-Whoever connects can send `X-Forwarded-For` and its kind. They are believed only on a connection
-from one of `[access] trusted_proxies`, and only as far as trusted proxies wrote them: from the
-right, up to the first address that is not itself a trusted proxy.
+Any client can send `X-Forwarded-For` and similar headers. They are used only on a connection from
+one of `[access] trusted_proxies`, and only as far as trusted proxies wrote them: from the right, up
+to the first address that is not itself a trusted proxy.
 """
 
 import ipaddress

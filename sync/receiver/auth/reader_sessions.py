@@ -1,8 +1,8 @@
 """Sessions of signed-in readers, in the database: every receiver on it knows them.
 
 The cookie is a random secret, so nothing in it leads to the token. The row's key is its HMAC with
-the token: whoever copies the database cannot make a cookie of it, and a new token ends every
-session of the old one.
+the token: a copy of the database yields no valid cookie, and a new token ends every session of the
+old one.
 """
 
 import hmac

@@ -25,7 +25,7 @@ _COOKIE = "loyalty_hq_reader"
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Somebody with read access. `user` is how it was granted, or the name given by the proxy."""
+    """A caller with read access. `user` is how it was granted, or the name from the proxy."""
 
     user: str
     is_signed_in: bool = False
@@ -65,7 +65,7 @@ class RefusedReaders:
 class GuessLimiters:
     """Limiters of wrong tokens: of the form and of the API, so that neither blocks the other.
 
-    `refused` logs what they count.
+    `refused` logs the counted failures.
     """
 
     form: GuessLimiter
@@ -76,7 +76,7 @@ class GuessLimiters:
 class ReaderAccess:
     """Authorizes readers, and signs them in and out.
 
-    `sessions` is None if there is no token; `link` if nobody was at a terminal at the start.
+    `sessions` is None if there is no token; `link` if no terminal shows it.
     """
 
     def __init__(

@@ -47,9 +47,9 @@ def serve(config: ConfigFile = None) -> None:
 
 
 def _link_printer() -> Callable[[str], None] | None:
-    """Return the function that prints the sign-in link; None if nobody looks at a terminal.
+    """Return the function that prints the sign-in link; None without a terminal.
 
-    Never into a file or a journal: whoever reads it could sign in.
+    Never prints into a file or a journal: every reader of it could sign in.
     """
     for stream, is_error in ((sys.stderr, True), (sys.stdout, False)):
         if stream is not None and stream.isatty():
@@ -116,7 +116,7 @@ def run_on_database(
 
 
 def audit_log() -> AuditLog:
-    """Return the audit log, for what the user of this command does."""
+    """Return an audit log for the actions of the user of this command."""
     author = author_of_command(os.environ)
     return AuditLog(author, lambda: datetime.now(UTC), lambda: uuid.uuid4().hex)
 

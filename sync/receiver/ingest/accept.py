@@ -223,7 +223,7 @@ class _BatchDecision:
     def _is_session_foreign(self, correlation_id: str) -> bool:
         """Return whether only other tills have this session, and this one may not answer for them.
 
-        A session that nobody has may be purged, or arrive later.
+        An unknown session may be purged, or arrive later.
         """
         is_foreign = correlation_id in self._sessions and correlation_id not in self._own_sessions
         return is_foreign and not self._shares_sessions

@@ -1,6 +1,6 @@
 """One transaction on the ledger for one agent: its epochs locked, its boots stored.
 
-Bounds what a till may name: each epoch and boot is a row that head office keeps. An honest till
+Bounds the epochs and boots of a till: each is a row that head office keeps. An honest till
 begins an epoch when its database is replaced or restored; one that restarts from a disk image does
 so at every boot.
 """

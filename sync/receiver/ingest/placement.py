@@ -1,8 +1,8 @@
 """Place a batch in the sequence of its epoch: resent numbers, a gap before it. Pure, no I/O.
 
-An agent says what it no longer holds (`baseSequence`) and how far its epoch extends
-(`lastSequence`). Neither is believed at once: a wrong base would declare events lost that nobody
-ever had. A base counts up to the last number that the till was known to have before the message.
+An agent reports the first number that it still holds (`baseSequence`) and the last of its epoch
+(`lastSequence`). Neither is believed at once: a wrong base would declare events lost that never
+existed. A base counts up to the last number that the till was known to have before the message.
 After a restore of head office an honest agent is believed from its second message on: until then
 its batches get a `SequenceGap`, and a heartbeat makes its last number known.
 """

@@ -2,7 +2,7 @@
 
 A SQLite file has one writer: between two turns of a long batch the batches of other agents are
 stored. On PostgreSQL a receiver computes in its event loop: between two slices it serves other
-requests. And no more of the ledger than what concerns one slice is held in memory.
+requests. Only the part of the ledger that concerns one slice is held in memory.
 """
 
 from bisect import bisect_left

@@ -80,7 +80,7 @@ def _is_same_origin(request: web.Request, host: str) -> bool:
     """Return whether a page of this server sent the form, or no browser did.
 
     Browsers send `Sec-Fetch-Site` over https and on this machine, older ones and plain HTTP
-    `Origin`. "same-site" is refused as well: it is any other port of this machine.
+    `Origin`. "same-site" is refused too: it is any other port of this machine.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:

@@ -30,8 +30,8 @@ async def forget_address(database: Database, address: Address, audit: AuditLog) 
     """Redact `address` in every table; return the number of changes.
 
     Events that agents send later are stored as usual. Idempotent; an interrupted run is completed
-    by the next one. Each transaction records how many rows it changes, the end how many there were
-    in all, none as well; never the address.
+    by the next one. Each transaction records how many rows it changes, the end their total, even
+    if it is zero; never the address.
     """
     changes: Changes = Counter()
     for table, columns in _TEXT_COLUMNS.items():
@@ -46,7 +46,7 @@ async def forget_address(database: Database, address: Address, audit: AuditLog) 
 def _text_columns() -> dict[Table, list[str]]:
     """Return the text columns that can hold external data, by table.
 
-    The audit log is append-only: what is written there is masked before.
+    The audit log is append-only: its texts are masked before they are written.
     """
     found = {}
     for table in LedgerTable.metadata.sorted_tables:

@@ -53,7 +53,7 @@ class EpochCompleteness(
 
     Numbers up to `complete_through` are accounted for; those up to `purged_through` were purged.
     `outstanding` are known to exist and have not arrived yet; `missing` were accepted and have no
-    row; `gaps` will never arrive; `acknowledged_gaps` neither, but somebody accepted that. If the
+    row; `gaps` will never arrive; `acknowledged_gaps` are gaps accepted by a person. If the
     epoch has no row in `agents` (not `listed`), `accepted_through` is the highest number found;
     higher ones may have been lost. If `truncated`, there are more ranges than are listed.
     """

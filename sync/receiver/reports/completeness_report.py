@@ -1,4 +1,4 @@
-"""Completeness report: streamed as JSON, and its totals."""
+"""Streams the completeness report as JSON, and computes its totals."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Print values and texts: as tables on a terminal, as plain lines in a pipe.
 
 Everything a command prints passes through here, and is escaped here: names, versions and messages
-come from tills, from head office, from files and from whoever listens on a port, and an escape
+come from tills, from head office, from files and from any program on a port, and an escape
 sequence in them would drive the terminal. The linter forbids other ways of printing.
 """
 

@@ -28,7 +28,7 @@ _IPV6_HOST_BITS = 64
 
 
 class Phase(Enum):
-    """What a connection does. TLS and the first request head are part of OPENING."""
+    """Phase of a connection. TLS and the first request head are part of OPENING."""
 
     OPENING = auto()
     HEAD = auto()

@@ -1,4 +1,4 @@
-"""File descriptors of the process: raises their limit, and divides them up."""
+"""Raises the limit of file descriptors, and derives the limit of connections from it."""
 
 import contextlib
 import resource
@@ -10,7 +10,7 @@ _RESERVED = 256
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit to the hard one, at most to what is useful."""
+    """Raise the soft limit to the hard one, at most to `_WANTED`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
     if soft != resource.RLIM_INFINITY and soft < wanted:

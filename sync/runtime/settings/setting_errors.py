@@ -29,7 +29,7 @@ _MAX_SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class SettingError:
-    """One error in the configuration: place (file or variable), setting, and what to do.
+    """One error in the configuration: place (file or variable), setting and remedy.
 
     `line` counts from 1; 0 if there is none.
     """

@@ -1,4 +1,4 @@
-"""The client of the commands: which token it sends, and what it says without one."""
+"""Client of the commands: choice of the token, and the error without one."""
 
 import os
 from pathlib import Path

@@ -10,5 +10,5 @@ TESTER = Author("tester", "test")
 
 
 def audit_by(author: Author = TESTER) -> AuditLog:
-    """Return an audit log that records what `author` does."""
+    """Return an audit log of the actions of `author`."""
     return AuditLog(author, lambda: AT, lambda: uuid4().hex)

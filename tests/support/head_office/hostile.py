@@ -104,7 +104,7 @@ async def new_epochs(attacker: Attacker) -> None:
 
 
 async def refused(attacker: Attacker) -> None:
-    """Send what must be refused: malformed, foreign, with a gap, too large, too many at once."""
+    """Send requests to refuse: malformed, foreign, with a gap, too large, too many at once."""
     foreign = SimulatedAgent("0001", "till-1")
     lost = {"Authorization": "lost"}
     bodies = (

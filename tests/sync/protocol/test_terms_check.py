@@ -1,4 +1,4 @@
-"""Bounds of program terms: texts, amounts, and what an answer of central to a session holds."""
+"""Bounds of program terms: texts, amounts, and the terms in the answer to a session."""
 
 import msgspec
 import pytest

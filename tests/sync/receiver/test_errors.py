@@ -1,4 +1,4 @@
-"""Error responses, and what they must not reveal."""
+"""Error responses reveal no internals."""
 
 import logging
 

@@ -144,7 +144,7 @@ async def test_unknown_session_is_404(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("path", READ)
-async def test_without_settings_nobody_reads_without_the_made_token(
+async def test_reading_requires_the_generated_token_by_default(
     receiver: Receiver, path: str
 ) -> None:
     without = await receiver.request("GET", path)

@@ -63,7 +63,7 @@ async def test_default_reverse_proxy_is_refused_where_this_machine_is_opened(
 
 
 async def test_session_cookie_is_no_function_of_token_and_time(guarded: Receiver) -> None:
-    """Else whoever copies a cookie tries tokens at home until one signs the same cookie."""
+    """Otherwise a copied cookie allows an offline search for the token."""
     assert await sign_in(guarded) != await sign_in(guarded)
 
 
@@ -216,7 +216,7 @@ async def test_signed_in_reader_reads_on_while_others_at_its_address_guess(
     assert (await guarded.get("/", Cookie=cookie)).status == 200
 
 
-async def test_link_signs_in_once_whatever_its_address_has_tried(guarded: Receiver) -> None:
+async def test_link_signs_in_once_despite_guesses_from_its_address(guarded: Receiver) -> None:
     """The person at the terminal is not locked out by guesses from this machine."""
     await guarded.request("POST", "/sign-in", b"token=wrong")
     (link,) = guarded.server.sign_in_links

@@ -1,7 +1,6 @@
-"""Private files: what another local user has made, or could replace, is refused."""
+"""Private files: a file that another local user made, or could replace, is refused."""
 
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +13,10 @@ from sync.runtime.private_files import (
     open_private,
     read_secret_file,
 )
+from tests.support.file_modes import mode_of
 
 STRANGER = 65_534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
 
 
 @pytest.fixture

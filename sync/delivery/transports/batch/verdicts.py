@@ -50,7 +50,7 @@ def interpret(response: HttpResponse, sent: Sequence[OutboxEvent]) -> Outcome:
     if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         detail = "head office, or a proxy before it, does not accept zstd"
         return Blocked(BlockedReason.UNKNOWN_PROTOCOL, detail, status)
-    # A missing endpoint is a fault of the settings, whatever error code its body has.
+    # A missing endpoint is a fault of the settings; the error code in its body is ignored.
     error = None if status in NO_ENDPOINT else error_body(response)
     if error is not None:
         expected = error.expected_sequence

@@ -232,7 +232,7 @@ class _Run:
         return event.is_doubtful or event.position in self.unanswered
 
     def result(self) -> WindowResult:
-        """Return what is known of the window's events."""
+        """Return the results known so far of the window's events."""
         verdicts = [(event, self.verdicts.get(event.position)) for event in self.events]
         return WindowResult(
             results=[EventResult(event, verdict) for event, verdict in verdicts if verdict],

@@ -7,9 +7,9 @@ from sync.receiver.ingest.deduplication.digest import digest_of
 from sync.receiver.ingest.deduplication.equality import is_same_event
 from sync.receiver.ingest.events import AnswerEvent
 
-# Answers that have the same digest and address, and are not equal: in their bodies stand different
-# addresses, and they were captured in the same microsecond. No till does that; the bound keeps the
-# comparisons in proportion to a batch.
+# Most unequal answers with the same digest and address: they were captured in the same microsecond,
+# with different addresses in their bodies. No till does that; the bound keeps the number of
+# comparisons linear in the batch.
 MAX_ALIKE = 16
 
 

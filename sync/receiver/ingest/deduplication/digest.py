@@ -3,7 +3,7 @@
 The ledger finds the answers that can equal a new one by it, instead of comparing with all answers
 of the session. Invariant: redaction of an address changes no digest, and no address can be guessed
 by it. So it covers neither the address nor the correlation id, and every text that may hold an
-address counts as the same one. What has equal digests is compared in full (`accept`).
+address counts as the same one. Events with equal digests are compared in full (`accept`).
 """
 
 from hashlib import blake2b

@@ -1,4 +1,4 @@
-"""Keyed digests of addresses: they go a day after the address, so that nobody can test guesses."""
+"""Keyed digests of addresses: erased a day after the address, so that guesses cannot be tested."""
 
 from pathlib import Path
 

@@ -80,7 +80,7 @@ def traces_after(directory: Path, seed: int, rounds: int) -> list[str]:
 
 
 def test_rows_purged_beside_an_address_leave_no_copy_of_it(tmp_path: Path) -> None:
-    """SQLite merges pages that become nearly empty; what it moves stays at the old place, too."""
+    """SQLite merges nearly empty pages; moved rows also remain at the old place."""
     assert traces_after(tmp_path, SEED, ROUNDS) == []
 
 

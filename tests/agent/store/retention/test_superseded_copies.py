@@ -1,4 +1,4 @@
-"""Copies made before a migration: each goes once what was pending in it is delivered."""
+"""Copies made before a migration: each is deleted once its pending events are delivered."""
 
 import shutil
 import sqlite3

@@ -20,7 +20,7 @@ SLOT_SECONDS = st.floats(0.001, 10)
 PAUSES = st.lists(st.floats(0, 5), min_size=1, max_size=60)
 LONGEST_SECONDS = 3600.0
 RATES = st.integers(1, 10_000)
-# What a sender asks for: an amount relative to the rate, after a pause, as one of a few.
+# Requests: sender, amount relative to the rate, pause before it.
 OFFERS = st.lists(
     st.tuples(st.sampled_from("abcdefghij"), st.floats(0.001, 20), st.floats(0, 2)), max_size=80
 )
@@ -55,7 +55,7 @@ def test_admitted_amounts_never_exceed_the_rate_by_more_than_a_burst_and_two_ove
 def test_one_sender_never_gets_another_refused(
     offers: Sequence[tuple[str, float, float]], rate: int
 ) -> None:
-    """Whatever one sender asks for, and however often: another one has its share."""
+    """Another sender has its share, for any amounts and rate of requests."""
     bucket, now = FairTokenBucket(rate, 0), 0.0
     share = rate * SENDER_SHARE
     honest_at = 0.0
@@ -116,7 +116,7 @@ def test_repaid_bucket_admits_everybody(amounts: list[float], later: float) -> N
     assert all(bucket.ask(str(number), now) is Verdict.ADMITTED for number in range(len(amounts)))
 
 
-def test_failed_request_costs_its_sender_and_nobody_else() -> None:
+def test_failed_request_is_charged_to_its_sender_only() -> None:
     bucket = FairTokenBucket(1000, 0)
     bucket.ask("other", 0)
     for _ in range(2):

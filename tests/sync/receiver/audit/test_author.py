@@ -1,4 +1,4 @@
-"""Authors of audit entries: what they name, and that they are safe to print."""
+"""Authors of audit entries: user and origin, safe to print."""
 
 import os
 import pwd

@@ -79,7 +79,7 @@ def test_all_addresses_of_an_ipv6_customer_are_one_peer(limiter: GuessLimiter) -
     assert limiter.wait_seconds("2001:db8:0:8::1") == 0
 
 
-def test_memory_is_bounded_whatever_number_of_peers_tries(
+def test_memory_is_bounded_for_any_number_of_peers(
     limiter: GuessLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guess_limiter, "_MAX_PEERS", 10)

@@ -38,7 +38,7 @@ def test_only_its_user_can_read_the_token(file: Path) -> None:
 
 
 def test_planted_link_is_not_followed(file: Path, tmp_path: Path) -> None:
-    """Neither to write a file of ours nor to read a token that somebody else knows."""
+    """Neither to write the token nor to read one known to another user."""
     file.parent.mkdir(mode=0o700)
     target = tmp_path / "target"
     file.symlink_to(target)

@@ -60,7 +60,7 @@ async def test_token_enrolled_by_another_process_works_at_once(
     assert [response.status for response in (new, *both, old)] == [200, 200, 200, 401]
 
 
-async def test_revoked_token_ends_at_every_receiver_and_enrolment_begins_anew(
+async def test_revoked_token_ends_at_every_receiver_until_the_next_enrolment(
     postgresql_server: PostgresqlServer, till: SimulatedAgent, tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})

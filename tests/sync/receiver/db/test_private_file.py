@@ -1,28 +1,16 @@
 """The ledger's SQLite file is head office's own, wherever it is."""
 
 import os
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sync.receiver.db.sqlite import SqliteFile
+from tests.support.file_modes import mode_of
 
 STRANGER = 65_534
+pytestmark = pytest.mark.usefixtures("open_umask")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
-
-
-@pytest.fixture(autouse=True)
-def open_umask() -> Iterator[None]:
-    """Create files as a command does that a person runs."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 async def open_and_close(path: Path, *, owns_directory: bool = False) -> set[int]:

@@ -135,7 +135,7 @@ def test_numbers_below_the_base_become_a_permanent_gap() -> None:
 def test_base_is_believed_up_to_the_last_number_that_the_till_was_known_to_have(
     last_known: int, expected: SequenceGap | None
 ) -> None:
-    """Else one message declares events lost that nobody ever had."""
+    """Otherwise one message could declare events lost that never existed."""
     placed = place_batch_of_known([10, 11], 10, 3, last_known)
 
     assert placed == expected or placed == Placement(Gap(4, 9, NO_LONGER_HELD), None, 11)

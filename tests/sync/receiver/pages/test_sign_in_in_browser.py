@@ -119,7 +119,7 @@ async def test_link_works_at_the_machine_behind_a_tls_proxy(
     assert (cookie["name"], cookie["secure"]) == ("__Host-loyalty_hq_reader", True)
 
 
-async def test_form_of_another_site_signs_nobody_out(browser: Browser, tmp_path: Path) -> None:
+async def test_form_of_another_site_does_not_sign_out(browser: Browser, tmp_path: Path) -> None:
     """A page on another port of this machine is the same site: SameSite does not stop it."""
     async with (
         head_office(tmp_path / "one") as (_, link),

@@ -22,7 +22,7 @@ async def test_running_head_office_purges_expired_events(
         purged = "SELECT epoch FROM agents WHERE purged_through = 3"
         await until_there(lambda: receiver.rows(purged), 1)
         await until_there(lambda: [] if receiver.rows("SELECT hour FROM hours") else [()], 1)
-        # What was purged does not stand in the write-ahead log either.
+        # The write-ahead log holds no purged rows either.
         log = tmp_path / "state" / "hq.db-wal"
         await until_there(lambda: [] if log.stat().st_size else [()], 1)
         receiver.tokens = before.tokens

@@ -84,7 +84,7 @@ def test_redaction_changes_no_digest(bodies: tuple[object, bytes]) -> None:
 
 
 def test_no_address_can_be_guessed_by_a_digest() -> None:
-    """Whoever has the ledger could else test guesses after the address is forgotten."""
+    """Otherwise a copy of the ledger allows testing guesses after the address is forgotten."""
     body = '{{"status":"accepted","note":"of {0}","{0}":1}}'
     found = {
         digest_of(answer_with(body.format(address).encode(), email_address=address, status=address))
