@@ -61,9 +61,9 @@ class Access:
             self._check_token(request)
 
     def require_admin(self, request: web.BaseRequest) -> str:
-        """Return which token the request has: `admin`, `api` or `none`.
+        """Return the kind of the request's token: `admin`, `api` or `none`.
 
-        Raises an `HttpError` if `[api] admin_token_file` is set and it is another one.
+        Raises an `HttpError` if `[api] admin_token_file` is set and the token is another one.
         """
         if self._admin_token is None:
             return "none" if self._token is None else "api"

@@ -42,14 +42,14 @@ class StoreAccess:
         self._engine = reading_engine(directory)
 
     async def read(self, query: Callable[[Session, *Arguments], T], *arguments: *Arguments) -> T:
-        """Return the result of `query`, which only reads."""
+        """Run `query`, which must not write, and return its result."""
         opening = session_on(self._engine)
         return await self._read(opening, Store.run_in_session, query, *arguments)
 
     async def read_hot(
         self, query: Callable[[sqlite3.Connection, *Arguments], T], *arguments: *Arguments
     ) -> T:
-        """Return the result of `query`, which only reads."""
+        """Run `query`, which must not write, and return its result."""
         return await self._read(read_only(self._directory), Store.run, query, *arguments)
 
     async def write(self, job: Callable[[Session, *Arguments], T], *arguments: *Arguments) -> T:

@@ -1,4 +1,4 @@
-"""Requests whose end two parsers see in different places: one answer, nothing acted upon."""
+"""Request smuggling: an ambiguous end of a request gets one response and has no effect."""
 
 import re
 import uuid
@@ -41,7 +41,7 @@ def smuggled() -> str:
 
 
 def smuggling(target: Target, smuggled: str, framing: str, body: str) -> bytes:
-    """Return a write with this framing whose rest is a whole write of a session."""
+    """Return a write with this framing, followed by a smuggled write of a session."""
     inner = target.capture(smuggled, "Connection: close")
     head = target.request(*target.write, b"", framing.format(length=len(body) + len(inner)))
     return head + body.encode() + inner

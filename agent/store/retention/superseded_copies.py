@@ -1,7 +1,7 @@
-"""Decides which copies made before a migration are superseded: nothing undelivered is only there.
+"""Finds superseded copies made before a migration: those without events that are only there.
 
-A copy holds the addresses of its time, which no erasure reaches. It goes once every event that was
-pending in it is settled in the live database. The live database may descend from another file (one
+A copy holds addresses that no erasure reaches. It is superseded once every event that was pending
+in it is settled in the live database. The live database may descend from another file (one
 restored from a backup, or a new one after damage): it must hold the same event at the same
 position, or the copy is kept.
 """
@@ -54,7 +54,7 @@ def _is_settled(position: int, copy: sqlite3.Connection, live: sqlite3.Connectio
     event = live.execute(EVENT_AT, (position,)).fetchone()
     if event is not None:
         return bool(event == copy.execute(EVENT_AT, (position,)).fetchone())
-    # Purged since. Then the epoch tells whether it was the same event.
+    # Purged since: compare the epochs instead.
     known = read_epochs(copy).range_at(position)
     now = read_epochs(live).range_of(known.epoch)
     return (

@@ -27,8 +27,8 @@ def retire(
 ) -> None:
     """Take a till, or all tills of a store, out of service.
 
-    Its tokens are revoked, and it leaves pages, counts, completeness and alerts. What it sent
-    stays: sessions are found, exports have them. `enroll` brings it back.
+    Its tokens are revoked, and it leaves pages, counts, completeness and alerts. Its
+    events stay: sessions are found, exports have them. `enroll` brings it back.
     """
     settings = HEAD_OFFICE.settings(config)
     checked_name("STORE", store_id)

@@ -142,7 +142,7 @@ async def test_service_logs_the_path_of_the_readers_token_and_neither_token_nor_
 
 
 def test_short_token_is_refused_at_start_and_not_shown(tmp_path: Path) -> None:
-    """Anybody who reaches the port could guess it."""
+    """A short token can be guessed."""
     (tmp_path / "token").write_text("hunter2-hunter2-hun\n")
     file = tmp_path / "hq.toml"
     file.write_text("[storage]\ndirectory = 'data'\n[access]\nadmin_token_file = 'token'\n")
