@@ -78,7 +78,9 @@ class Batch(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defa
     """`POST /sync/v1/batches`: events of one epoch in ascending order.
 
     `base_sequence` is the lowest sequence number that the agent still stores. Optional:
-    `sent_monotonic_us`, the monotonic clock of boot `boot_id` at `sent_at`.
+    `sent_monotonic_us`, the monotonic clock of boot `boot_id` at `sent_at`; `ends_epoch`, true
+    if the epoch has ended at this agent and its last event is in this batch, so that nothing of
+    it follows.
     """
 
     store_id: str
@@ -90,6 +92,7 @@ class Batch(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defa
     base_sequence: int
     events: list[BatchEvent]
     sent_monotonic_us: int | None = None
+    ends_epoch: bool = False
 
 
 class Rejection(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
@@ -117,11 +120,20 @@ class ErrorBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
 
 
 class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """The range of an epoch in the agent's database: all from `base_sequence` on is stored."""
+    """The range of an epoch in the agent's database: all from `base_sequence` on is stored.
+
+    With `ended_reason` the machine says that the epoch has ended and why: `last_sequence` is
+    where it ended, and events with a higher number have new numbers in a later epoch or are
+    lost. `lost_through`: the numbers above `last_sequence` up to this one were acknowledged to
+    tills, but the machine does not hold them any more. An epoch that the agent knows, but does
+    not have in its database, has last sequence 0 and base sequence 1.
+    """
 
     epoch: str
     last_sequence: int
     base_sequence: int = 1
+    ended_reason: str = ""
+    lost_through: int = 0
 
 
 class EpochSequence(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -129,6 +141,18 @@ class EpochSequence(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
     epoch: str
     sequence: int
+
+
+class SalvageCounts(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
+    """Progress of reading the database files that the agent has set aside.
+
+    `pending` files are not yet read to the end; `salvaged` events were fed in from such files;
+    `unreadable` rows are known to be lost.
+    """
+
+    pending: int = 0
+    salvaged: int = 0
+    unreadable: int = 0
 
 
 class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
@@ -139,7 +163,8 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     purged and will not be sent; older agent versions send 1. `outstanding` counts undelivered
     events of all epochs. `rejected_after` is a cursor: the last event in `rejected` of the
     previous answer, from which the next answer continues. `terms_refused` names the field of the
-    program terms that this agent does not use, and why, without the content.
+    program terms that this agent does not use, and why, without the content. `salvage` counts
+    the events of database files that were set aside, if there are any.
     """
 
     store_id: str
@@ -161,6 +186,7 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     base_sequence: int = 1
     rejected_after: EpochSequence | None = None
     terms_refused: str | None = None
+    salvage: SalvageCounts | None = None
 
 
 class AcceptedThrough(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -178,8 +204,10 @@ class HeartbeatAnswer(
     A watermark above `accepted_through` shows the agent that head office was restored from a
     backup. So does an event in `rejected` that the agent has marked as delivered. `rejected` is
     one page of the rejected events in these epochs, in head office's own order, starting after
-    `rejected_after`; after an empty page the agent starts over.
+    `rejected_after`; after an empty page the agent starts over. `shared_name`: head office has
+    seen two machines under this store and till; the agent begins a new epoch once for it.
     """
 
     epochs: list[AcceptedThrough]
     rejected: list[EpochSequence] = []
+    shared_name: bool = False
