@@ -57,7 +57,7 @@ class MemoryBudget:
         except MemoryBudgetExceeded:
             raise rejection(sender) from None
         finally:
-            reservation.release(reservation.bytes)
+            reservation.close()
             self._requests[sender] -= 1
             if not self._requests[sender]:
                 del self._requests[sender]
@@ -80,21 +80,37 @@ class MemoryBudget:
 
 
 class Reservation:
-    """The reserved bytes of one request, now and at their peak."""
+    """The reserved bytes of one request, now and at their peak. Thread-safe as its budget is."""
 
     def __init__(self, budget: MemoryBudget, sender: AgentName) -> None:
         self._budget = budget
         self._sender = sender
+        self._lock = threading.Lock()
+        self._is_closed = False
         self.bytes = self.peak = 0
 
     def add(self, more_bytes: int) -> None:
-        """Reserve more. Raises as `change` does, and then leaves the reservation unchanged."""
-        is_small = self.bytes + more_bytes <= _SMALL_BYTES
-        self._budget.change(self._sender, more_bytes, 1.0 if is_small else _LARGE_SHARE)
-        self.bytes += more_bytes
-        self.peak = max(self.peak, self.bytes)
+        """Reserve more. Raises as `change` does, and then leaves the reservation unchanged.
+
+        Raises `MemoryBudgetExceeded` after `close`.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise MemoryBudgetExceeded
+            is_small = self.bytes + more_bytes <= _SMALL_BYTES
+            self._budget.change(self._sender, more_bytes, 1.0 if is_small else _LARGE_SHARE)
+            self.bytes += more_bytes
+            self.peak = max(self.peak, self.bytes)
 
     def release(self, released_bytes: int) -> None:
         """Release a part."""
-        self._budget.change(self._sender, -released_bytes)
-        self.bytes -= released_bytes
+        with self._lock:
+            self._budget.change(self._sender, -released_bytes)
+            self.bytes -= released_bytes
+
+    def close(self) -> None:
+        """Release all, for good: the thread of a cancelled request may still be decompressing."""
+        with self._lock:
+            self._is_closed = True
+            self._budget.change(self._sender, -self.bytes)
+            self.bytes = 0

@@ -57,6 +57,18 @@ def test_failed_reservation_leaves_the_holding_unchanged(first: int, more: int) 
         assert budget.reserved_bytes == reservation.bytes == REQUEST_BYTES + first
 
 
+def test_thread_of_a_cancelled_request_reserves_nothing_more() -> None:
+    """Nobody would release it: a decompression goes on in its thread until it asks for more."""
+    budget = MemoryBudget()
+    with budget.reserve(ONE, busy) as reservation:
+        reservation.add(MIB)
+
+    with pytest.raises(MemoryBudgetExceeded):
+        reservation.add(MIB)
+
+    assert (budget.reserved_bytes, reservation.bytes) == (0, 0)
+
+
 def test_request_without_room_is_rejected_with_retry_after() -> None:
     with pytest.raises(Overloaded) as refused, MemoryBudget(REQUEST_BYTES - 1).reserve(ONE, busy):
         pass
