@@ -137,6 +137,13 @@ SELECT_AGENTS_FOR_UPDATE = (
 )
 
 _IS_CURRENT = and_(is_agent(agents), IS_CURRENT)
+# As above, with the till's current epoch: for a transaction that may write that row as well.
+SELECT_AGENTS_AND_CURRENT_FOR_UPDATE = (
+    select(agents)
+    .where(is_agent(agents), or_(among(agents.c.epoch, "epochs"), IS_CURRENT))
+    .order_by(agents.c.epoch)
+    .with_for_update()
+)
 # The till's current epoch, locked; nothing if another transaction has it locked: that one is of the
 # same till and writes what this one would write.
 SELECT_CURRENT_EPOCH = select(agents.c.epoch).where(_IS_CURRENT).with_for_update(skip_locked=True)

@@ -56,14 +56,19 @@ class AgentTransaction:
         key = statements.params_for(self.agent.name, epoch)
         return self.connection.execute(statement, {**key, **values})
 
+    def lock_epoch(self, epoch: str) -> RowMapping | None:
+        """Return the row of the epoch as `lock_epochs` does; None beyond the till's bounds."""
+        found = self._select_epochs([epoch])
+        return found.get(epoch) or self.lock_epochs(epoch).get(epoch)
+
     def lock_epochs(self, newest: str, older: Collection[str] = ()) -> dict[str, RowMapping]:
         """Return the rows of the epochs, locked until commit; insert them if absent.
 
-        `newest` becomes the till's current epoch if it is inserted. Epochs beyond the till's bounds
-        are not inserted and are missing in the result.
+        Locks the row of the till's current epoch as well. `newest` becomes the current epoch if it
+        is inserted. Epochs beyond the till's bounds are not inserted and are missing in the result.
         """
         epochs = [newest, *older]
-        found = self._select_epochs(epochs)
+        found = self._select_epochs(epochs, statements.SELECT_AGENTS_AND_CURRENT_FOR_UPDATE)
         absent = [epoch for epoch in epochs if epoch not in found]
         if not absent:
             return found
@@ -139,9 +144,13 @@ class AgentTransaction:
             name = {"store": self.agent.name.store_id, "till": self.agent.name.till_id}
             log_event(_log, logging.WARNING, "agent.too_many_epochs", **name, refused=epochs)
 
-    def _select_epochs(self, epochs: Sequence[str]) -> dict[str, RowMapping]:
-        rows = self.execute(statements.SELECT_AGENTS_FOR_UPDATE, epochs=epochs).mappings()
-        return {row["epoch"]: row for row in rows}
+    def _select_epochs(
+        self,
+        epochs: Sequence[str],
+        statement: Executable = statements.SELECT_AGENTS_FOR_UPDATE,
+    ) -> dict[str, RowMapping]:
+        rows = self.execute(statement, epochs=epochs).mappings()
+        return {row["epoch"]: row for row in rows if row["epoch"] in epochs}
 
     def _new_epochs(self, epochs: Sequence[str]) -> list[Row]:
         """Return new rows. If a row was deleted, it resumes after the highest stored number.

@@ -85,7 +85,7 @@ def _store_batch(
 ) -> AcceptedBatch | SequenceGap | TooManyEpochs:
     batch = inbound.batch
     transaction = AgentTransaction(connection, inbound.sender, inbound.received_at)
-    epoch = transaction.lock_epochs(batch.epoch).get(batch.epoch)
+    epoch = transaction.lock_epoch(batch.epoch)
     if epoch is None:
         return TooManyEpochs()
 

@@ -13,6 +13,8 @@ from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at
 
+FIRST_EPOCH = "00000000-0000-4000-8000-000000000000"
+LAST_EPOCH = "ffffffff-ffff-4fff-bfff-ffffffffffff"
 PATIENCE_SECONDS = 20
 LOOK_SECONDS = 0.02
 WAITING = """
@@ -97,6 +99,23 @@ async def test_batch_and_heartbeat_of_one_agent_do_not_deadlock(
         await other.execute("SELECT * FROM boots FOR UPDATE NOWAIT")
 
     assert await beating == {till.epoch: 1}
+
+
+async def test_two_messages_of_one_agent_lock_its_epochs_in_one_order(
+    office: LedgerDriver, url: str, other: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """A heartbeat of another epoch also writes the row of the current one."""
+    current, another = SimulatedAgent(epoch=FIRST_EPOCH), SimulatedAgent(epoch=LAST_EPOCH)
+    await office.take(another, session(1))
+    await office.heartbeat(current)
+    async with other.transaction():
+        # Lock the rows as a heartbeat that names both does: the first one, then the last one.
+        await other.execute("SELECT * FROM agents WHERE epoch = $1 FOR UPDATE", FIRST_EPOCH)
+        beating = asyncio.ensure_future(office.heartbeat(another))
+        await has_to_wait(url)
+        await other.execute("SELECT * FROM agents WHERE epoch = $1 FOR UPDATE NOWAIT", LAST_EPOCH)
+
+    assert await beating == {LAST_EPOCH: 1}
 
 
 async def test_token_is_revoked_when_a_newer_one_is_first_used_concurrently(
