@@ -121,6 +121,11 @@ class Store:
         self._write_mark()
         return outcomes
 
+    def holds(self, group: Group) -> bool:
+        """Return whether a group whose commit reported an error stands nevertheless."""
+        with self._storage_errors():
+            return self.journal.holds(group)
+
     def run(self, job: Callable[[sqlite3.Connection, *Arguments], T], *arguments: *Arguments) -> T:
         """Run `job` in its own transaction; allowed with a full disk."""
         with self._counting_pages(), transaction(self.connection):

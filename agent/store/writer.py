@@ -17,12 +17,13 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TypeVar, TypeVarTuple
 
 from agent.facts import Capture, Outcome, Timestamp
 from agent.store.files.storage_errors import StorageDownError, StorageError
-from agent.store.open import REOPEN_SECONDS, ReopeningStore, StoreOpener
+from agent.store.open import StoreOpener
+from agent.store.recorder import Recorder
+from agent.store.reopening import REOPEN_SECONDS, ReopeningStore
 from agent.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,6 @@ class Writer:
         reopen_seconds: float = REOPEN_SECONDS,
         max_queued: int = MAX_QUEUED,
     ) -> None:
-        self._on_commit = on_commit
         self._max_queued = max_queued
         # Items of this event loop iteration, not yet in the queue; `_queued` counts them, too.
         self._gathered: list[_Item] = []
@@ -80,6 +80,7 @@ class Writer:
         self._closing = False
         # Used by the writer's thread only:
         self._store = ReopeningStore(opener, reopen_seconds)
+        self._recorder = Recorder(self._store, on_commit, self._send_held_answers)
         self._in_progress: list[_Item] = []
         self._held_answers: list[_Answer] = []
 
@@ -207,7 +208,8 @@ class Writer:
         items = self._take()
         captures = [item for item in items if isinstance(item, _PendingCapture)]
         if captures:
-            outcomes = self._record(captures, retry=True)
+            group = [(item.capture, item.captured_at) for item in captures]
+            outcomes = self._recorder.record(group)
             self._send_held_answers()
             replies = [item.reply for item in captures]
             self._held_answers = list(zip(replies, outcomes, strict=True))
@@ -215,8 +217,8 @@ class Writer:
             self._send_held_answers()
         for item in items:
             if isinstance(item, _Job):
-                self._send([(item.reply, self._run_job(item))])
-        self._checkpoint_if_due()
+                self._send([(item.reply, self._recorder.run(item.work))])
+        self._recorder.checkpoint_if_due(is_idle=self._queue.empty())
         return None not in items
 
     def _take(self) -> list[_Item]:
@@ -231,47 +233,6 @@ class Writer:
             while len(items) < MAX_GROUP:
                 items.append(self._queue.get_nowait())
         return items
-
-    def _record(self, captures: Sequence[_PendingCapture], *, retry: bool) -> Sequence[object]:
-        """Record a group in one transaction; return an outcome or an exception for each.
-
-        The answers of the group before are sent between the decision and the write.
-        """
-        started = perf_counter()
-        try:
-            store = self._store.get()
-            group = store.decide([(item.capture, item.captured_at) for item in captures])
-            self._send_held_answers()
-            outcomes = store.write(group)
-        except StorageError as error:
-            is_reopened = self._store.recover_from(error)
-            if retry and is_reopened:
-                return self._record(captures, retry=False)
-            return [error] * len(captures)
-        except Exception as error:  # noqa: BLE001 - one bad capture must not fail its group
-            if len(captures) == 1:
-                return [error]
-            return [self._record([item], retry=retry)[0] for item in captures]
-        self._on_commit(len(captures), perf_counter() - started)
-        return outcomes
-
-    def _run_job(self, job: _Job) -> object:
-        """Return the result of the job, or the exception that it raised."""
-        try:
-            return job.work(self._store.get())
-        except StorageError as error:
-            self._store.recover_from(error)
-            return error
-        except Exception as error:  # noqa: BLE001 - raised in the coroutine that waits for the job
-            return error
-
-    def _checkpoint_if_due(self) -> None:
-        if self._store.needs_checkpoint(is_idle=self._queue.empty()):
-            self._send_held_answers()
-            try:
-                self._store.get().checkpoint()
-            except StorageError as error:
-                self._store.recover_from(error)
 
     def _send_held_answers(self) -> None:
         """Send the answers of the previous group.

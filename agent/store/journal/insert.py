@@ -41,6 +41,7 @@ _ROW = f"({', '.join('?' * len(COLUMNS))})"
 _NO_ROW: list[object] = [None] * len(COLUMNS)
 # A few sizes, so that the driver keeps each one prepared; a group is padded with empty rows.
 _SIZES = tuple(1 << exponent for exponent in range(MAX_ROWS.bit_length()))
+_EVENT_AT = f"SELECT {', '.join(_EVENT)} FROM event WHERE position = ?"  # noqa: S608 - contains no value
 _SQL = {
     size: f"INSERT INTO capture VALUES {', '.join([_ROW] * size)}"  # noqa: S608 - contains no value
     for size in _SIZES
@@ -66,6 +67,14 @@ class GroupInserter:
         with transaction(self._connection):
             for start in range(0, len(values), most):
                 self._insert_rows(values[start : start + most])
+
+    def has_inserted(self, values: list[object]) -> bool:
+        """Return whether the file has exactly the events of these rows; encrypted ones included."""
+        for start in range(0, len(values), len(COLUMNS)):
+            event = tuple(values[start : start + len(_EVENT)])
+            if self._connection.execute(_EVENT_AT, event[:1]).fetchone() != event:
+                return False
+        return True
 
     def _insert_rows(self, values: list[object]) -> None:
         rows = len(values) // len(COLUMNS)

@@ -46,6 +46,12 @@ class Group:
     bodies: dict[int, bytes] = field(default_factory=dict)
     answers: dict[int, LastAnswer] = field(default_factory=dict)
 
+    def replace_by(self, other: "Group") -> None:
+        """Take over another decision about the same captures."""
+        self.sessions, self.outcomes, self.values = other.sessions, other.outcomes, other.values
+        self.last_position = other.last_position
+        self.bodies, self.answers = other.bodies, other.answers
+
 
 class Journal:
     """Records captures on the writer's connection. Writer's thread only."""
@@ -74,18 +80,27 @@ class Journal:
     def write(self, group: Group) -> list[Outcome]:
         """Write a group in one transaction; it is on disk on return. Return its outcomes.
 
-        If this raises, nothing is written and the numbers do not advance.
+        If this raises, the numbers do not advance. Usually nothing is written, but a commit whose
+        sync fails may be found in the WAL at the next opening: see `holds`.
         """
         try:
             self._inserter.insert(group.values)
         except sqlite3.IntegrityError:
             ids = {capture.correlation_id for capture, _ in group.captures}
-            group = self._decide(group.captures, self._sessions.read(ids))
+            group.replace_by(self._decide(group.captures, self._sessions.read(ids)))
             self._inserter.insert(group.values)
         # Committed: only now may the numbers and the cache advance.
         self._epochs.last_position = group.last_position
         self._sessions.put(group.sessions)
         return group.outcomes
+
+    def holds(self, group: Group) -> bool:
+        """Return whether the rows of `group` are in the file; False if it has none.
+
+        Deciding the group again would not do: an answer is recognised as a repeat only if it is the
+        last one of its session.
+        """
+        return bool(group.values) and self._inserter.has_inserted(group.values)
 
     def clear_cache(self) -> None:
         """Clear the session cache, before a job that deletes captures."""
