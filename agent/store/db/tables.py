@@ -48,7 +48,10 @@ class BootRow(_Strict, table=True):
 
 
 class EventRow(_Strict, table=True):
-    """The outbox: append-only, one row for each capture. `body`: see `crypto/bodies.py`."""
+    """The outbox: append-only, one row for each capture. `body`: see `crypto/bodies.py`.
+
+    `checksum`: see `event_rows.py`; None in rows of earlier versions.
+    """
 
     __tablename__ = "event"
     position: int = Field(primary_key=True)
@@ -58,6 +61,7 @@ class EventRow(_Strict, table=True):
     monotonic_us: int
     boot_number: int
     body: bytes = Field(sa_type=LargeBinary)
+    checksum: int | None = None
 
 
 class SessionRow(_Strict, table=True):
@@ -165,6 +169,16 @@ class LearnedTermsRow(_Strict, table=True):
     etag: str | None = Field(sa_type=Text)
     terms: str = Field(sa_type=Text)
     learned_at_us: int
+
+
+class DamagedRow(_Strict, table=True):
+    """A row that was found damaged and repaired or removed, other than an event."""
+
+    __tablename__ = "damaged_row"
+    table_name: str = Field(sa_type=Text, primary_key=True)
+    row_key: str = Field(sa_type=Text, primary_key=True)
+    reason: str = Field(sa_type=Text)
+    found_at_us: int
 
 
 def table_of(model: type[SQLModel]) -> Table:

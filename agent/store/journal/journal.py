@@ -25,6 +25,7 @@ from agent.facts import (
 from agent.store.crypto.bodies import decrypt_body, encrypt_body
 from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.db.epochs import Epochs
+from agent.store.db.event_rows import event_checksum
 from agent.store.journal.insert import GroupInserter
 from agent.store.journal.session_cache import KnownSession, LastAnswer, SessionCache
 from sync.protocol.json_equality import json_equal
@@ -127,10 +128,12 @@ class Journal:
             return self._repeat_of_session(group, known, started)
         position = group.last_position = group.last_position + 1
         body = encrypt_body(started.body, started.correlation_id, self._vault)
-        event = self._event(position, EventType.SESSION_STARTED, position, at, body)
+        name, locale = started.correlation_id, started.query_locale
+        group.values += self._event(
+            (position, position), EventType.SESSION_STARTED, at, body, name, locale
+        )
         closed = int(started.closed)
-        group.values += event
-        group.values += (started.correlation_id, started.query_locale, closed, None, None, None)
+        group.values += (name, locale, closed, None, None, None)
         group.bodies[position] = started.body
         group.sessions[started.correlation_id] = KnownSession(
             position, started.closed, started.query_locale, None
@@ -174,7 +177,12 @@ class Journal:
         position = group.last_position = group.last_position + 1
         stored = encrypt_body(body, answered.correlation_id, self._vault)
         group.values += self._event(
-            position, EventType.EMAIL_ANSWERED, session.position, at, stored
+            (position, session.position),
+            EventType.EMAIL_ANSWERED,
+            at,
+            stored,
+            answered.correlation_id,
+            status,
         )
         group.values += (None, None, None, status, encrypted, digest)
         group.answers[position] = LastAnswer(position, status, digest, body)
@@ -200,10 +208,20 @@ class Journal:
             return b""
 
     def _event(
-        self, position: int, kind: EventType, session_position: int, at: Timestamp, body: bytes
+        self,
+        positions: tuple[int, int],
+        kind: EventType,
+        at: Timestamp,
+        body: bytes,
+        correlation_id: str,
+        detail: str | None,
     ) -> tuple[object, ...]:
+        """Return the columns of an event; `positions` are its own and its session's."""
+        (position, session), boot = positions, self._boot_number
         times = at.wall_us, at.monotonic_us
-        return (position, kind.value, session_position, *times, self._boot_number, body)
+        numbers = position, session, *times, boot
+        checksum = event_checksum(numbers, kind.value, correlation_id, detail, body)
+        return (position, kind.value, session, *times, boot, body, checksum)
 
 
 def _repeats(last: LastAnswer, answered: EmailAnswered, digest: bytes | None) -> bool:

@@ -74,7 +74,7 @@ def test_database_statistics_are_included(tmp_path: Path) -> None:
 
     members = files_of(settings_in(tmp_path))
 
-    assert value_in(members, "database.json", "schemaRevision") == "0003"
+    assert value_in(members, "database.json", "schemaRevision") == "0004"
     assert value_in(members, "database.json", "epochs") == [{"epoch": "epoch-1", "lastSequence": 2}]
     assert value_in(members, "database.json", "rows", "event") == 2
     letters = value_in(members, "database.json", "deadLetters")

@@ -19,15 +19,15 @@ from agent.store.db.tables import table_of
 from tests.support.agent.store import EpochIds, change, opened, query, record, session
 from tests.support.sqlite import describe_schema
 
-COPY = f"{DATABASE_FILE}.before-0004"
+COPY = f"{DATABASE_FILE}.before-0005"
 pytestmark = pytest.mark.usefixtures("real_migrations")
 NEXT = '''"""The next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -52,8 +52,8 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "NEWEST_REVISION", "0004")
-    file = migrations / "versions" / "r0004_next.py"
+    monkeypatch.setattr(schema, "NEWEST_REVISION", "0005")
+    file = migrations / "versions" / "r0005_next.py"
     file.write_text(NEXT.format(more=""))
     return file
 
@@ -111,7 +111,7 @@ def test_older_file_is_copied_and_migrated(old_file: Path, next_version: Path) -
     ]
     with closing(sqlite3.connect(old_file / COPY)) as copy:
         assert copy.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
-        assert revision_of(copy) == "0003"
+        assert revision_of(copy) == "0004"
 
 
 def test_up_to_date_file_is_not_copied(old_file: Path) -> None:
@@ -126,7 +126,7 @@ def test_failed_migration_leaves_the_file_unchanged(old_file: Path, next_version
         with pytest.raises(sqlite3.OperationalError, match="nothing"):
             migrate(connection, old_file / DATABASE_FILE)
         assert not connection.in_transaction
-        assert revision_of(connection) == "0003"
+        assert revision_of(connection) == "0004"
         assert connection.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
 
 
@@ -144,5 +144,5 @@ def test_failed_copy_leaves_no_partial_file(
     with closing(sqlite3.connect(file, isolation_level=None, factory=Full)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="full"):
             migrate(connection, file)
-        assert revision_of(connection) == "0003"
+        assert revision_of(connection) == "0004"
     assert not (old_file / COPY).exists()

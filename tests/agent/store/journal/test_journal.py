@@ -165,7 +165,8 @@ def test_values_have_the_order_of_the_columns() -> None:
     """The journal builds its rows by hand, in this order."""
     event = ["position", "type", "session_position", "occurred_at_us", "monotonic_us"]
     session_or_answer = ["correlation_id", "query_locale", "closed", "status", "address"]
-    assert [*event, "boot_number", "body", *session_or_answer, "address_mark"] == COLUMNS
+    event += ["boot_number", "body", "checksum"]
+    assert [*event, *session_or_answer, "address_mark"] == COLUMNS
 
 
 def test_session_missing_from_the_cache_is_found_in_the_database(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ EVENTS, WINDOW = 100_000, 500
 # Boot number and all other columns are those of the one captured event.
 MANY = f"""
 WITH RECURSIVE number(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM number WHERE n < {EVENTS})
-INSERT INTO event SELECT n, type, n, occurred_at_us, monotonic_us, boot_number, body
+INSERT INTO event SELECT n, type, n, occurred_at_us, monotonic_us, boot_number, body, NULL
 FROM number, event WHERE position = 1
 """  # noqa: S608 - a number of this test
 THEIR_SESSIONS = """
