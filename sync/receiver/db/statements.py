@@ -207,10 +207,8 @@ SELECT_REJECTED = (
     .limit(MAX_REJECTED_NAMED)
 )
 
-# The zero points of the monotonic clocks of these `boot_ids`.
-SELECT_BOOTS = select(boots.c.boot_id, boots.c.zero_at).where(
-    is_agent(boots), among(boots.c.boot_id, "boot_ids")
-)
+# The clocks of these `boot_ids`.
+SELECT_BOOTS = select(boots).where(is_agent(boots), among(boots.c.boot_id, "boot_ids"))
 SELECT_SOME_BOOTS = (
     select(boots.c.boot_id, boots.c.zero_at)
     .where(is_agent(boots))
@@ -265,11 +263,10 @@ def insert_agents(dialect: str) -> Insert:
 
 @cache
 def upsert_boot(dialect: str) -> Insert:
-    """Return an upsert of a boot's zero point."""
+    """Return an upsert of a boot's clock."""
     insert = _INSERT[dialect](boots)
-    return insert.on_conflict_do_update(
-        index_elements=boots.primary_key, set_={"zero_at": insert.excluded.zero_at}
-    )
+    clock = {one.name: insert.excluded[one.name] for one in boots.c if not one.primary_key}
+    return insert.on_conflict_do_update(index_elements=boots.primary_key, set_=clock)
 
 
 @cache

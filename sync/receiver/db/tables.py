@@ -109,11 +109,18 @@ class AgentRecord(_EpochTable, table=True):
 
 
 class BootRecord(_TillTable, table=True):
-    """A boot of a POS machine; `zero_at` is our time when its monotonic clock read zero."""
+    """A boot of a POS machine; `zero_at` is our time when its monotonic clock read zero.
+
+    The other columns are those of `ingest.clock_skew.BootClock`.
+    """
 
     __tablename__ = "boots"
     boot_id: str = Field(sa_type=Text, primary_key=True)
     zero_at: datetime = Field(sa_type=UtcTimestamp)
+    heard_at: datetime | None = Field(default=None, sa_type=UtcTimestamp)
+    is_confirmed: bool | None = Field(default=None, sa_type=Boolean)
+    later_zero_at: datetime | None = Field(default=None, sa_type=UtcTimestamp)
+    later_since: datetime | None = Field(default=None, sa_type=UtcTimestamp)
 
 
 class SessionRecord(_NumberedTable, table=True):

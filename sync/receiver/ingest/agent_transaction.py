@@ -7,14 +7,14 @@ so at every boot.
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import statements
-from sync.receiver.ingest.clock_skew import boot_zero
+from sync.receiver.ingest.clock_skew import BootClock, BootZero, boot_zero
 from sync.receiver.ingest.rows import Row, epoch_key
 from sync.runtime.logging import log_event
 
@@ -27,8 +27,6 @@ MAX_BOOTS = 200
 # Bounds the work if a database from before the bound holds a million.
 _BOOTS_PER_PURGE = 1_000
 _NOTE_REFUSED_EVERY = timedelta(hours=1)
-# Latency moves the measured zero point of a boot by less than this: no need to store it again.
-_ZERO_TOLERANCE = timedelta(milliseconds=500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +90,36 @@ class AgentTransaction:
         for row in self.execute(statements.SELECT_CURRENT_EPOCH).mappings().all():
             self.execute(statements.UPDATE_AGENT, row["epoch"], last_seen_at=self.now)
 
-    def store_boot(self, boot_id: str, sent_monotonic_us: int) -> dict[str, datetime]:
-        """Store and return our time when the boot's monotonic clock read zero."""
-        zero_at = boot_zero(self.now, sent_monotonic_us)
-        if zero_at is None:
+    def store_boot(self, boot_id: str, sent_monotonic_us: int) -> dict[str, BootZero]:
+        """Store and return our time when the boot's monotonic clock read zero, as measured so far.
+
+        Writes nothing if the message confirms what is known.
+        """
+        measured = boot_zero(self.now, sent_monotonic_us)
+        if measured is None:
             return {}
-        known = self.execute(statements.SELECT_BOOTS, boot_ids=[boot_id]).mappings().first()
-        if known is not None and abs(known["zero_at"] - zero_at) < _ZERO_TOLERANCE:
-            return {boot_id: known["zero_at"]}
-        row: Row = {
-            "store_id": self.agent.name.store_id,
-            "till_id": self.agent.name.till_id,
-            "boot_id": boot_id,
-            "zero_at": zero_at,
-        }
-        self.connection.execute(statements.upsert_boot(self.dialect), row)
-        if known is None:
+        row = self.execute(statements.SELECT_BOOTS, boot_ids=[boot_id]).mappings().first()
+        if row is None:
+            clock = BootClock(measured, self.now)
+            self._write_boot(boot_id, clock)
             self._purge_boots()
-        return {boot_id: zero_at}
+            return {boot_id: BootZero(measured, is_confirmed=False)}
+        known = _clock_of(row, self.now)
+        clock = known.with_measurement(measured, self.now)
+        if clock != known:
+            self._write_boot(boot_id, clock)
+        return {boot_id: BootZero(clock.zero_at, clock.is_confirmed, (known.zero_at, measured))}
+
+    def find_boots(self, boot_ids: Collection[str]) -> dict[str, BootZero]:
+        """Return what is known of other boots."""
+        rows = self.execute(statements.SELECT_BOOTS, boot_ids=boot_ids).mappings()
+        known = {row["boot_id"]: _clock_of(row, self.now) for row in rows}
+        return {id_: BootZero(clock.zero_at, clock.is_confirmed) for id_, clock in known.items()}
+
+    def _write_boot(self, boot_id: str, clock: BootClock) -> None:
+        name = self.agent.name
+        key: Row = {"store_id": name.store_id, "till_id": name.till_id, "boot_id": boot_id}
+        self.connection.execute(statements.upsert_boot(self.dialect), {**key, **asdict(clock)})
 
     def _purge_boots(self) -> None:
         """Delete all but the newest boots of some; repeated calls leave the newest of all."""
@@ -171,3 +181,14 @@ class AgentTransaction:
             }
             for epoch in sorted(epochs)
         ]
+
+
+def _clock_of(row: RowMapping, now: datetime) -> BootClock:
+    """Return the clock of a row of `boots`; the version before wrote only its zero point."""
+    return BootClock(
+        row["zero_at"],
+        row["heard_at"] or now,
+        bool(row["is_confirmed"]),
+        row["later_zero_at"],
+        row["later_since"],
+    )

@@ -1,14 +1,30 @@
 """Clock-skew correction: map a till's timestamps to head office's clock. Pure, no I/O.
 
-Times are aware UTC; `*_us` are microseconds of a machine's monotonic clock, meaningful only
-together with the boot id that it counts from.
+Times are aware UTC; `*_us` are microseconds of a machine's clock since its boot, also while it
+sleeps (CLOCK_BOOTTIME), meaningful only together with the boot id that it counts from.
+
+Each message measures the zero point of its boot: our time at receipt less the sender's clock at
+sending. A delay, as of a machine that slept while its request was on its way, makes the
+measurement late, and nothing makes it early. So the earliest is the best, and not the newest.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 TOLERANCE = timedelta(minutes=5)
+# Two independent clocks that agree as far as this are both right.
+AGREEMENT = timedelta(seconds=2)
+# Measurements that differ by less are equal: usual latency, no need to store another one.
+JITTER = timedelta(milliseconds=500)
+# Of a quartz clock.
+MAX_DRIFT = 100e-6
+# A measurement that none confirmed for so long, while others came, was wrong: our clock was behind
+# when it was made, or the machine was paused as a whole, its boot clock included.
+REPLACED_AFTER = timedelta(minutes=15)
+_REFRESHED_AFTER = timedelta(hours=1)
+_ZERO = timedelta()
 
 
 def boot_zero(received_at: datetime, sent_monotonic_us: int) -> datetime | None:
@@ -19,17 +35,74 @@ def boot_zero(received_at: datetime, sent_monotonic_us: int) -> datetime | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class BootClock:
+    """Our time when the clock of a boot read zero, by the best of its messages.
+
+    `heard_at` is the time of a message that agreed. `later_zero_at` is the best measurement of the
+    messages from `later_since` on, all of which were later than `zero_at` allows. Confirmed: two
+    messages that were not on their way at the same time agreed.
+    """
+
+    zero_at: datetime
+    heard_at: datetime
+    is_confirmed: bool = False
+    later_zero_at: datetime | None = None
+    later_since: datetime | None = None
+
+    def with_measurement(self, zero_at: datetime, now: datetime) -> "BootClock":
+        """Return the clock after a message; equal to this one if it tells nothing new."""
+        since = max(now - self.heard_at, _ZERO)
+        latest = self.zero_at + since * MAX_DRIFT
+        if zero_at <= self.zero_at - JITTER:
+            # Far better: what confirmed the worse one says nothing of this one.
+            is_close = self.zero_at - zero_at < TOLERANCE
+            return BootClock(zero_at, now, self.is_confirmed and is_close)
+        if zero_at < latest + JITTER:
+            return self._with_agreement(min(zero_at, latest), now, abs(zero_at - self.zero_at))
+        return self._with_later(zero_at, now)
+
+    def _with_agreement(self, zero_at: datetime, now: datetime, by: timedelta) -> "BootClock":
+        since = now - self.heard_at
+        # Requests that a sleep held up arrive together, however far apart they were sent.
+        is_confirmed = self.is_confirmed or by < min(JITTER, since / 2)
+        is_fresh = _ZERO <= since < _REFRESHED_AFTER and self.later_since is None
+        if is_fresh and is_confirmed == self.is_confirmed:
+            return self
+        return BootClock(zero_at, now, is_confirmed)
+
+    def _with_later(self, zero_at: datetime, now: datetime) -> "BootClock":
+        best, since = self.later_zero_at, self.later_since
+        if best is None or since is None or since > now or zero_at <= best - JITTER:
+            return replace(self, later_zero_at=zero_at, later_since=now)
+        if now - since < REPLACED_AFTER:
+            return self
+        return BootClock(best, now, is_confirmed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BootZero:
+    """Our time at the zero point of a boot; `others` are less certain measurements of it."""
+
+    zero_at: datetime
+    is_confirmed: bool = True
+    others: tuple[datetime, ...] = ()
+
+
 class SkewCorrector:
     """Corrects the times of one batch's events, in order."""
 
     def __init__(
         self,
         received_at: datetime,
-        zero_by_boot: Mapping[str, datetime],
+        zero_by_boot: Mapping[str, BootZero],
         newest_trusted_at: datetime | None,
     ) -> None:
         self._latest = received_at + TOLERANCE
         self._zero_by_boot = zero_by_boot
+        if newest_trusted_at is not None and newest_trusted_at > self._latest:
+            # Our own clock was ahead when it was stored.
+            newest_trusted_at = None
         self.newest_trusted_at = newest_trusted_at
 
     def correct(
@@ -42,21 +115,34 @@ class SkewCorrector:
     ) -> datetime | None:
         """Return the event's time by our clock; None if unknown.
 
-        Uses the monotonic clock if the boot is known; else the wall clock, if plausible: after
-        2020, not in the future, and not more than `TOLERANCE` before an earlier event. Pass
-        `in_order=False` for a resend, which can arrive after later events.
+        Uses the monotonic clock if the boot is known, or the wall clock where it agrees: no delay
+        is in it. Otherwise the wall clock, if plausible: after 2020, not in the future, and not
+        more than `TOLERANCE` before an earlier event. Unknown if an unconfirmed boot contradicts a
+        plausible wall clock. Pass `in_order=False` for a resend, which can arrive after later
+        events.
         """
-        at = self._by_monotonic_clock(boot_id, monotonic_us)
-        if at is None and self._is_plausible(occurred_at, in_order=in_order):
-            at = occurred_at
+        at = self._corrected(occurred_at, boot_id, monotonic_us, in_order=in_order)
         if in_order and at is not None:
             self.newest_trusted_at = max(at, self.newest_trusted_at or at)
         return at
 
-    def _by_monotonic_clock(self, boot_id: str, monotonic_us: int | None) -> datetime | None:
-        zero_at = self._zero_by_boot.get(boot_id)
-        if zero_at is None or monotonic_us is None or monotonic_us < 0:
-            return None
+    def _corrected(
+        self, wall: datetime, boot_id: str, monotonic_us: int | None, *, in_order: bool
+    ) -> datetime | None:
+        plausible = wall if self._is_plausible(wall, in_order=in_order) else None
+        zero = self._zero_by_boot.get(boot_id)
+        if zero is None or monotonic_us is None or monotonic_us < 0:
+            return plausible
+        at = self._since(zero.zero_at, monotonic_us)
+        measured = (at, *(self._since(other, monotonic_us) for other in zero.others))
+        if any(one is not None and abs(one - wall) <= AGREEMENT for one in measured):
+            return wall
+        if at is None or plausible is None or zero.is_confirmed:
+            return at or plausible
+        # The message may have been late by all of the difference, but never early.
+        return at if wall >= at - TOLERANCE else None
+
+    def _since(self, zero_at: datetime, monotonic_us: int) -> datetime | None:
         try:
             at = zero_at + timedelta(microseconds=monotonic_us)
         except OverflowError:

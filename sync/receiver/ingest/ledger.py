@@ -14,7 +14,7 @@ from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.accept import AcceptedBatch, accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
-from sync.receiver.ingest.clock_skew import SkewCorrector
+from sync.receiver.ingest.clock_skew import BootZero, SkewCorrector
 from sync.receiver.ingest.heartbeat import store_heartbeat
 from sync.receiver.ingest.hourly_rollup import roll_up
 from sync.receiver.ingest.lookup import look_up
@@ -134,13 +134,12 @@ def _skew_corrector(
     transaction: AgentTransaction, inbound: InboundBatch, newest_trusted_at: datetime | None
 ) -> SkewCorrector:
     batch = inbound.batch
-    zeros: dict[str, datetime] = {}
+    zeros: dict[str, BootZero] = {}
     if batch.sent_monotonic_us is not None:
         zeros = transaction.store_boot(batch.boot_id, batch.sent_monotonic_us)
     boot_ids = {batch.boot_id, *(e.boot_id for e in batch.events if e.boot_id)} - zeros.keys()
     if boot_ids:
-        rows = transaction.execute(statements.SELECT_BOOTS, boot_ids=boot_ids).mappings()
-        zeros |= {row["boot_id"]: row["zero_at"] for row in rows}
+        zeros |= transaction.find_boots(boot_ids)
     return SkewCorrector(inbound.received_at, zeros, newest_trusted_at)
 
 

@@ -3,11 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 from sync.receiver.db.tables import BootRecord, EmailAnswerRecord, SessionRecord
+from tests.support.head_office.citus import recorded_statements
 from tests.support.head_office.ledger import LedgerDriver
-from tests.support.head_office.messages import AT, BOOT, SimulatedAgent, answer, session, wire_time
+from tests.support.head_office.messages import AT, SimulatedAgent, answer, session, wire_time
 
 TILL = SimulatedAgent()
 SECOND_US = 1_000_000
+MICROSECOND, MILLISECOND = timedelta(microseconds=1), timedelta(milliseconds=1)
+SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
 IN_1970 = "1970-01-01T00:02:00Z"
 
 
@@ -46,15 +49,107 @@ async def test_capture_of_an_earlier_boot_is_corrected_by_that_boots_clock_refer
     assert [row[1:] for row in await times(office)] == [(AT - timedelta(seconds=60), True)]
 
 
-async def test_clock_reference_of_a_boot_is_its_latest_message(office: LedgerDriver) -> None:
-    await office.heartbeat(TILL, sentMonotonicUs=10 * SECOND_US)
-    office.at += timedelta(seconds=100)
+async def zeros(office: LedgerDriver) -> list[object]:
+    """Return how long before `AT` the clocks of the boots read zero."""
+    return [AT - zero for (zero,) in await office.rows(BootRecord, "zero_at") if zero]  # type: ignore[operator]
 
-    await office.heartbeat(TILL, sentMonotonicUs=109 * SECOND_US)
 
-    assert await office.rows(BootRecord, "boot_id", "zero_at") == [
-        (BOOT, AT - timedelta(seconds=9))
-    ]
+async def tell(office: LedgerDriver, sent: timedelta, received: timedelta) -> None:
+    """Let a heartbeat arrive that was sent `sent` after the boot at `AT`."""
+    office.at = AT + received
+    await office.heartbeat(TILL, sentMonotonicUs=sent // MICROSECOND)
+
+
+async def test_clock_reference_of_a_boot_is_its_earliest_measurement(office: LedgerDriver) -> None:
+    await tell(office, 60 * SECOND, 63 * SECOND)
+    await tell(office, 120 * SECOND, 121 * SECOND)
+    await tell(office, 180 * SECOND, 188 * SECOND)
+
+    assert await zeros(office) == [-SECOND]
+
+
+async def test_request_that_was_on_its_way_while_the_machine_slept_corrects_no_right_time(
+    office: LedgerDriver,
+) -> None:
+    await tell(office, MINUTE, MINUTE)
+    office.at = AT + 9 * HOUR
+    in_1970 = session(1, occurredAt=IN_1970, monotonicUs=90 * SECOND_US)
+    right = session(2, occurredAt=wire_time(90), monotonicUs=90 * SECOND_US)
+
+    await office.take(TILL, in_1970, right, sentMonotonicUs=2 * MINUTE // MICROSECOND)
+
+    assert [row[1:] for row in await times(office)] == [(AT + 90 * SECOND, True)] * 2
+
+
+async def test_first_request_of_a_boot_that_a_sleep_delayed_is_not_trusted_against_the_wall_clock(
+    office: LedgerDriver,
+) -> None:
+    office.at = AT + 9 * HOUR
+    right = session(1, occurredAt=wire_time(90), monotonicUs=90 * SECOND_US)
+
+    await office.take(TILL, right, sentMonotonicUs=2 * MINUTE // MICROSECOND)
+
+    assert [row[1:] for row in await times(office)] == [(None, False)]
+
+
+async def test_slow_wall_clock_is_corrected_once_two_messages_agree(office: LedgerDriver) -> None:
+    await tell(office, SECOND, SECOND)
+    office.at = AT + 2 * SECOND
+    slow = session(1, occurredAt=wire_time(-86_400), monotonicUs=0)
+
+    await office.take(TILL, slow, sentMonotonicUs=2 * SECOND_US)
+
+    assert [row[1:] for row in await times(office)] == [(AT, True)]
+
+
+async def test_right_wall_clock_is_taken_as_it_stands(office: LedgerDriver) -> None:
+    await tell(office, SECOND, 2.5 * SECOND)
+    right = session(1, occurredAt=wire_time(1), monotonicUs=SECOND_US)
+
+    await office.take(TILL, right)
+
+    assert [row[1:] for row in await times(office)] == [(AT + SECOND, True)]
+
+
+async def test_clock_of_head_office_that_was_behind_for_a_minute_poisons_no_boot(
+    office: LedgerDriver,
+) -> None:
+    behind = 30
+    for minute in range(1, 60):
+        received = minute * MINUTE - (HOUR if minute == behind else 0 * HOUR)
+        await tell(office, minute * MINUTE, received)
+        sent = minute * MINUTE // MICROSECOND
+        right = session(2 * minute, occurredAt=wire_time(60 * minute), monotonicUs=sent)
+        in_1970 = session(2 * minute - 1, occurredAt=IN_1970, monotonicUs=sent)
+        await office.take(TILL, in_1970, right, sentMonotonicUs=sent)
+
+    corrected = [row[1:] for row in await times(office)]
+    expected = [(AT + minute * MINUTE, True) for minute in range(1, 60)]
+    wrong = [minute + 1 for minute in range(59) if corrected[2 * minute] != expected[minute]]
+    assert wrong == list(range(behind, behind + 16))
+    right_but_wrong = [n + 1 for n in range(59) if corrected[2 * n + 1] != expected[n]]
+    assert right_but_wrong == [behind]
+
+
+async def test_clock_of_head_office_that_was_a_year_ahead_distrusts_no_later_time(
+    office: LedgerDriver,
+) -> None:
+    office.at = AT + 365 * DAY
+    await office.take(TILL, session(1, occurredAt=wire_time(365 * 86_400)))
+    office.at = AT
+
+    await office.take(TILL, session(2, occurredAt=wire_time(-1)))
+
+    assert (await times(office))[1][1:] == (AT - SECOND, True)
+
+
+async def test_prompt_messages_of_a_known_boot_write_nothing(office: LedgerDriver) -> None:
+    await tell(office, SECOND, SECOND)
+    await tell(office, MINUTE, MINUTE)
+    with recorded_statements() as statements:
+        await tell(office, 2 * MINUTE, 2 * MINUTE + 100 * MILLISECOND)
+
+    assert not [one for one in statements if "INTO boots" in one]
 
 
 async def test_boots_of_other_tills_are_not_used(office: LedgerDriver) -> None:

@@ -15,7 +15,10 @@ SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 END_OF_OURS = text("SELECT pg_terminate_backend(pg_backend_pid())")
-ADD = text("INSERT INTO boots VALUES ('0042', 'till-1', :number, now())")
+ADD = text(
+    "INSERT INTO boots (store_id, till_id, boot_id, zero_at)"
+    " VALUES ('0042', 'till-1', :number, now())"
+)
 # Terminates a connection during its COMMIT.
 END_AT_COMMIT = (
     (

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sync.receiver.db.sqlite import SqliteFile
 from tests.support.head_office.files import files_with
 
-ADD = "INSERT INTO boots VALUES ('0042', 'till-1', ?, '')"
+ADD = "INSERT INTO boots (store_id, till_id, boot_id, zero_at) VALUES ('0042', 'till-1', ?, '')"
 GUEST = "guest@example.com"
 
 

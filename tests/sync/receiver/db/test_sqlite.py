@@ -16,7 +16,9 @@ from sync.receiver.db import lookup_statements
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.sqlite_write_lock import WriteLock
 
-ADD = text("INSERT INTO boots VALUES ('0042', 'till-1', :boot, '')")
+ADD = text(
+    "INSERT INTO boots (store_id, till_id, boot_id, zero_at) VALUES ('0042', 'till-1', :boot, '')"
+)
 BOOTS = text("SELECT boot_id FROM boots")
 PATIENCE_SECONDS = 30
 

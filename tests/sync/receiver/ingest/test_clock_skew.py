@@ -8,10 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.ingest.clock_skew import EARLIEST, TOLERANCE, SkewCorrector, boot_zero
+from sync.receiver.ingest.clock_skew import (
+    AGREEMENT,
+    EARLIEST,
+    JITTER,
+    MAX_DRIFT,
+    REPLACED_AFTER,
+    TOLERANCE,
+    BootClock,
+    BootZero,
+    SkewCorrector,
+    boot_zero,
+)
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+MILLISECOND, SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
+IN_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 MONTH = 30 * DAY
 ANY_TIME = st.datetimes(
     datetime(1, 1, 2),  # noqa: DTZ001 - hypothesis wants bounds without a zone
@@ -24,8 +37,8 @@ ANY_CLOCK = st.none() | st.integers()
 def corrector(
     zeros: Mapping[str, datetime] | None = None, newest: datetime | None = None
 ) -> SkewCorrector:
-    """Return the corrector of a batch received at NOW."""
-    return SkewCorrector(NOW, zeros or {}, newest)
+    """Return the corrector of a batch received at NOW; the zero points are certain."""
+    return SkewCorrector(NOW, {boot: BootZero(at) for boot, at in (zeros or {}).items()}, newest)
 
 
 def microseconds(span: timedelta) -> int:
@@ -187,3 +200,162 @@ def test_corrected_time_is_never_after_arrival(
     corrected = [correct(wall, boot, steady) for wall, boot, steady in walls]
 
     assert all(at is None or at <= NOW + TOLERANCE for at in corrected)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message: sent `after` the one before, `late` at head office."""
+
+    after: timedelta
+    late: timedelta
+
+
+@dataclass(frozen=True)
+class Till:
+    """A machine that was booted at NOW, and what its messages tell of that."""
+
+    drift: float
+    measured: BootClock | None = None
+
+    def reading(self, at: datetime) -> timedelta:
+        """Return its monotonic clock at this time."""
+        return (at - NOW) * (1 + self.drift)
+
+    def told(self, sent_at: datetime, received_at: datetime) -> "Till":
+        """Return it after a message."""
+        zero_at = boot_zero(received_at, microseconds(self.reading(sent_at)))
+        assert zero_at is not None
+        known = self.measured
+        measured = known.with_measurement(zero_at, received_at) if known else None
+        return Till(self.drift, measured or BootClock(zero_at, received_at))
+
+    def corrected(self, at: datetime, received_at: datetime) -> datetime:
+        """Return head office's time of an event of 1970, a batch without a clock reading."""
+        assert self.measured is not None
+        zeros = {"boot": BootZero(self.measured.zero_at, self.measured.is_confirmed)}
+        steady = microseconds(self.reading(at))
+        corrected = SkewCorrector(received_at, zeros, None).correct(IN_1970, "boot", steady)
+        assert corrected is not None
+        return corrected
+
+
+drifts = st.floats(-MAX_DRIFT / 2, MAX_DRIFT / 2)
+delays = st.sampled_from([0 * SECOND, 0.2 * SECOND, 3 * SECOND, 40 * SECOND, HOUR, 9 * HOUR])
+messages = st.lists(
+    st.builds(Sent, st.timedeltas(SECOND, 10 * MINUTE), delays), min_size=1, max_size=60
+)
+
+
+@given(drift=drifts, sent=messages)
+def test_corrected_times_are_never_early_and_late_by_the_worst_delay_at_most(
+    drift: float, sent: list[Sent]
+) -> None:
+    till, at, worst = Till(drift), NOW, timedelta(0)
+    arrivals = []
+    for one in sent:
+        at += one.after
+        arrivals.append((at + one.late, at))
+    for received_at, sent_at in sorted(arrivals):
+        till = till.told(sent_at, received_at)
+        worst = max(worst, received_at - sent_at)
+        drifted = JITTER + (received_at - NOW) * MAX_DRIFT
+        error = till.corrected(sent_at, received_at) - sent_at
+        assert -drifted <= error <= worst + drifted
+
+
+@given(
+    drift=drifts,
+    lates=st.lists(st.tuples(st.integers(0, 299), st.timedeltas(MINUTE, 9 * HOUR)), max_size=30),
+    slept=st.timedeltas(timedelta(0), 9 * HOUR),
+)
+def test_late_messages_do_no_harm_beside_prompt_ones(
+    drift: float, lates: list[tuple[int, timedelta]], slept: timedelta
+) -> None:
+    """For example what a gateway held back, or what was sent just before a sleep."""
+    asleep_at, woke_at = NOW + 150 * MINUTE, NOW + 150 * MINUTE + slept
+    prompt = [NOW + minute * MINUTE for minute in range(300)]
+    prompt = [at if at < asleep_at else at + slept for at in prompt]
+    arrivals = [(at + SECOND, at) for at in prompt]
+    for minute, late in lates:
+        received_at = prompt[minute] + late
+        is_on_machine = asleep_at <= received_at < woke_at
+        arrivals.append((woke_at if is_on_machine else received_at, prompt[minute]))
+    till = Till(drift)
+
+    for received_at, sent_at in sorted(arrivals):
+        till = till.told(sent_at, received_at)
+        error = till.corrected(sent_at, received_at) - sent_at
+        assert abs(error) <= SECOND + JITTER + DAY * MAX_DRIFT
+
+
+@given(ahead=st.timedeltas(-30 * DAY, 30 * DAY), at=st.integers(1, 50))
+def test_a_wrong_clock_of_head_office_is_forgotten(ahead: timedelta, at: int) -> None:
+    till = Till(0)
+    for minute in range(100):
+        sent_at = NOW + minute * MINUTE
+        till = till.told(sent_at, sent_at + (ahead if minute == at else timedelta(0)))
+        if minute < at or minute > at + REPLACED_AFTER / MINUTE + 1:
+            assert abs(till.corrected(sent_at, sent_at + 31 * DAY) - sent_at) <= JITTER
+
+
+@given(apart=st.lists(st.timedeltas(-MINUTE, MINUTE), min_size=2, max_size=4))
+def test_receivers_with_clocks_apart_correct_within_their_clocks(apart: list[timedelta]) -> None:
+    till = Till(0)
+    for minute in range(100):
+        sent_at = NOW + minute * MINUTE
+        till = till.told(sent_at, sent_at + apart[minute % len(apart)])
+        error = till.corrected(sent_at, sent_at + HOUR) - sent_at
+        assert min(apart) - JITTER <= error <= max(apart) + JITTER
+
+
+@pytest.mark.parametrize("late", [0.1 * SECOND, 1.9 * SECOND])
+def test_wall_clock_that_agrees_is_right(late: timedelta) -> None:
+    zeros = {"boot": BootZero(NOW - DAY + late)}
+    correct = SkewCorrector(NOW, zeros, None).correct
+
+    assert correct(NOW - HOUR, "boot", microseconds(23 * HOUR)) == NOW - HOUR
+
+
+def test_wall_clock_that_agrees_with_the_message_itself_is_right_though_the_boot_is_not() -> None:
+    """Head office's clock was an hour behind when an earlier message arrived."""
+    zeros = {"boot": BootZero(NOW - DAY - HOUR, is_confirmed=True, others=(NOW - DAY,))}
+    correct = SkewCorrector(NOW, zeros, None).correct
+
+    assert correct(NOW - HOUR, "boot", microseconds(23 * HOUR)) == NOW - HOUR
+    slow = NOW - HOUR - 2 * AGREEMENT
+    assert correct(slow, "boot", microseconds(23 * HOUR)) == NOW - 2 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("wall", "expected"),
+    [
+        pytest.param(NOW - 10 * HOUR, None, id="slow, or the message was late"),
+        pytest.param(NOW - HOUR - TOLERANCE, NOW - HOUR, id="slow within the tolerance"),
+        pytest.param(NOW, NOW - HOUR, id="ahead: no delay explains it"),
+        pytest.param(IN_1970, NOW - HOUR, id="not plausible"),
+    ],
+)
+def test_only_message_of_a_boot_decides_nothing_against_a_plausible_wall_clock(
+    wall: datetime, expected: datetime | None
+) -> None:
+    zeros = {"boot": BootZero(NOW - DAY, is_confirmed=False)}
+
+    assert (
+        SkewCorrector(NOW, zeros, None).correct(wall, "boot", microseconds(23 * HOUR)) == expected
+    )
+
+
+def test_messages_that_a_sleep_delayed_together_do_not_confirm_each_other() -> None:
+    till, woke = Till(0), NOW + 9 * HOUR
+    for sent_after in (0.1, 0.3, 2, 20):
+        till = till.told(NOW + sent_after * SECOND, woke + sent_after * MILLISECOND)
+
+    assert till.measured is not None
+    assert not till.measured.is_confirmed
+
+
+def test_messages_sent_one_after_the_other_confirm_each_other() -> None:
+    till = Till(0).told(NOW, NOW + 0.1 * SECOND).told(NOW + 0.3 * SECOND, NOW + 0.42 * SECOND)
+
+    assert till.measured is not None
+    assert till.measured.is_confirmed

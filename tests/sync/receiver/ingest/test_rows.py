@@ -11,7 +11,7 @@ from sync.protocol.wire import Batch, BatchEvent
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.db.tables import answers, sessions
 from sync.receiver.ingest.accept import AcceptedBatch
-from sync.receiver.ingest.clock_skew import SkewCorrector
+from sync.receiver.ingest.clock_skew import BootZero, SkewCorrector
 from sync.receiver.ingest.events import ValidEvent
 from sync.receiver.ingest.parse import InboundBatch
 from sync.receiver.ingest.rows import corrected_times, event_row
@@ -63,7 +63,8 @@ def test_event_time_is_corrected_by_its_own_boot() -> None:
     first, second = session(1, "a", at=IN_1970), session(2, "b", at=IN_1970)
     inbound = inbound_batch(sent(1, boot_id="before"), sent(2))
     accepted = AcceptedBatch(2, sessions=[first, second])
-    corrector = SkewCorrector(NOW, {"before": NOW - 9 * DAY, "now": NOW - 2 * DAY}, None)
+    zeros = {"before": BootZero(NOW - 9 * DAY), "now": BootZero(NOW - 2 * DAY)}
+    corrector = SkewCorrector(NOW, zeros, None)
 
     times = corrected_times(inbound, accepted, corrector)
 
