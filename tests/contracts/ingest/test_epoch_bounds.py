@@ -46,7 +46,7 @@ async def insert_boots(office: LedgerDriver, zeros: Sequence[datetime]) -> None:
     """Insert boots directly, named by their number."""
     key = {"store_id": TILL.store_id, "till_id": TILL.till_id}
     rows = [key | {"boot_id": f"{n:05}", "zero_at": zero_at} for n, zero_at in enumerate(zeros)]
-    await office.database.write(lambda connection: insert_rows(connection, boots, rows))
+    await office.database.write(lambda connection: connection.execute(insert(boots), rows))
 
 
 async def test_epochs_that_heartbeats_name_are_bounded_within_a_day(office: LedgerDriver) -> None:

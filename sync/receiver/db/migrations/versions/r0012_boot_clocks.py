@@ -11,6 +11,7 @@ down_revision = "0011"
 
 def upgrade() -> None:
     """Add the columns."""
-    for name in ("heard_at", "later_zero_at", "later_since"):
-        op.add_column("boots", sa.Column(name, UtcTimestamp))
+    op.add_column("boots", sa.Column("heard_at", UtcTimestamp))
     op.add_column("boots", sa.Column("is_confirmed", sa.Boolean))
+    for name in ("later_zero_at", "later_since"):
+        op.add_column("boots", sa.Column(name, UtcTimestamp))
