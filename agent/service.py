@@ -27,6 +27,7 @@ from agent.store.files.lock import StoreInUse, storage_lock
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
+from agent.store.recovery.salvage import Salvage
 from agent.store.retention.retention import RetentionDays
 from agent.store.store import StoreEnvironment
 from agent.store.writer import Writer
@@ -105,7 +106,9 @@ async def running_agent(
         outbox = _outbox(settings, writer, now)
         answers = SessionAnswers(_configured_terms(settings))
         terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us)
-        dependencies = UplinkDependencies(settings, outbox, terms, schedule, now, boot_id)
+        storage = settings.storage
+        salvage = Salvage(outbox.access, storage.directory, storage.min_free_bytes)
+        dependencies = UplinkDependencies(settings, outbox, salvage, terms, schedule, now, boot_id)
         context = Context(
             identity=_identity(settings, now),
             access=_access(settings.api, token, admin_token),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agent.facts import DeliveryState, EmailStatus, Receipt
 from agent.store.db.connect import DATABASE_FILE, database_bytes, read_only
 from agent.store.db.cursor import DeliveryCursor, read_cursor
-from agent.store.db.epochs import EpochRange, read_epochs
+from agent.store.db.epochs import EpochRange, Epochs, read_epochs
 from agent.store.db.rows import checked, checked_rows
 from agent.store.files.quarantine import list_quarantined
 from agent.store.files.storage_errors import CorruptRow, free_bytes
@@ -21,8 +21,9 @@ SELECT event.position, event.session_position, occurred_at_us, email_answer.stat
         SELECT delivered_at_us FROM delivery
         WHERE destination = 'central' AND through_position >= event.position
         ORDER BY through_position LIMIT 1
-    ))
-FROM event LEFT JOIN email_answer ON email_answer.position = event.position
+    )), receipt_alias.epoch, receipt_alias.sequence
+FROM event LEFT JOIN receipt_alias ON receipt_alias.position = event.position
+LEFT JOIN email_answer ON email_answer.position = event.position
 LEFT JOIN dead_letter ON dead_letter.destination = 'central'
     AND dead_letter.position = event.position
 LEFT JOIN settled ON settled.destination = 'central' AND settled.position = event.position
@@ -52,6 +53,8 @@ class _Capture(NamedTuple):
     status: EmailStatus | None
     is_refused: int
     delivered_at_us: int | None
+    alias_epoch: str | None
+    alias_sequence: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class StoreReader:
             rows = connection.execute(_CAPTURES, {"correlation_id": correlation_id})
             return [
                 CaptureStatus(
-                    receipt=epochs.receipt(row.position),
+                    receipt=_receipt(row, epochs),
                     captured_at_us=row.occurred_at_us,
                     state=_state(row, watermark),
                     delivered_at_us=None if row.is_refused else row.delivered_at_us,
@@ -162,6 +165,13 @@ def read_early_purge(connection: sqlite3.Connection) -> EarlyPurge | None:
     """Return the last purge for lack of room; None if there was none."""
     row = connection.execute(_EARLY_PURGE).fetchone()
     return None if row is None else checked(row, EarlyPurge)
+
+
+def _receipt(row: _Capture, epochs: Epochs) -> Receipt:
+    """Return the first receipt of the capture."""
+    if row.alias_epoch is None or row.alias_sequence is None:
+        return epochs.receipt(row.position)
+    return Receipt(row.alias_epoch, row.alias_sequence)
 
 
 def _state(row: _Capture, watermark: int) -> DeliveryState:

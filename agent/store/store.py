@@ -71,6 +71,7 @@ class Store:
     ) -> None:
         self.directory = directory
         self.environment = environment
+        self.vault = vault
         self.space = DiskSpace(directory, limits)
         self._wal_bytes = wal_bytes(limits)
         last_commit = read_high_water_mark(directory)

@@ -17,6 +17,7 @@ from agent.config.central import Protocol
 from agent.facts import Timestamp
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
+from agent.store.recovery.salvage import POLL_SECONDS, Salvage
 from agent.uplink import connection, scheduled_jobs
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
@@ -50,6 +51,7 @@ class UplinkDependencies:
 
     settings: Settings
     outbox: StoreOutbox
+    salvage: Salvage
     terms: ProgramTermsSync
     schedule: Scheduler
     now: Callable[[], Timestamp]
@@ -69,10 +71,12 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     every(scheduled_jobs.MAINTENANCE_SECONDS, partial(scheduled_jobs.make_room, outbox))
     every(scheduled_jobs.SCRUB_SECONDS, partial(scheduled_jobs.scrub, outbox))
     if not agent.settings.central.url:
+        _schedule_salvage(agent, None)
         yield None
         return
     http = HttpClient(connection.http_options(agent.settings))
     delivery, heartbeat = _loops(agent, http)
+    _schedule_salvage(agent, delivery)
     every(sync.interval_seconds, partial(scheduled_jobs.wake, delivery))
     every(_HOUR_SECONDS, partial(scheduled_jobs.retry_dead_letters, outbox, delivery))
     # Each store has its own second of the minute, so that heartbeats do not arrive all at once.
@@ -85,6 +89,11 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
         running.cancel()
         await asyncio.wait([running])
         await http.close()
+
+
+def _schedule_salvage(agent: UplinkDependencies, delivery: DeliveryLoop | None) -> None:
+    salvage = partial(scheduled_jobs.salvage, agent.salvage, delivery)
+    agent.schedule.every(POLL_SECONDS, salvage, first_after_seconds=0)
 
 
 async def _run(agent: UplinkDependencies, delivery: DeliveryLoop, heartbeat: HeartbeatLoop) -> None:

@@ -100,6 +100,13 @@ class Epochs:
             return None
         return known.base_position + sequence
 
+    def up_to(self, epoch: str) -> "Epochs | None":
+        """Return the epochs as they were while `epoch` was the current one; None if unknown."""
+        names = [start.epoch for start in self._starts]
+        if epoch not in names:
+            return None
+        return Epochs(self._starts[: names.index(epoch) + 1], self.last_position)
+
     def replace_by(self, other: "Epochs") -> None:
         """Take over the content of `other`, after a new epoch is committed."""
         self._starts = other._starts  # noqa: SLF001 - same class

@@ -181,6 +181,34 @@ class DamagedRow(_Strict, table=True):
     found_at_us: int
 
 
+class ReceiptAliasRow(_Strict, table=True):
+    """The receipt that a till was given for a capture before its database was quarantined.
+
+    Head office knows the salvaged event by a number of the current epoch.
+    """
+
+    __tablename__ = "receipt_alias"
+    position: int = Field(primary_key=True)
+    sequence: int
+    epoch: str = Field(sa_type=Text)
+
+
+class SalvageRow(_Strict, table=True):
+    """Progress of feeding in a quarantined database; `source` is its name in `set-aside/`.
+
+    `fed_through` is a position there, `last_position` the highest one of its captures here.
+    `is_read`: fed in to its end.
+    """
+
+    __tablename__ = "salvage"
+    source: str = Field(sa_type=Text, primary_key=True)
+    fed_through: int
+    last_position: int
+    salvaged: int
+    unreadable: int
+    is_read: int
+
+
 def table_of(model: type[SQLModel]) -> Table:
     """Return the Core table of `model`, for statements without the ORM."""
     return SQLModel.metadata.tables[str(model.__tablename__)]

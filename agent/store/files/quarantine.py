@@ -1,10 +1,12 @@
 """Quarantines a damaged database by moving it as a whole, so that it can be salvaged later."""
 
+import contextlib
 import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.store.files.high_water_mark import MARK_FILE
 from sync.runtime.atomic_file import sync_directory
 from sync.runtime.private_files import open_private
 
@@ -12,6 +14,8 @@ QUARANTINE = "set-aside"
 _NAME = "%Y%m%dT%H%M%SZ"
 _WAL = "-wal"
 _COMPANIONS = (_WAL, "-journal")
+# Present once all that was salvaged is delivered, where something is unreadable.
+DELIVERED_FILE = "delivered"
 
 
 def quarantine(database: Path, at_us: int) -> Path:
@@ -23,6 +27,7 @@ def quarantine(database: Path, at_us: int) -> Path:
     place = _new_place(database, at_us)
     for companion in _COMPANIONS:
         _move(database.with_name(database.name + companion), place)
+    _copy_mark(database, place)
     database.with_name(f"{database.name}-shm").unlink(missing_ok=True)
     _move(database, place)
     _sync(place)
@@ -49,6 +54,7 @@ def copy_wal(database: Path, at_us: int) -> Path | None:
     except OSError:
         shutil.rmtree(place)
         raise
+    _copy_mark(database, place)
     _sync(place)
     return copy
 
@@ -78,6 +84,12 @@ def quarantined_at(name: str) -> datetime | None:
         return datetime.strptime(name[:16], _NAME).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def _copy_mark(database: Path, place: Path) -> None:
+    """Keep the high-water mark: it tells salvage up to which number captures were acknowledged."""
+    with contextlib.suppress(OSError):
+        shutil.copyfile(database.with_name(MARK_FILE), place / MARK_FILE)
 
 
 def _move(file: Path, place: Path) -> None:

@@ -26,6 +26,7 @@ from agent.store.crypto.bodies import decrypt_body, encrypt_body
 from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.db.epochs import Epochs
 from agent.store.db.event_rows import event_checksum
+from agent.store.db.receipt_aliases import ReceiptAliases
 from agent.store.journal.insert import GroupInserter
 from agent.store.journal.session_cache import KnownSession, LastAnswer, SessionCache
 from sync.protocol.json_equality import json_equal
@@ -62,6 +63,7 @@ class Journal:
     ) -> None:
         self._inserter = GroupInserter(connection)
         self._sessions = SessionCache(connection)
+        self._aliases = ReceiptAliases(connection)
         self._vault = vault
         self._epochs = epochs
         self._boot_number = boot_number
@@ -104,8 +106,9 @@ class Journal:
         return bool(group.values) and self._inserter.has_inserted(group.values)
 
     def clear_cache(self) -> None:
-        """Clear the session cache, before a job that deletes captures."""
+        """Clear what is cached of the file, for a job that deletes or adds captures."""
         self._sessions.clear()
+        self._aliases.refresh()
 
     def _decide(
         self, captures: Sequence[tuple[Capture, Timestamp]], known: dict[str, KnownSession]
@@ -148,7 +151,7 @@ class Journal:
         )
         if known.query_locale != started.query_locale or not json_equal(body, started.body):
             return IdTaken()
-        return Recorded(self._epochs.receipt(known.position), repeated=True)
+        return Recorded(self._aliases.receipt(known.position, self._epochs), repeated=True)
 
     def _decide_answer(self, group: Group, answered: EmailAnswered, at: Timestamp) -> Outcome:
         session = group.sessions.get(answered.correlation_id)
@@ -159,7 +162,7 @@ class Journal:
             digest = self._vault.digest(answered.address, answered.correlation_id)
         last = self._last_answer(group, session, answered.correlation_id)
         if last is not None and _repeats(last, answered, digest):
-            return Recorded(self._epochs.receipt(last.position), repeated=True)
+            return Recorded(self._aliases.receipt(last.position, self._epochs), repeated=True)
         position = self._add_answer(group, session, answered, digest, at)
         return Recorded(self._epochs.receipt(position), repeated=False)
 

@@ -67,6 +67,7 @@ REMOVE_BESIDE_EVENTS = tuple(
     f"DELETE FROM {rows} position IN (SELECT value FROM json_each(?))"  # noqa: S608 - no value
     for rows in (
         "session WHERE",
+        "receipt_alias WHERE",
         "dead_letter WHERE destination = 'central' AND",
         "settled WHERE destination = 'central' AND",
         "doubt WHERE destination = 'central' AND",

@@ -17,6 +17,7 @@ from agent.config.central import AuthSettings, CentralSettings
 from agent.doctor.check import Check, fault
 from agent.doctor.systemd_units import Run
 from agent.facts import SessionStarted
+from agent.store.db.migrate import NEWEST_REVISION
 from agent.support_bundle.bundle import bundle_files, write_bundle
 from sync.delivery.outcomes import Refused
 from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
@@ -74,7 +75,7 @@ def test_database_statistics_are_included(tmp_path: Path) -> None:
 
     members = files_of(settings_in(tmp_path))
 
-    assert value_in(members, "database.json", "schemaRevision") == "0004"
+    assert value_in(members, "database.json", "schemaRevision") == NEWEST_REVISION
     assert value_in(members, "database.json", "epochs") == [{"epoch": "epoch-1", "lastSequence": 2}]
     assert value_in(members, "database.json", "rows", "event") == 2
     letters = value_in(members, "database.json", "deadLetters")

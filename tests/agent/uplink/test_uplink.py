@@ -18,6 +18,7 @@ from sync.runtime.settings.program import ProgramSettings
 from tests.support.agent.erasure import stored_secrets, traces
 from tests.support.agent.in_process import settings_in
 from tests.support.agent.outbox import OutboxRig, outbox_on
+from tests.support.agent.salvage import salvage_of
 from tests.support.agent.store import AT, answer, crashed_copy, query, session
 
 DAY_SECONDS = 24 * 3600
@@ -48,7 +49,8 @@ def without_central(rig: OutboxRig, schedule: Scheduler) -> UplinkDependencies:
     answers = SessionAnswers(ProgramSettings().terms())
     terms = ProgramTermsSync(answers, rig.outbox.access, rig.clock)
     settings = settings_in(rig.directory)
-    return UplinkDependencies(settings, rig.outbox, terms, schedule, lambda: AT, "boot-1")
+    salvage = salvage_of(rig)
+    return UplinkDependencies(settings, rig.outbox, salvage, terms, schedule, lambda: AT, "boot-1")
 
 
 async def test_delivered_events_are_purged_after_central_is_unconfigured(

@@ -19,20 +19,21 @@ from agent.store.db.tables import table_of
 from tests.support.agent.store import EpochIds, change, opened, query, record, session
 from tests.support.sqlite import describe_schema
 
-COPY = f"{DATABASE_FILE}.before-0005"
+FOLLOWING_REVISION = f"{int(NEWEST_REVISION) + 1:04}"
+COPY = f"{DATABASE_FILE}.before-{FOLLOWING_REVISION}"
 pytestmark = pytest.mark.usefixtures("real_migrations")
-NEXT = '''"""The next schema."""
+NEXT = f'''"""The next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "{FOLLOWING_REVISION}"
+down_revision = "{NEWEST_REVISION}"
 
 
 def upgrade() -> None:
     op.add_column("session", sa.Column("more", sa.Text))
-    {more}
+    {{more}}
 '''
 
 
@@ -52,8 +53,8 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     migrations = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "NEWEST_REVISION", "0005")
-    file = migrations / "versions" / "r0005_next.py"
+    monkeypatch.setattr(schema, "NEWEST_REVISION", FOLLOWING_REVISION)
+    file = migrations / "versions" / f"r{FOLLOWING_REVISION}_next.py"
     file.write_text(NEXT.format(more=""))
     return file
 
@@ -111,7 +112,7 @@ def test_older_file_is_copied_and_migrated(old_file: Path, next_version: Path) -
     ]
     with closing(sqlite3.connect(old_file / COPY)) as copy:
         assert copy.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
-        assert revision_of(copy) == "0004"
+        assert revision_of(copy) == NEWEST_REVISION
 
 
 def test_up_to_date_file_is_not_copied(old_file: Path) -> None:
@@ -126,7 +127,7 @@ def test_failed_migration_leaves_the_file_unchanged(old_file: Path, next_version
         with pytest.raises(sqlite3.OperationalError, match="nothing"):
             migrate(connection, old_file / DATABASE_FILE)
         assert not connection.in_transaction
-        assert revision_of(connection) == "0004"
+        assert revision_of(connection) == NEWEST_REVISION
         assert connection.execute("SELECT * FROM session").fetchall() == [(1, "old", None, 0)]
 
 
@@ -144,5 +145,5 @@ def test_failed_copy_leaves_no_partial_file(
     with closing(sqlite3.connect(file, isolation_level=None, factory=Full)) as connection:
         with pytest.raises(sqlite3.OperationalError, match="full"):
             migrate(connection, file)
-        assert revision_of(connection) == "0004"
+        assert revision_of(connection) == NEWEST_REVISION
     assert not (old_file / COPY).exists()

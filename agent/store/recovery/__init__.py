@@ -1,0 +1,1 @@
+"""Salvages the readable captures of a quarantined database."""

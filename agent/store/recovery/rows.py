@@ -1,0 +1,152 @@
+"""Recognises the agent's rows by their columns, and believes none before its values are checked.
+
+A page is not asked which table it belongs to: the page that says so may be damaged, and pages may
+be swapped. Only `delivery` and `settled` look alike; their pages must be known.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from agent.facts import EmailStatus
+from agent.store.crypto.vault import is_encrypted
+from agent.store.db.event_rows import is_id, is_position
+from agent.store.recovery.btree import Value
+from sync.protocol.wire import EventType
+
+# Times in microseconds up to the year 2255.
+_MAX_NUMBER = 2**53
+_MAX_TEXT = 1_024
+# The columns of each table, in the order of the record.
+_EVENT = ("", "type", "session", "occurred at", "monotonic", "boot", "body", "checksum")
+_SESSION = ("", "correlation id", "locale", "closed")
+_ANSWER = ("", "session", "status", "address", "mark")
+_EPOCH = ("", "epoch", "base", "began at", "reason")
+_BOOT = ("", "boot id", "first seen")
+_ALIAS = ("", "sequence", "epoch")
+_DELIVERED = ("destination", "position", "delivered at")
+_LETTER = ("destination", "position", "code", "message", "status", "at", "attempts", "discarded")
+_CURSOR = ("destination", "watermark", "from", "through", "erased", "purged")
+_CENTRAL = "central"
+
+
+class Row(NamedTuple):
+    """A checked row: its table in the scratch file, and the values of its columns there."""
+
+    table: str
+    values: tuple[Value, ...]
+
+
+def event(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `event`; a file of an earlier version has no checksum."""
+    if len(values) < len(_EVENT) - 1:
+        return None
+    kind, session, occurred_at, monotonic, boot, body, checksum = [*values, None][1 : len(_EVENT)]
+    is_session = kind == EventType.SESSION_STARTED
+    if not is_session and kind != EventType.EMAIL_ANSWERED:
+        return None
+    # A session is its own session, an answer follows it: this also proves the row id.
+    if not (session == row_id if is_session else is_position(session)) or not _is_body(body):
+        return None
+    if not _are_numbers(monotonic, boot) or not isinstance(occurred_at, int):
+        return None
+    return Row("event", (row_id, kind, session, occurred_at, monotonic, boot, body, checksum))
+
+
+def session(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `session`."""
+    if len(values) != len(_SESSION) or not _is_text(values[1]) or values[3] not in (0, 1):
+        return None
+    if values[2] is not None and not _is_text(values[2]):
+        return None
+    return Row("session", (row_id, *values[1:]))
+
+
+def answer(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `email_answer`, but none whose event is purged: it belongs to no session."""
+    if len(values) != len(_ANSWER) or values[2] not in set(EmailStatus):
+        return None
+    if not is_position(values[1]) or not all(_is_blob(value) for value in values[3:]):
+        return None
+    return Row("answer", (row_id, *values[1:]))
+
+
+def epoch(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `epoch`."""
+    if len(values) != len(_EPOCH) or not is_id(values[1]) or not isinstance(values[4], str):
+        return None
+    return Row("epoch", (row_id, *values[1:3])) if _are_numbers(*values[2:4]) else None
+
+
+def boot(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `boot`."""
+    if len(values) != len(_BOOT) or not is_id(values[1]) or not _are_numbers(values[2]):
+        return None
+    return Row("boot", (row_id, *values[1:]))
+
+
+def dead_letter(_: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `dead_letter`."""
+    if len(values) < len(_LETTER) or values[0] != _CENTRAL or not _are_numbers(values[1]):
+        return None
+    if not isinstance(values[2], str) or not isinstance(values[3], str):
+        return None
+    return Row("dead_letter", (values[1], int(values[7] is not None)))
+
+
+def destination(_: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `destination`: its watermark, and how far addresses are erased."""
+    # A row of the first schema is shorter, and looks like others: in doubt nothing is delivered.
+    if len(values) < len(_CURSOR) or values[0] != _CENTRAL or not _are_numbers(*values[1:6]):
+        return None
+    return Row("destination", (1, values[1], values[4]))
+
+
+def alias(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `receipt_alias`: the receipt of a capture that was salvaged before."""
+    if len(values) != len(_ALIAS) or not is_position(values[1]) or not is_id(values[2]):
+        return None
+    return Row("alias", (row_id, *values[1:]))
+
+
+def delivered(table: str, values: Sequence[Value]) -> Row | None:
+    """Return a row of `delivery` or `settled`: a position and a time."""
+    if len(values) != len(_DELIVERED) or values[0] != _CENTRAL or not _are_numbers(*values[1:]):
+        return None
+    return Row(table, (values[1],))
+
+
+_CHECKS = (event, session, answer, epoch, boot, alias, dead_letter, destination)
+
+
+def recognise(row_id: int, values: Sequence[Value], table: str | None) -> Row | None:
+    """Return the row in a cell; `table` is that of its page, if known. None: no row of ours."""
+    if not is_position(row_id):
+        return None
+    if table is not None and (found := delivered(table, values)):
+        return found
+    return next((found for check in _CHECKS if (found := check(row_id, values))), None)
+
+
+def _are_numbers(*values: Value) -> bool:
+    return all(isinstance(value, int) and 0 <= value <= _MAX_NUMBER for value in values)
+
+
+def _is_text(value: Value) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT
+
+
+def _is_blob(value: Value) -> bool:
+    return value is None or isinstance(value, bytes)
+
+
+def _is_body(body: Value) -> bool:
+    """Return whether `body` is encrypted or a JSON object."""
+    if not isinstance(body, bytes):
+        return False
+    if is_encrypted(body):
+        return True
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False

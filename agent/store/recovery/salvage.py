@@ -1,0 +1,225 @@
+"""Salvages quarantined databases in the background: extract, feed in, wait for delivery, delete.
+
+Each step can be repeated after a kill: the scratch file records how far the pages are read, a row
+of the live database how far the captures are fed in. A live database that is itself quarantined
+takes that row with it, and everything that is not delivered is fed into the next one.
+"""
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.store.access import StoreAccess
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.cursor import read_cursor
+from agent.store.db.epochs import Epochs, read_epochs
+from agent.store.db.rows import checked
+from agent.store.db.wal import wal_of
+from agent.store.files.high_water_mark import read_high_water_mark
+from agent.store.files.quarantine import DELIVERED_FILE, QUARANTINE
+from agent.store.files.storage_errors import free_bytes
+from agent.store.recovery.feed import CAPTURES_PER_STEP, feed
+from agent.store.recovery.salvaged import (
+    SalvagedCapture,
+    read_captures,
+    read_result,
+    read_source_epochs,
+)
+from agent.store.recovery.scratch import SCRATCH_FILE
+from sync.delivery.outbox import OutboxUnavailable
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+POLL_SECONDS = 2
+_RETRY_SECONDS = 60.0
+_STATE = "SELECT fed_through, last_position, is_read, unreadable FROM salvage WHERE source = ?"
+_END = """
+INSERT INTO salvage (source, fed_through, last_position, salvaged, unreadable, is_read)
+VALUES (?, 0, 0, 0, ?, 1)
+ON CONFLICT DO UPDATE SET unreadable = unreadable + excluded.unreadable, is_read = 1
+RETURNING salvaged, unreadable
+"""
+
+# Extracts the readable rows of a directory, up to a position that is known to be committed.
+Extract = Callable[[Path, int], Awaitable[None]]
+
+
+class ExtractionError(Exception):
+    """The process that reads a quarantined database has failed."""
+
+
+class _State(NamedTuple):
+    fed_through: int = 0
+    last_position: int = 0
+    is_read: int = 0
+    unreadable: int = 0
+
+
+async def extract_in_process(place: Path, mark_position: int) -> None:
+    """Extract in a process of its own. Raises `ExtractionError`."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "agent.store.recovery",
+        str(place),
+        str(mark_position),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    if code:
+        raise ExtractionError(f"the process ended with {code}")
+
+
+class Salvage:
+    """Salvages the quarantined databases of a storage directory. Event loop only."""
+
+    def __init__(
+        self,
+        access: StoreAccess,
+        directory: Path,
+        min_free_bytes: int,
+        extract: Extract = extract_in_process,
+    ) -> None:
+        self._access = access
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._extract = extract
+        self._retry_at: dict[str, float] = {}
+
+    async def run_once(self) -> bool:
+        """Salvage all that is in quarantine now; return True if captures were fed in."""
+        has_fed = False
+        for source in await asyncio.to_thread(list_unfinished, self._directory):
+            if time.monotonic() < self._retry_at.get(source, 0):
+                continue
+            try:
+                has_fed |= await self._salvage(source)
+            except OutboxUnavailable:
+                break  # the storage is down, or not open yet: next time
+            except (ExtractionError, sqlite3.Error, OSError) as error:
+                self._retry_at[source] = time.monotonic() + _RETRY_SECONDS
+                reason = str(error) or type(error).__name__
+                log_event(_log, logging.WARNING, "salvage.postponed", source=source, reason=reason)
+        return has_fed
+
+    async def _salvage(self, source: str) -> bool:
+        place = self._directory / QUARANTINE / source
+        state = await self._access.read_hot(_read_state, source)
+        fed = 0
+        if not state.is_read:
+            if not await asyncio.to_thread(_is_extracted, place):
+                await self._extract_all(place)
+            fed = await self._feed(place, state.fed_through)
+            state = await self._access.read_hot(_read_state, source)
+        await self._finish(place, state)
+        return fed > 0
+
+    async def _extract_all(self, place: Path) -> None:
+        needed = self._min_free_bytes + await asyncio.to_thread(_size_of, place)
+        if free_bytes(self._directory) < needed:
+            raise ExtractionError("there is not enough free disk space")
+        await self._extract(place, await self._access.read_hot(_mark_position, place))
+
+    async def _feed(self, place: Path, after: int) -> int:
+        """Feed in what is not yet; half of the time belongs to the tills. Return how many."""
+        source, total = place.name, 0
+        epochs = await self._access.read_hot(_epochs_of, place)
+        while captures := await _next_captures(place, after):
+            started = time.perf_counter()
+            step = await self._access.run(feed, source, captures, epochs)
+            after, total = captures[-1].position, total + step.salvaged
+            await asyncio.sleep(time.perf_counter() - started)
+        _, unreadable, _ = await asyncio.to_thread(read_result, place)
+        salvaged, lost = await self._access.write_hot(_end, source, unreadable)
+        level = logging.ERROR if lost else logging.WARNING
+        log_event(_log, level, "salvage.read", source=source, salvaged=salvaged, unreadable=lost)
+        return total
+
+    async def _finish(self, place: Path, state: _State) -> None:
+        """Delete the files once all that was salvaged is settled; keep what is unreadable."""
+        cursor = await self._access.read_hot(read_cursor)
+        if cursor.watermark < state.last_position:
+            return
+        is_deleted = await asyncio.to_thread(_dispose, place, state)
+        name = "salvage.deleted" if is_deleted else "salvage.kept"
+        log_event(_log, logging.INFO, name, source=place.name)
+
+
+def list_unfinished(directory: Path) -> list[str]:
+    """Return the names of the quarantined databases that are not salvaged and delivered yet."""
+    parent = directory / QUARANTINE
+    if not parent.is_dir():
+        return []
+    return sorted(
+        place.name
+        for place in parent.iterdir()
+        if not (place / DELIVERED_FILE).exists()
+        and any(
+            (place / name).exists()
+            for name in (DATABASE_FILE, wal_of(place / DATABASE_FILE).name, SCRATCH_FILE)
+        )
+    )
+
+
+async def _next_captures(place: Path, after: int) -> list[SalvagedCapture]:
+    return await asyncio.to_thread(read_captures, place, after, CAPTURES_PER_STEP)
+
+
+def _read_state(connection: sqlite3.Connection, source: str) -> _State:
+    row = connection.execute(_STATE, (source,)).fetchone()
+    return _State() if row is None else checked(row, _State)
+
+
+def _end(connection: sqlite3.Connection, source: str, unreadable: int) -> tuple[int, int]:
+    row = connection.execute(_END, (source, unreadable)).fetchone()
+    return checked(row, tuple[int, int])
+
+
+def _epochs_of(connection: sqlite3.Connection, place: Path) -> Epochs | None:
+    """Return the epochs of the file in `place`, or those that this database has of its time."""
+    if (found := read_source_epochs(place)) is not None:
+        return found
+    mark = read_high_water_mark(place)
+    live = read_epochs(connection)
+    return None if mark is None else live.up_to(mark.epoch)
+
+
+def _mark_position(connection: sqlite3.Connection, place: Path) -> int:
+    """Return the position of the last commit that the mark in `place` recorded; 0 if unknown."""
+    mark = read_high_water_mark(place)
+    known = None if mark is None else read_epochs(connection).range_of(mark.epoch)
+    return 0 if known is None or mark is None else known.base_position + mark.sequence
+
+
+def _is_extracted(place: Path) -> bool:
+    return (place / SCRATCH_FILE).exists() and read_result(place)[0]
+
+
+def _size_of(place: Path) -> int:
+    return sum(file.stat().st_size for file in place.iterdir() if file.is_file())
+
+
+def _dispose(place: Path, state: _State) -> bool:
+    """Delete the files in `place`, the scratch file last; return False if they must stay."""
+    scratch = place / SCRATCH_FILE
+    if state.unreadable or (scratch.exists() and not read_result(place)[2]):
+        (place / DELIVERED_FILE).touch(mode=0o600)
+        scratch.unlink(missing_ok=True)
+        return False
+    for file in place.iterdir():
+        if file != scratch:
+            file.unlink()
+    shutil.rmtree(place)
+    return True

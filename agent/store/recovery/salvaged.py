@@ -1,0 +1,96 @@
+"""Captures found in a quarantined database, read from its scratch file in order."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.facts import EmailStatus, Receipt
+from agent.store.db.epochs import Epochs, EpochStart
+from agent.store.db.event_rows import DamagedEvent, check_event
+from agent.store.db.rows import checked, checked_rows
+from agent.store.files.storage_errors import CorruptRow
+from agent.store.recovery.scratch import SCRATCH_FILE
+from sync.protocol.wire import EventType
+
+_AFTER = """
+SELECT event.position, event.type, session.position, session.correlation_id, session.query_locale,
+    session.closed, event.wall_us, event.monotonic_us, event.boot_number, boot.boot_id,
+    event.body, answer.status, answer.address, answer.address_mark, alias.epoch, alias.sequence,
+    event.checksum
+FROM todo JOIN event USING (position) JOIN session ON session.position = event.session_position
+LEFT JOIN boot ON boot.number = event.boot_number
+LEFT JOIN answer ON answer.position = event.position
+LEFT JOIN alias ON alias.position = event.position
+WHERE event.position > ? ORDER BY event.position LIMIT ?
+"""
+_EPOCHS = "SELECT epoch, base_position FROM epoch ORDER BY base_position, number"
+
+
+class SalvagedCapture(NamedTuple):
+    """A capture by its columns; `position` and `session_position` are those of its own file."""
+
+    position: int
+    type: EventType
+    session_position: int
+    correlation_id: str
+    query_locale: str | None
+    closed: int
+    occurred_at_us: int
+    monotonic_us: int
+    boot_number: int
+    boot_id: str | None
+    body: bytes
+    status: EmailStatus | None
+    address: bytes | None
+    address_mark: bytes | None
+    alias_epoch: str | None
+    alias_sequence: int | None
+    checksum: int | None
+
+    @property
+    def is_altered(self) -> bool:
+        """Return whether the content is not what was recorded, by its checksum."""
+        boot = (self.boot_number, self.boot_id)
+        times = (self.occurred_at_us, self.monotonic_us)
+        head = (self.position, self.type, self.session_position, self.correlation_id)
+        answer = (self.status, self.address)
+        row = (*head, *times, *boot, self.body, self.query_locale, *answer, self.checksum)
+        return isinstance(check_event(row), DamagedEvent)
+
+    def receipt(self, epochs: Epochs | None) -> Receipt | None:
+        """Return the first receipt; None if its epoch is unreadable. `epochs`: of its own file."""
+        if self.alias_epoch is not None and self.alias_sequence is not None:
+            return Receipt(self.alias_epoch, self.alias_sequence)
+        try:
+            return epochs.receipt(self.position) if epochs else None
+        except CorruptRow:
+            return None
+
+
+def read_captures(place: Path, after: int, limit: int) -> list[SalvagedCapture]:
+    """Return the next captures above position `after`. Raises `sqlite3.Error`."""
+    with closing(_open(place)) as connection:
+        return list(checked_rows(connection.execute(_AFTER, (after, limit)), SalvagedCapture))
+
+
+def read_source_epochs(place: Path) -> Epochs | None:
+    """Return the epochs of the quarantined database; None if none is readable."""
+    with closing(_open(place)) as connection:
+        starts = list(checked_rows(connection.execute(_EPOCHS), EpochStart))
+    return Epochs(starts, 0) if starts else None
+
+
+def read_result(place: Path) -> tuple[bool, int, bool]:
+    """Return whether the file is read to its end, its unreadable captures, whether it is whole."""
+    with closing(_open(place)) as connection:
+        row = connection.execute(
+            "SELECT is_complete, unreadable, is_whole FROM progress"
+        ).fetchone()
+    is_complete, unreadable, is_whole = checked(row, tuple[int, int, int])
+    return bool(is_complete), unreadable, bool(is_whole)
+
+
+def _open(place: Path) -> sqlite3.Connection:
+    path = (place / SCRATCH_FILE).absolute()
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)

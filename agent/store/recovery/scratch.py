@@ -1,0 +1,117 @@
+"""The scratch file of a salvage: the rows found so far, and how far the pages were read.
+
+It lies beside the quarantined database, whose addresses it holds as they are: encrypted. A killed
+process continues where its last transaction ended.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.store.recovery.rows import Row
+
+SCRATCH_FILE = "salvage.db"
+# The first column is the key. Values keep the type that they have in the pages.
+_COLUMNS = {
+    "event": "position, type, session_position, wall_us, monotonic_us, boot_number, body, checksum",
+    "session": "position, correlation_id, query_locale, closed",
+    "answer": "position, session_position, status, address, address_mark",
+    "epoch": "number, epoch, base_position",
+    "boot": "number, boot_id, first_seen_us",
+    "alias": "position, sequence, epoch",
+    "destination": "id, watermark, erased_through",
+    "delivery": "position",
+    "settled": "position",
+    "dead_letter": "position, discarded",
+}
+
+
+def _create(table: str, columns: str) -> str:
+    key, *others = columns.split(", ")
+    return f"CREATE TABLE {table} ({', '.join([f'{key} INTEGER PRIMARY KEY', *others, 'rank'])})"
+
+
+def _put(table: str, columns: str) -> str:
+    names = columns.split(", ")
+    values = ", ".join(f"?{place}" for place in range(1, len(names) + 2))
+    return (
+        f"INSERT OR REPLACE INTO {table} SELECT {values} WHERE NOT EXISTS"  # noqa: S608 - no value
+        f" (SELECT 1 FROM {table} WHERE {names[0]} = ?1 AND rank > ?{len(names) + 1})"
+    )
+
+
+_PUT = {table: _put(table, columns) for table, columns in _COLUMNS.items()}
+_SCHEMA = (
+    *(_create(table, columns) for table, columns in _COLUMNS.items()),
+    "CREATE INDEX event_by_session ON event (session_position)",
+    "CREATE TABLE todo (position INTEGER PRIMARY KEY)",
+    "CREATE TABLE progress (versions, is_complete, unreadable, is_whole)",
+    "INSERT INTO progress VALUES (0, 0, 0, 0)",
+)
+
+
+class Progress(NamedTuple):
+    """How many versions of pages are read; at the end also how many captures are unreadable.
+
+    `is_whole`: nothing is missing in the file, so that it may be deleted after delivery.
+    """
+
+    versions: int
+    is_complete: int
+    unreadable: int
+    is_whole: int
+
+
+class Scratch:
+    """An open scratch file. Raises `sqlite3.Error`."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None)
+        with self._transaction():
+            if not self.connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                for statement in _SCHEMA:
+                    self.connection.execute(statement)
+
+    def progress(self) -> Progress:
+        """Return the progress as of the last transaction."""
+        columns = ", ".join(Progress._fields)
+        row = self.connection.execute(f"SELECT {columns} FROM progress").fetchone()  # noqa: S608 - no value
+        return Progress(*row)
+
+    def put(self, rows: Iterable[tuple[Row, int]], versions: int) -> None:
+        """Add rows with their ranks, and record that `versions` are read."""
+        with self._transaction():
+            for row, rank in rows:
+                self.connection.execute(_PUT[row.table], (*row.values, rank))
+            self.connection.execute("UPDATE progress SET versions = ?", (versions,))
+
+    def complete(self, statements: Iterable[str], unreadable: int, *, is_whole: bool) -> None:
+        """Run `statements` and record that all is read."""
+        with self._transaction():
+            for statement in statements:
+                self.connection.execute(statement)
+            self.connection.execute(
+                "UPDATE progress SET is_complete = 1, unreadable = ?, is_whole = ?",
+                (unreadable, int(is_whole)),
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def open_scratch(place: Path) -> Iterator[Scratch]:
+    """Open the scratch file of the quarantined database in `place`."""
+    scratch = Scratch(place / SCRATCH_FILE)
+    with closing(scratch.connection):
+        yield scratch

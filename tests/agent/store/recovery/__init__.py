@@ -1,0 +1,1 @@
+"""Tests of salvage: pages read without SQLite, captures fed in, nothing twice."""
