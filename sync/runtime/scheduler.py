@@ -20,7 +20,7 @@ class Scheduler:
 
     APScheduler schedules by the wall clock: after a step back by a day it would sleep for a
     day. So wall clock and monotonic clock are compared every `CHECK_SECONDS`, and after a step
-    every job is due immediately. Missed runs are coalesced into one; runs of a job never
+    every job whose time it moved is due immediately. Missed runs are one; runs of a job never
     overlap.
     """
 
@@ -73,11 +73,19 @@ class Scheduler:
             self._scheduler.shutdown(wait=False)
 
     def check_clocks(self) -> None:
-        """Make every job due immediately if the wall clock was set since the last call."""
+        """Put the jobs right if the wall clock was set since the last call.
+
+        A job that is not within its interval from now is due immediately: it was before the step
+        back, or is overdue. What APScheduler ran after the step by its own timer is not run again.
+        """
         difference = self._wall_minus_monotonic()
         if abs(difference - self._difference_seconds) > _MIN_STEP_SECONDS:
+            now = datetime.fromtimestamp(self._wall_seconds(), UTC)
             for job in self._scheduler.get_jobs():
-                job.modify(next_run_time=datetime.fromtimestamp(self._wall_seconds(), UTC))
+                if not now < job.next_run_time <= now + job.trigger.interval:
+                    job.modify(next_run_time=now)
+            # Its timer runs by the monotonic clock, for as long as the time before the step said.
+            self._scheduler.wakeup()
         self._difference_seconds = difference
 
     def _check_later(self) -> None:

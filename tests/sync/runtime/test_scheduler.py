@@ -1,11 +1,14 @@
 """Periodic jobs: one run per interval, also after a wall clock step."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 
 import pytest
 from apscheduler.schedulers import base
+from apscheduler.triggers.interval import IntervalTrigger
 
 from sync.runtime.scheduler import Scheduler
 
@@ -162,6 +165,126 @@ async def test_stop_is_idempotent(wall: Wall) -> None:
 
     schedule.stop()
     schedule.stop()
+
+
+class RunListError(Exception):
+    """APScheduler asked for more runs than a step may cost."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """Record when APScheduler asks an interval for its next run; raise after 100 times."""
+    found: list[datetime] = []
+    get_next = IntervalTrigger.get_next_fire_time
+
+    def get_next_fire_time(trigger: object, previous: datetime | None, now: datetime) -> datetime:
+        found.append(now)
+        if len(found) > 100:
+            raise RunListError
+        following: datetime = get_next(trigger, previous, now)
+        return following
+
+    monkeypatch.setattr(IntervalTrigger, "get_next_fire_time", get_next_fire_time)
+    return found
+
+
+# As those of both programs' jobs.
+INTERVALS = (5, 30, 60, 600, HOUR, 24 * HOUR)
+# Jobs keep their phase: with this odd rest none is due a second time soon after.
+REST = timedelta(minutes=7, seconds=0.5)
+
+
+@pytest.mark.parametrize("years", [-56, -20, -1, 1, 5, 20, 56])
+async def test_step_of_the_wall_clock_costs_one_run_of_each_job_if_it_is_noticed_first(
+    schedule: Scheduler, wall: Wall, asked: list[datetime], years: int
+) -> None:
+    jobs = [Counted() for _ in INTERVALS]
+    for seconds, work in zip(INTERVALS, jobs, strict=True):
+        schedule.every(seconds, work.once)
+    schedule.start()
+
+    wall.lead = timedelta(days=365 * years) + REST
+    schedule.check_clocks()
+    schedule.check_clocks()
+
+    await asyncio.wait_for(asyncio.gather(*(work.ran.wait() for work in jobs)), 5)
+    schedule.check_clocks()
+    await asyncio.sleep(0.01)
+    assert [work.count for work in jobs] == [1] * len(jobs)
+    assert len(asked) <= 4 * len(jobs)
+
+
+@pytest.mark.parametrize("years", [1, 5, 20, 56])
+async def test_step_forward_costs_one_run_of_each_job_if_the_timer_fires_first(
+    schedule: Scheduler, wall: Wall, asked: list[datetime], years: int
+) -> None:
+    """The worst moment: the scheduler wakes up before the clocks are compared."""
+    jobs = [Counted() for _ in INTERVALS]
+    first = Counted()
+    for seconds, work in zip(INTERVALS, jobs, strict=True):
+        schedule.every(seconds, work.once)
+    schedule.every(HOUR, first.once, first_after_seconds=0.01)
+    schedule.start()
+
+    wall.lead = timedelta(days=365 * years) + REST
+    jobs = [*jobs, first]
+    await asyncio.wait_for(asyncio.gather(*(work.ran.wait() for work in jobs)), 5)
+    schedule.check_clocks()
+    schedule.check_clocks()
+    await asyncio.sleep(0.01)
+
+    assert [work.count for work in jobs] == [1] * len(jobs)
+    assert len(asked) <= 4 * len(jobs)
+
+
+async def test_job_that_is_not_due_is_not_run_after_a_small_step(
+    schedule: Scheduler, wall: Wall
+) -> None:
+    work = Counted()
+    schedule.every(HOUR, work.once)
+    schedule.start()
+
+    wall.lead = timedelta(minutes=10)
+    schedule.check_clocks()
+    await asyncio.sleep(0.01)
+
+    assert work.count == 0
+
+
+async def test_small_step_forward_makes_a_job_due_that_was_not(
+    schedule: Scheduler, wall: Wall
+) -> None:
+    """The scheduler's own timer would sleep for the rest of the hour."""
+    work = Counted()
+    schedule.every(HOUR, work.once, first_after_seconds=HOUR / 2)
+    schedule.start()
+
+    wall.lead = timedelta(minutes=29, seconds=59.9)
+    schedule.check_clocks()
+
+    await asyncio.wait_for(work.ran.wait(), 5)
+
+
+async def test_job_keeps_its_interval_after_a_step_back(schedule: Scheduler, wall: Wall) -> None:
+    work = Counted()
+    schedule.every(0.01, work.once)
+    schedule.start()
+    wall.lead = timedelta(days=-20 * 365)
+    schedule.check_clocks()
+
+    for _ in range(3):
+        work.ran.clear()
+        await asyncio.wait_for(work.ran.wait(), 5)
+
+
+def test_no_other_module_uses_the_library() -> None:
+    root = Path(__file__).parents[3]
+    modules = [path for part in ("agent", "sync") for path in (root / part).rglob("*.py")]
+    imports = re.compile(r"^\s*(from|import) apscheduler", re.MULTILINE)
+
+    users = [path for path in modules if imports.search(path.read_text("utf-8"))]
+
+    assert users == [root / "sync/runtime/scheduler.py"]
 
 
 async def test_millions_of_missed_runs_are_one_run_and_no_stall(
