@@ -1,0 +1,189 @@
+"""The promises, as questions to a chain that has come to rest."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync.receiver.reports.completeness import EpochCompleteness, audit
+from tests.model.whole.clocks import us_of
+from tests.model.whole.head_office import number_in
+from tests.model.whole.machine import Held
+from tests.model.whole.steps.chain import TILLS, Chain
+
+DELAY_TOLERANCE_US = 1_000_000
+
+
+@dataclass
+class Findings:
+    """Everything about a chain at rest, read once."""
+
+    chain: Chain
+    tables: Mapping[str, list[dict[str, Any]]]
+    epochs: Mapping[tuple[str, str], EpochCompleteness]
+    held: list[Held]
+    stored: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        for table in ("sessions", "email_answers"):
+            for row in self.tables[table]:
+                self.stored[number_in(row["body"])].append(row)
+
+
+async def look(chain: Chain) -> Findings:
+    """Read all."""
+    tables = await chain.office.all_rows()
+    epochs = {(one.till_id, one.epoch): one async for one in audit(chain.office.database, None)}
+    held = [one for machine in chain.alive for one in machine.held()]
+    return Findings(chain, tables, epochs, held)
+
+
+def breaches(found: Findings) -> Iterator[str]:
+    """Yield each promise that is broken."""
+    yield from found.chain.problems
+    yield from lost(found)
+    yield from held_and_not_sent(found)
+    yield from told_twice(found)
+    yield from stored_twice(found)
+    yield from out_of_order(found)
+    yield from wrong_times(found)
+    yield from dead_letters(found)
+    yield from addresses(found)
+    yield from false_alarms(found)
+
+
+def lost(found: Findings) -> Iterator[str]:
+    """A request that a till was told is recorded is at head office, or is named there."""
+    chain = found.chain
+    waiting = {one.number for one in found.held if one.is_pending or one.is_dead}
+    settled = found.stored.keys() | chain.office.memory.purged | waiting | chain.discarded
+    for number in chain.book.told.keys() - settled:
+        numbers = sorted(chain.receipts.get(number, ()), key=str)
+        is_said = any(is_named(found, till, one.epoch, one.sequence) for till, one in numbers)
+        if not is_said and not is_excused(found, number):
+            yield f"request {number} ({_text(numbers)}) is nowhere, and nobody says so"
+
+
+def held_and_not_sent(found: Findings) -> Iterator[str]:
+    """A machine never holds for itself what head office lacks."""
+    here = found.stored.keys() | found.chain.office.memory.purged
+    for one in found.held:
+        if not (one.is_pending or one.is_dead or one.is_discarded or one.number in here):
+            yield f"request {one.number} is held as delivered, and head office lacks it"
+
+
+def is_named(found: Findings, till_id: str, epoch: str, sequence: int) -> bool:
+    """Return whether head office says that it lacks this number, or has refused it."""
+    state = found.epochs.get((till_id, epoch))
+    if state is None:
+        return False
+    kinds = (state.rejected, state.gaps, state.missing, state.outstanding, state.acknowledged_gaps)
+    named = any(one.first <= sequence <= one.last for kind in kinds for one in kind)
+    return named or is_unconfirmed(state)
+
+
+def is_unconfirmed(state: EpochCompleteness) -> bool:
+    """Return whether head office says that it does not know where the epoch ended."""
+    return bool(getattr(state, "unconfirmed", False))
+
+
+def is_excused(found: Findings, number: int) -> bool:
+    """Return whether neither head office nor any machine can know that the request existed."""
+    chain, heard = found.chain, found.chain.office.memory.heard
+    numbers = chain.receipts.get(number, set())
+    if number in chain.by_a_person:
+        return all(heard.get((till, one.epoch), 0) < one.sequence for till, one in numbers)
+    return all((till, one.epoch) not in heard for till, one in numbers)
+
+
+def told_twice(found: Findings) -> Iterator[str]:
+    """No receipt is given out twice, unless a person put back database and mark."""
+    for receipt, numbers in found.chain.book.told_twice.items():
+        if receipt.epoch not in found.chain.twice_by_a_person:
+            yield f"receipt {receipt} was told for the requests {sorted(numbers)}"
+
+
+def stored_twice(found: Findings) -> Iterator[str]:
+    """Each capture has its effect once."""
+    for number, rows in found.stored.items():
+        captures = len(set(map(str, found.chain.book.told.get(number, ())))) or 1
+        tills = {row["till_id"] for row in rows}
+        is_answer = found.chain.book.requests[number - 1].is_answer
+        most = captures if is_answer else len(tills)
+        if len(rows) > most:
+            yield f"request {number} is stored {len(rows)} times"
+
+
+def out_of_order(found: Findings) -> Iterator[str]:
+    """The answers of a session are in the order in which they were captured."""
+    captured, sessions = found.chain.book.captured_us, defaultdict(list)
+    names = [machine.name.till_id for machine in found.chain.machines]
+    for row in found.tables["email_answers"]:
+        if names.count(row["till_id"]) == 1 and len(captured[number_in(row["body"])]) == 1:
+            sessions[row["till_id"], row["correlation_id"]].append(row)
+    for (till, name), rows in sessions.items():
+        arrived: dict[str, Any] = {}
+        for row in rows:
+            first = arrived.setdefault(row["epoch"], row["received_at"])
+            arrived[row["epoch"]] = min(first, row["received_at"])
+        rows.sort(key=lambda row: (arrived[row["epoch"]], row["epoch"], row["sequence"]))
+        numbers = [number_in(row["body"]) for row in rows]
+        times = [captured[number] for number in numbers]
+        if times != sorted(times):
+            yield f"the answers of {name} at {till} are in the order {numbers}"
+
+
+def wrong_times(found: Findings) -> Iterator[str]:
+    """A time that is trusted is right, within the time that the message was on its way."""
+    late_by, captured = found.chain.office.memory.late_by, found.chain.book.captured_us
+    for number, rows in found.stored.items():
+        for row in rows:
+            delay = late_by.get((row["till_id"], row["epoch"], row["sequence"]))
+            if row["corrected_at"] is None or delay is None or number not in captured:
+                continue
+            wrong_by = min((us_of(row["corrected_at"]) - at for at in captured[number]), key=abs)
+            if not -DELAY_TOLERANCE_US <= wrong_by <= delay + DELAY_TOLERANCE_US:
+                yield (
+                    f"the time of request {number} is wrong by {wrong_by / 1e6:.0f} s,"
+                    f" the line took {delay / 1e6:.0f} s"
+                )
+
+
+def dead_letters(found: Findings) -> Iterator[str]:
+    """No dead letter is left, except where the till's own requests explain it."""
+    chain = found.chain
+    by_id: Counter[str] = Counter(
+        one.correlation_id for one in chain.book.requests if not one.is_answer
+    )
+    for one in found.held:
+        request = chain.book.requests[one.number - 1]
+        explained = by_id[request.correlation_id] > 1 or bool(chain.discarded)
+        if one.is_dead and not explained:
+            yield f"request {one.number} is a dead letter: {one.error_code}"
+
+
+def addresses(found: Findings) -> Iterator[str]:
+    """An erased address stays erased, at head office and on the machines."""
+    for row in found.tables["email_answers"]:
+        number = (row["till_id"], row["epoch"], row["sequence"])
+        forgotten = found.chain.office.memory.forgotten.get(number)
+        if forgotten and (row["email_address"] == forgotten or forgotten in row["body"]):
+            yield f"the forgotten address of {number} is back"
+    for one in found.held:
+        if one.has_address and not (one.is_pending or one.is_dead):
+            yield f"the address of request {one.number} is still on its machine"
+
+
+def false_alarms(found: Findings) -> Iterator[str]:
+    """If nothing is lost, head office says that all is here."""
+    chain = found.chain
+    is_calm = len(chain.machines) == len(TILLS) and not chain.disturbed
+    if not is_calm:
+        return
+    for (till, epoch), state in found.epochs.items():
+        if not state.is_complete:
+            yield f"{till} {epoch} is called incomplete: {state}"
+
+
+def _text(numbers: Iterable[tuple[str, object]]) -> str:
+    return ", ".join(f"{till} {receipt}" for till, receipt in numbers) or "no receipt"
