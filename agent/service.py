@@ -23,7 +23,7 @@ from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
 from agent.facts import Timestamp
 from agent.store.files.disk_space import SpaceLimits
-from agent.store.files.lock import StoreInUse, storage_lock
+from agent.store.files.lock import StorageLock, StoreInUse, storage_lock
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
@@ -98,11 +98,12 @@ async def running_agent(
     check_exposure(sockets, protected=token is not None and tls is not None)
     async with AsyncExitStack() as stack:
         make_private_directory(settings.storage.directory)
-        stack.enter_context(storage_lock(settings.storage.directory))
+        lock = stack.enter_context(storage_lock(settings.storage.directory))
         metrics = Metrics(installed_version())
         boot_id = read_boot_id(os.environ) or _new_id()
-        writer = _start_writer(_opener(settings, now, boot_id), metrics, stack)
-        schedule = _start_schedule(writer, stack)
+        opener = _opener(settings, now, boot_id, lock)
+        writer = _start_writer(opener, metrics, stack)
+        schedule = _start_schedule(writer, opener, stack)
         outbox = _outbox(settings, writer, now)
         answers = SessionAnswers(_configured_terms(settings))
         terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us)
@@ -136,10 +137,12 @@ def _start_writer(opener: StoreOpener, metrics: Metrics, stack: AsyncExitStack) 
     return writer
 
 
-def _start_schedule(writer: Writer, stack: AsyncExitStack) -> Scheduler:
+def _start_schedule(writer: Writer, opener: StoreOpener, stack: AsyncExitStack) -> Scheduler:
     """Start the scheduler with the maintenance of the store; it is stopped with `stack`."""
     schedule = Scheduler()
-    schedule.every(MAINTENANCE_SECONDS, StoreMaintenance(writer).run_once)
+    schedule.every(
+        MAINTENANCE_SECONDS, StoreMaintenance(writer, opener.restore_companions).run_once
+    )
     schedule.start()
     stack.callback(schedule.stop)
     return schedule
@@ -213,7 +216,9 @@ def _admin_token(api: ApiSettings) -> str | None:
     return read_secret(file, "api.admin_token_file") if file else None
 
 
-def _opener(settings: Settings, now: Callable[[], Timestamp], boot_id: str) -> StoreOpener:
+def _opener(
+    settings: Settings, now: Callable[[], Timestamp], boot_id: str, lock: StorageLock
+) -> StoreOpener:
     storage = settings.storage
     return StoreOpener(
         directory=storage.directory,
@@ -222,6 +227,7 @@ def _opener(settings: Settings, now: Callable[[], Timestamp], boot_id: str) -> S
         environment=StoreEnvironment(
             now_us=lambda: now().wall_us, new_epoch=_new_id, boot_id=boot_id
         ),
+        renew_lock=lock.renew,
     )
 
 

@@ -115,12 +115,12 @@ def to_http_error(error: Exception) -> HttpError:
         case Refusal():
             return bad_request(str(error))
         case StorageFullError():
-            message = "The disk is full. The request was not recorded."
+            message = f"The disk is full. The request was not recorded: {error}."
             return HttpError(HTTPStatus.INSUFFICIENT_STORAGE, message, ErrorCode.STORAGE_FULL)
         case StorageError() | OutboxUnavailable():
             return HttpError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "The storage is not available. The request was not recorded. Retry.",
+                f"The storage is not available. The request was not recorded. Retry. ({error})",
                 ErrorCode.UNAVAILABLE,
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
             )

@@ -11,6 +11,7 @@ from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
 from agent.api.till_calls import TillCalls
+from agent.store.files.storage_errors import StorageError
 from sync.runtime.http_errors import HttpError, error_response, log_error
 from sync.runtime.http_server import route_of
 from sync.runtime.masking import mask_secrets
@@ -71,12 +72,14 @@ class TillBoundary:
         self._fast_path = app[FAST_PATH]
         self._refusals = LineBudget(_REFUSALS_A_MINUTE)
         self._more = SummedLog(_log, "request.refused_more", logging.INFO)
+        self._not_recorded = SummedLog(_log, "request.not_recorded", logging.ERROR)
 
     def close(self) -> None:
         """Log the sums that are left. Idempotent."""
         self._refused.close()
         self._refusals.close()
         self._more.close()
+        self._not_recorded.close()
 
     def before_routing(self, request: web.BaseRequest) -> web.Response | None:
         """Check access; answer a CORS preflight. Raises `HttpError` (401, 403)."""
@@ -93,7 +96,12 @@ class TillBoundary:
         request_id = self._context.new_request_id()
         if converted.status in _REFUSED:
             self._note_refused(request, converted)
-        if self._may_log(converted):
+        if isinstance(error, StorageError):
+            # One line a minute: every till asks again each second.
+            kind = converted.code.value
+            fields: dict[str, object] = {"code": kind, "reason": str(error), "route": route}
+            self._not_recorded.count(fields=fields, times=1)
+        elif self._may_log(converted):
             log_error(converted, error, f"{request.method} {route}", request_id=request_id)
         self._context.metrics.count_error(converted.code.value)
         response = error_response(converted)

@@ -72,7 +72,8 @@ def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> 
     yield fsync.check_fsync(place, fsync.read_medium(mount), instruments.seconds)
     yield database.check_sqlite_version(sqlite3.sqlite_version_info)
     show("Checking the database")
-    yield database.check_integrity(
+    moved = None if agent is None else database.check_in_place(directory, agent)
+    yield moved or database.check_integrity(
         directory, within_seconds=instruments.integrity_seconds, is_owned=agent is not None
     )
     yield database.check_quarantine(directory)

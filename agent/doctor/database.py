@@ -1,5 +1,6 @@
 """Checks of the database: SQLite version, file integrity, quarantined databases."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from agent.store.db.wal import OrphanWal, require_no_orphan_wal
 from agent.store.files.quarantine import list_quarantined, quarantined_at
 
 _VERSION, _INTEGRITY, _QUARANTINE = "SQLite", "integrity", "quarantine"
+_DELETED = " (deleted)"
 _REQUIRED_VERSION = (3, 37, 0)  # STRICT tables
 _WAL_RESET_FIXED = (3, 51, 3)
 _MAX_MESSAGES = 3
@@ -40,6 +42,34 @@ def check_integrity(directory: Path, *, within_seconds: float, is_owned: bool) -
     start = "restart the agent" if is_owned else "start the agent"
     advice = f"{start}: it moves the file to quarantine and starts with a new one"
     return fault(_INTEGRITY, f"the file is damaged: {messages}", advice)
+
+
+def check_in_place(directory: Path, agent: int, proc: Path = Path("/proc")) -> Check | None:
+    """Return a fault if the agent of this process id has another database open than the one here.
+
+    That one holds captures which are nowhere else: any advice about the file at the path would
+    destroy them. Returns None if all is well, or if this user may not see the process.
+    """
+    database, found = directory / DATABASE_FILE, False
+    try:
+        for descriptor in (proc / str(agent) / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed by now
+                name = str(descriptor.readlink()).removesuffix(_DELETED)
+                if Path(name).name == DATABASE_FILE:
+                    found = True
+                    if database.exists() and descriptor.samefile(database):
+                        return None
+    except OSError:
+        return None
+    if not found:
+        return None
+    return fault(
+        _INTEGRITY,
+        f"the running agent (process {agent}) has another file open than {database}: that was "
+        "removed, replaced or moved",
+        "do not stop the agent, it holds the captures. Free some space on the disk and make the "
+        "directory writable: it then saves them into a new file by itself",
+    )
 
 
 def check_sqlite_version(version: tuple[int, ...]) -> Check:

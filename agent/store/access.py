@@ -16,6 +16,7 @@ from agent.store.files.storage_errors import (
     StorageDownError,
     StorageError,
     StorageFullError,
+    StorageMovedError,
     storage_error_from,
 )
 from agent.store.store import Store
@@ -93,8 +94,9 @@ class StoreAccess:
 
         try:
             return await asyncio.to_thread(read)
-        except StorageDamagedError:
-            # Retry on the writer's connection, which quarantines a damaged file.
+        except (StorageDamagedError, StorageMovedError):
+            # Retry on the writer's connection, which quarantines a damaged file, and still holds a
+            # moved one.
             return await self.run(lambda store: run_on_writer(store, query, *arguments))
         except StorageError as error:
             raise OutboxUnavailable(str(error)) from error

@@ -2,12 +2,14 @@
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.store.crypto.vault import UnusableKey, Vault, open_vault
+from agent.store.crypto.vault import UnusableKey, Vault, open_vault, restore_key
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
+from agent.store.files.lock import StoreInUse
 from agent.store.files.quarantine import has_orphan_wal, quarantine
 from agent.store.files.storage_errors import (
     StorageDamagedError,
@@ -15,6 +17,7 @@ from agent.store.files.storage_errors import (
     StorageFullError,
     storage_error_from,
 )
+from agent.store.rescue import put_in_place, save_whole
 from agent.store.store import Store, StoreEnvironment
 from sync.runtime.atomic_file import sync_directory
 from sync.runtime.logging import log_event
@@ -35,11 +38,14 @@ class StoreOpener:
     key_file: Path
     limits: SpaceLimits
     environment: StoreEnvironment
+    renew_lock: Callable[[], None] = lambda: None
+    _vault_in_use: Vault | None = None
 
     def open(self) -> Store:
         """Open the store. Raises a `StorageError` if that is not possible now."""
         try:
             make_private_directory(self.directory)
+            put_in_place(self._database, self.environment.now_us())
             if has_orphan_wal(self._database):
                 self.quarantine("a WAL without its database")
             store = self._open_or_replace()
@@ -47,18 +53,55 @@ class StoreOpener:
         except (sqlite3.Error, OSError) as cause:
             error = storage_error_from(cause, self.directory)
             # Without its ballast the store opens; its events can then be delivered and purged.
-            space = DiskSpace(self.directory, self.limits)
-            if isinstance(error, StorageFullError) and space.free_ballast():
+            if isinstance(error, StorageFullError) and self._space.free_ballast():
                 return self.open()
+            if isinstance(error, StorageFullError) and self.directory.is_dir():
+                error = self._space.full_error()
             raise error from cause
         last = store.epochs.last
         log_event(_log, logging.INFO, "store.opened", epoch=last.epoch, sequence=last.sequence)
         return store
 
+    def rescue(self, store: Store) -> None:
+        """Save all that `store` holds into a new file: its database is not at its path any more.
+
+        A foreign file at the path is quarantined. Raises a `StorageError` if that is not possible
+        now: `store` still holds everything.
+        """
+        try:
+            make_private_directory(self.directory)
+            self.restore_companions()
+            last = store.epochs.last if store.open_files.is_altered() else None
+            save_whole(store.connection, self._database, last)
+            place = put_in_place(self._database, self.environment.now_us(), store.open_files)
+        except StorageFullError:
+            if not self._space.free_ballast():
+                raise
+            self.rescue(store)
+            return
+        except (sqlite3.Error, OSError) as cause:
+            raise storage_error_from(cause, self.directory) from cause
+        reason = "the database was removed, replaced or moved while in use: saved as a new file"
+        kept = {"replaced_by": str(place)} if place else {}
+        log_event(_log, logging.ERROR, "store.rescued", reason=reason, **kept)
+
+    def restore_companions(self) -> None:
+        """Make lock and key again if they were removed. Raises `OSError`, `StorageError`."""
+        try:
+            self.renew_lock()
+        except StoreInUse as error:
+            raise StorageDownError(str(error)) from error
+        if self._vault_in_use is not None and restore_key(self._vault_in_use, self.key_file):
+            log_event(_log, logging.ERROR, "store.key_restored", key=str(self.key_file))
+
     def quarantine(self, reason: str) -> None:
         """Quarantine the database. Raises `OSError`."""
         place = quarantine(self._database, self.environment.now_us())
         log_event(_log, logging.ERROR, "store.quarantined", reason=reason, kept_at=str(place))
+
+    @property
+    def _space(self) -> DiskSpace:
+        return DiskSpace(self.directory, self.limits)
 
     @property
     def _database(self) -> Path:
@@ -89,4 +132,5 @@ class StoreOpener:
             log_event(
                 _log, logging.ERROR, "store.key_created", reason=reason, key=str(self.key_file)
             )
+        self._vault_in_use = vault
         return vault

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from agent.facts import Capture, Outcome, Timestamp
-from agent.store.files.storage_errors import StorageError
+from agent.store.files.storage_errors import StorageError, StorageMovedError
 from agent.store.journal.journal import Group
 from agent.store.reopening import ReopeningStore
 from agent.store.store import Store
@@ -60,12 +60,16 @@ class Recorder:
         self._on_commit(len(captures), perf_counter() - started)
         return outcomes
 
-    def run(self, job: Callable[[Store], object]) -> object:
+    def run(self, job: Callable[[Store], object], *, retry: bool = True) -> object:
         """Return the result of `job`, or the exception that it raised."""
         try:
             return job(self._store.get())
         except StorageError as error:
-            return self._store.recover_from(error) or error
+            reason = self._store.recover_from(error)
+            if retry and reason is None and isinstance(error, StorageMovedError):
+                # Found before the job did anything.
+                return self.run(job, retry=False)
+            return reason or error
         except Exception as error:  # noqa: BLE001 - raised in the coroutine that waits for the job
             return error
 

@@ -10,6 +10,7 @@ from agent.store.files.storage_errors import (
     StorageDownError,
     StorageError,
     StorageFullError,
+    StorageMovedError,
     TooManyOpenFilesError,
 )
 from agent.store.open import StoreOpener
@@ -31,6 +32,7 @@ class ReopeningStore:
         self._reopen_seconds = reopen_seconds
         self._reopen_at = 0.0
         self._store: Store | None = None
+        self._rescue_error: StorageError | None = None
         self._error: StorageError = StorageDownError("the store is not open yet")
 
     def get(self) -> Store:
@@ -66,13 +68,15 @@ class ReopeningStore:
     def recover_from(self, error: StorageError) -> StorageError | None:
         """Quarantine a damaged file, reopen a failing one.
 
-        With a full disk, or without a free descriptor, only wait: a file that was closed could
-        not be opened again.
+        A moved one is saved into a new file. With a full disk, or without a free descriptor, only
+        wait: a file that was closed could not be opened again.
 
         Returns None if another attempt makes sense, else the error to report.
         """
         if self._store is None or isinstance(error, StorageFullError | TooManyOpenFilesError):
             return error
+        if isinstance(error, StorageMovedError) or not self._store.open_files.are_in_place():
+            return self._rescue(self._store)
         self.close()
         if isinstance(error, StorageDamagedError):
             # If the move fails, the next opening finds the damage again and retries.
@@ -80,6 +84,36 @@ class ReopeningStore:
                 self._opener.quarantine(str(error))
         self.open()
         return None
+
+    def _rescue(self, store: Store) -> StorageError | None:
+        """Save a database that is not at its path any more, and open the new file.
+
+        If that fails, the store stays open: nothing else holds its content.
+        """
+        if self._rescue_error is not None and perf_counter() < self._reopen_at:
+            return self._rescue_error
+        self._reopen_at = perf_counter() + self._reopen_seconds
+        try:
+            self._opener.rescue(store)
+        except StorageDamagedError as error:
+            # Moved before it is closed: closing would write the WAL into the foreign content.
+            with contextlib.suppress(OSError):
+                self._opener.quarantine(str(error))
+        except StorageError as error:
+            if str(error) != str(self._rescue_error):
+                log_event(_log, logging.ERROR, "store.rescue_failed", reason=str(error))
+            self._rescue_error = error
+            return error
+        self._rescue_error = None
+        self.close()
+        self.open()
+        return None
+
+    def shut_down(self) -> None:
+        """Close the store; save it first if its database is not at its path any more."""
+        if self._store is not None and not self._store.open_files.are_in_place():
+            self._rescue(self._store)
+        self.close()
 
     def close(self) -> None:
         """Close the store if it is open."""

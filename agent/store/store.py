@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from agent.facts import Capture, Outcome, Receipt, Timestamp
 from agent.store.crypto.vault import Vault
+from agent.store.db.boots import open_boot
 from agent.store.db.connect import (
     DATABASE_FILE,
     connect_for_writing,
@@ -21,13 +22,14 @@ from agent.store.db.connect import (
 )
 from agent.store.db.cursor import ensure_cursor
 from agent.store.db.epochs import Epochs, begin_epoch, read_epochs, reason_for_new_epoch
-from agent.store.db.rows import checked
 from agent.store.db.stale_frames import overwrite_stale_frames, read_salts
 from agent.store.db.wal import WAL_BYTES, preallocate_wal, wal_of
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
+from agent.store.files.file_identity import OpenFiles
 from agent.store.files.high_water_mark import HighWaterMark, read_high_water_mark
 from agent.store.files.storage_errors import (
     StorageFullError,
+    StorageMovedError,
     storage_error_from,
 )
 from agent.store.journal.journal import Group, Journal
@@ -44,11 +46,6 @@ PAGES_PER_CHECKPOINT = 2_000
 PAGES_BEFORE_FORCED_CHECKPOINT = 4_000
 PAGE_BYTES = 4_096
 
-FIND_BOOT = "SELECT number FROM boot WHERE boot_id = ?"
-ADD_BOOT = """
-INSERT INTO boot (number, boot_id, first_seen_us)
-SELECT 1 + coalesce(max(number), 0), ?, ? FROM boot RETURNING number
-"""
 COUNT_SCRUB = "UPDATE destination SET scrubs = scrubs + 1 WHERE name = 'central'"
 # Errors of the data or of this program, not of the disk.
 _DATA_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
@@ -81,12 +78,15 @@ class Store:
         limit_wal(self.connection, self._wal_bytes)
         self._engine = writing_engine(self.connection)
         self._files = contextlib.ExitStack()
+        self._open_files: OpenFiles | None = None
+        self._files.callback(self._forget_files)
         self._files.callback(self.connection.close)
         try:
             self._mark = self._files.enter_context(contextlib.closing(HighWaterMark(directory)))
             with transaction(self.connection):
                 self.epochs = _open_epochs(self.connection, last_commit, environment)
-                boot_number = _open_boot(self.connection, environment)
+                boot_number = open_boot(self.connection, environment.boot_id, environment.now_us())
+            self.open_files = self._open_files = OpenFiles(directory / DATABASE_FILE)
         except BaseException:
             self._files.close()
             raise
@@ -99,9 +99,12 @@ class Store:
         self._room = Room(self.connection, database, self.space, limits, self._purge_early)
         self._purge_log = EarlyPurgeLog()
         self._captures_to_room_check = 0
+        self._was_moved = False
 
     def decide(self, captures: Sequence[tuple[Capture, Timestamp]]) -> Group:
         """Decide a group of captures without writing; raises what a single bad capture raises."""
+        if self._was_moved:
+            self.require_in_place()
         with self._storage_errors():
             self._captures_to_room_check -= len(captures)
             if self._captures_to_room_check < 0:
@@ -111,7 +114,8 @@ class Store:
     def write(self, group: Group) -> list[Outcome]:
         """Write a decided group in one transaction; it is on disk on return.
 
-        The numbers advance only after the commit, and the high-water mark after both.
+        The numbers advance only after the commit, and the high-water mark after both. Raises
+        `StorageMovedError` if the group was written into a file that is not at its path any more.
         """
         before = self.epochs.last_position
         with self._storage_errors():
@@ -120,6 +124,7 @@ class Store:
             body_bytes = sum(map(len, group.bodies.values()))
             self.pages_since_checkpoint += PAGES_PER_COMMIT + rows + body_bytes // PAGE_BYTES
         self._write_mark()
+        self.require_in_place()
         return outcomes
 
     def holds(self, group: Group) -> bool:
@@ -155,8 +160,12 @@ class Store:
 
     def checkpoint(self) -> bool:
         """Copy the WAL into the database file, as far as no reader needs it; return True if all."""
-        with self._storage_errors():
-            rows = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self.require_in_place()
+        try:
+            with self._storage_errors():
+                rows = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            self.open_files.note_checkpoint()
         self.pages_since_checkpoint = 0
         ((is_busy, frames, copied),) = rows
         return not is_busy and frames == copied
@@ -185,6 +194,7 @@ class Store:
 
     def scrub_step(self, first: int) -> int | None:
         """Overwrite some stale frames of the WAL; return where to continue, None at the end."""
+        self.require_in_place()
         # A step that fails leaves the rest to a new scrub.
         needs_scrub, self._needs_scrub = self._needs_scrub, True
         with self._storage_errors():
@@ -194,7 +204,10 @@ class Store:
 
     def run_maintenance(self) -> None:
         """Run the periodic upkeep: sync the mark, create the ballast, preallocate the WAL."""
+        self.require_in_place()
         with self._storage_errors():
+            if self._mark.renew_if_missing():
+                self._mark.write(self.epochs.last)
             self._mark.sync()
             self.space.create_ballast()
             if self.space.has_room_for(self._wal_bytes):
@@ -206,6 +219,7 @@ class Store:
         Delivered events are purged first, ahead of their retention.
         """
         self._captures_to_room_check = 0
+        self.require_in_place()
         with self._storage_errors():
             self._captures_to_room_check = self._room.require()
 
@@ -213,6 +227,14 @@ class Store:
         """Purge some delivered events early if room gets short; return True if any were purged."""
         with self._storage_errors():
             return self._room.make_ahead()
+
+    def require_in_place(self) -> None:
+        """Raise `StorageMovedError` if the database was removed, replaced, moved or altered."""
+        self._was_moved = not self.open_files.are_in_place()
+        if self._was_moved:
+            raise StorageMovedError(
+                f"the database in {self.directory} was removed, replaced or moved while in use"
+            )
 
     def close(self) -> None:
         """Sync the mark and close the file; SQLite checkpoints the rest of the WAL."""
@@ -225,6 +247,10 @@ class Store:
         if kept_us is not None:
             self._purge_log.add(kept_us, reason, now_us)
         return kept_us
+
+    def _forget_files(self) -> None:
+        if self._open_files is not None:
+            self._open_files.close()
 
     def _write_mark(self) -> None:
         # The commit stands even if this write fails; a mark that is too low only protects less.
@@ -253,6 +279,7 @@ class Store:
                 # Settling and purging need a little space to free more.
                 self.space.free_ballast()
                 self._captures_to_room_check = 0
+                error = self.space.full_error()
             raise error from cause
 
 
@@ -271,12 +298,3 @@ def _open_epochs(
         at_us=environment.now_us(),
         reason=reason,
     )
-
-
-def _open_boot(connection: sqlite3.Connection, environment: StoreEnvironment) -> int:
-    """Return the number of the current boot; add a row for a new one."""
-    row = connection.execute(FIND_BOOT, (environment.boot_id,)).fetchone()
-    if row is None:
-        new_boot = (environment.boot_id, environment.now_us())
-        row = connection.execute(ADD_BOOT, new_boot).fetchone()
-    return checked(row, tuple[int])[0]

@@ -183,7 +183,7 @@ class Writer:
             self._store.open()
             while self._serve_once():
                 pass
-            self._store.close()
+            self._store.shut_down()
         except BaseException:  # noqa: BLE001 - a bug: every till still gets an answer
             _log.critical("writer.died", exc_info=True)
             self._loop.call_soon_threadsafe(self._end)

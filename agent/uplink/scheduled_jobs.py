@@ -20,20 +20,32 @@ SCRUB_SECONDS = 60
 
 
 class StoreMaintenance:
-    """Runs store maintenance and logs changes of the storage state."""
+    """Runs store maintenance and logs changes of the storage state.
 
-    def __init__(self, writer: Writer) -> None:
+    `restore_companions` makes lock and key again if they were removed; in the writer's thread.
+    """
+
+    def __init__(
+        self, writer: Writer, restore_companions: Callable[[], None] = lambda: None
+    ) -> None:
         self._writer = writer
+        self._restore_companions = restore_companions
         self._error: str | None = None
 
     async def run_once(self) -> None:
         """Run maintenance once; log a storage error when it first occurs and when it is over."""
         try:
-            await self._writer.run(_maintain)
+            await self._writer.run(self._maintain)
         except StorageError as error:
             self._log_change(error)
         else:
             self._log_change(None)
+
+    def _maintain(self, store: Store) -> None:
+        with contextlib.suppress(OSError, StorageError):
+            self._restore_companions()
+        store.run_maintenance()
+        store.require_room()
 
     def _log_change(self, error: StorageError | None) -> None:
         kind = None if error is None else type(error).__name__
@@ -44,11 +56,6 @@ class StoreMaintenance:
             log_event(_log, logging.INFO, "storage.recovered")
         else:
             log_event(_log, logging.ERROR, "storage.failed", reason=str(error))
-
-
-def _maintain(store: Store) -> None:
-    store.run_maintenance()
-    store.require_room()
 
 
 async def erase_addresses(outbox: StoreOutbox) -> None:

@@ -46,6 +46,7 @@ class Vault:
     """Encrypts and decrypts with keys derived from one secret of 32 bytes."""
 
     def __init__(self, secret: bytes) -> None:
+        self._secret = secret
         self._cipher = AESGCM(_derive(secret, b"seal"))
         self._digest_key = _derive(secret, b"mark")
         self._key_id = hashlib.sha256(_derive(secret, b"name")).digest()[:_KEY_ID_BYTES]
@@ -69,6 +70,10 @@ class Vault:
             raise DecryptionError("the encrypted address is damaged or belongs elsewhere") from None
         return address.decode()
 
+    def key_text(self) -> bytes:
+        """Return the content of the key file."""
+        return _key_text(self._secret)
+
     def digest(self, address: str, correlation_id: str) -> bytes:
         """Return a keyed digest of `address` in this session, useless without the key."""
         message = correlation_id.encode() + b"\0" + address.encode()
@@ -84,10 +89,19 @@ def open_vault(key_file: Path) -> Vault:
     try:
         text = read_secret_file(key_file, _MAX_KEY_FILE_BYTES)
     except FileNotFoundError:
-        text = base64.b64encode(os.urandom(KEY_BYTES)) + b"\n"
+        text = _key_text(os.urandom(KEY_BYTES))
         with atomic_file(key_file) as file:
             file.write(text)
     return Vault(_read_key(text, key_file))
+
+
+def restore_key(vault: Vault, key_file: Path) -> bool:
+    """Write the key of `vault` if its file is missing; return whether it was. Raises `OSError`."""
+    if key_file.exists():
+        return False
+    with atomic_file(key_file) as file:
+        file.write(vault.key_text())
+    return True
 
 
 def read_vault(key_file: Path) -> Vault:
@@ -108,6 +122,10 @@ def _read_key(text: bytes, key_file: Path) -> bytes:
             "are then lost."
         )
     return secret
+
+
+def _key_text(secret: bytes) -> bytes:
+    return base64.b64encode(secret) + b"\n"
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:

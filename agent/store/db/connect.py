@@ -16,6 +16,7 @@ from sqlmodel import Session
 from agent.facts import Receipt
 from agent.store.db.migrate import migrate
 from agent.store.db.wal import copy_suspect_wal, require_no_orphan_wal, sync_leftover_wal, wal_of
+from agent.store.files.file_identity import require_not_moved
 from sync.runtime.private_files import create_private
 
 DATABASE_FILE = "agent.db"
@@ -160,6 +161,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 def _connect_for_reading(directory: Path) -> sqlite3.Connection:
     path = (directory / DATABASE_FILE).absolute()
+    require_not_moved(path)
     require_no_orphan_wal(path)
     return sqlite3.connect(
         f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_READ_TIMEOUT_SECONDS

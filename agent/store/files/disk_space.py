@@ -14,6 +14,8 @@ from sync.runtime.private_files import open_private
 BALLAST_FILE = "agent.ballast"
 # With so much free space inside the database file, captures take next to none of the disk.
 REUSABLE_BYTES = 1024 * 1024
+# SQLite needs so much for a commit.
+_FEW_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,18 @@ class DiskSpace:
                 f"the database has {_mib(database_bytes)}, [storage] max_bytes is "
                 f"{_mib(self._limits.max_bytes)}: raise it, or restore delivery"
             )
-        free, needed = free_bytes(self._directory), self._bytes_to_leave()
-        if free < needed and reusable_bytes < REUSABLE_BYTES:
-            raise StorageFullError(
-                f"{_mib(free)} free on the disk of {self._directory}, {_mib(needed)} must stay "
-                "free ([storage] min_free_bytes, plus twice ballast_bytes while the ballast is "
-                "deleted): free some space"
-            )
+        is_short = free_bytes(self._directory) < self._bytes_to_leave()
+        if is_short and reusable_bytes < REUSABLE_BYTES:
+            raise self.full_error()
+
+    def full_error(self) -> StorageFullError:
+        """Return the error of a full disk: free and needed bytes, and which file system."""
+        free, needed = free_bytes(self._directory), max(self._bytes_to_leave(), _FEW_BYTES)
+        return StorageFullError(
+            f"{_mib(free)} free on the file system {mount_point(self._directory)} of "
+            f"{self._directory}, {_mib(needed)} must stay free ([storage] min_free_bytes, plus "
+            "twice ballast_bytes while the ballast is deleted): free some space"
+        )
 
     def create_ballast(self) -> None:
         """Create the ballast file if it is missing and twice its size is free."""
@@ -89,6 +96,12 @@ class DiskSpace:
             return self._ballast.lstat().st_size >= self._limits.ballast_bytes
         except FileNotFoundError:
             return False
+
+
+def mount_point(directory: Path) -> Path:
+    """Return where the file system of `directory` is mounted."""
+    place = Path(os.path.realpath(directory))
+    return next((each for each in (place, *place.parents) if os.path.ismount(each)), place)
 
 
 def _mib(size_bytes: int) -> str:

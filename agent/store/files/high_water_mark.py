@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 from agent.facts import Receipt
+from agent.store.files.file_identity import is_at
 from agent.store.files.storage_errors import NO_DESCRIPTOR
 from sync.runtime.private_files import open_private, read_private
 
@@ -40,7 +41,8 @@ class HighWaterMark:
     """Writes the mark file of a directory; open from construction to `close`."""
 
     def __init__(self, directory: Path) -> None:
-        self._descriptor = open_private(directory / MARK_FILE, os.O_RDWR | os.O_CREAT)
+        self._path = directory / MARK_FILE
+        self._descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
 
     def write(self, last_commit: Receipt) -> None:
         """Write the mark to the page cache only: it survives the process, not a power cut."""
@@ -51,6 +53,15 @@ class HighWaterMark:
     def sync(self) -> None:
         """Sync the mark to disk."""
         os.fdatasync(self._descriptor)
+
+    def renew_if_missing(self) -> bool:
+        """Create the file again if it was removed or replaced; return True if it was."""
+        if is_at(self._path, self._descriptor):
+            return False
+        lost = self._descriptor
+        self._descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
+        os.close(lost)
+        return True
 
     def close(self) -> None:
         """Sync and close."""

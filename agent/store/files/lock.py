@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.store.files.file_identity import is_at
 from sync.runtime.logging import log_event
 from sync.runtime.private_files import open_private, read_private, user_name
 
@@ -28,26 +29,73 @@ class StoreInUse(Exception):  # noqa: N818 - names the condition that the operat
     """Another process holds the lock on this storage directory."""
 
 
-@contextlib.contextmanager
-def storage_lock(directory: Path) -> Iterator[None]:
-    """Hold `directory` until the block or the process ends. Raises `StoreInUse` without waiting.
+class StorageLock:
+    """The lock on `directory`, held from construction to `close`."""
 
-    The directory is private by now (`make_private_directory`).
-    """
-    with contextlib.ExitStack() as opened:
-        file = _lock_file(directory, opened)
+    _file: int | None
+    _whole: int
+
+    def __init__(self, directory: Path) -> None:
+        """Lock the directory, private by now. Raises `StoreInUse` without waiting."""
+        self._directory = directory
+        self._opened = contextlib.ExitStack()
+        try:
+            self._acquire()
+        except BaseException:
+            self._opened.close()
+            raise
+
+    def renew(self) -> None:
+        """Lock the directory again if it was replaced, or its lock file removed.
+
+        Raises `StoreInUse` if another agent has it by now, and `OSError`.
+        """
+        if not is_at(self._directory, self._whole):
+            held, self._opened = self._opened, contextlib.ExitStack()
+            try:
+                self._acquire()
+            except BaseException:
+                self._opened.close()
+                self._opened = held
+                raise
+            held.close()
+        elif self._file is None or not is_at(self._directory / LOCK_FILE, self._file):
+            self._file = _lock_file(self._directory, self._opened)
+            self._name_holder()
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._opened.close()
+
+    def _acquire(self) -> None:
+        directory = self._directory
+        file = _lock_file(directory, self._opened)
         whole = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        opened.callback(os.close, whole)
+        self._opened.callback(os.close, whole)
         if not _lock(whole):
             stranger = None if file is None else _strange_holder(whole)
             if stranger is None:
                 raise _in_use(directory)
             log_event(_log, logging.ERROR, "storage.locked_by_stranger", user=stranger)
-        if file is not None:
+        self._file, self._whole = file, whole
+        self._name_holder()
+
+    def _name_holder(self) -> None:
+        if self._file is not None:
             # On a full disk the lock holds, only the name of its holder is missing.
             with contextlib.suppress(OSError):
-                os.ftruncate(file, os.pwrite(file, f"process {os.getpid()}\n".encode(), 0))
-        yield
+                name = f"process {os.getpid()}\n".encode()
+                os.ftruncate(self._file, os.pwrite(self._file, name, 0))
+
+
+@contextlib.contextmanager
+def storage_lock(directory: Path) -> Iterator[StorageLock]:
+    """Hold `directory` until the block or the process ends. Raises `StoreInUse` without waiting.
+
+    The directory is private by now (`make_private_directory`).
+    """
+    with contextlib.closing(StorageLock(directory)) as lock:
+        yield lock
 
 
 def _lock_file(directory: Path, opened: contextlib.ExitStack) -> int | None:
@@ -65,11 +113,11 @@ def _lock_file(directory: Path, opened: contextlib.ExitStack) -> int | None:
             path.unlink(missing_ok=True)
             continue
         opened.callback(os.close, file)
-        if _lock(file) and _is_at(path, file):
+        if _lock(file) and is_at(path, file):
             return file
         if is_last or _strange_holder(file) is None:
             raise _in_use(directory)
-        if _is_at(path, file):
+        if is_at(path, file):
             path.unlink(missing_ok=True)
     return None
 
@@ -80,14 +128,6 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Return whether `descriptor` is still the file at `path`: it may have been replaced."""
-    try:
-        return path.lstat().st_ino == os.fstat(descriptor).st_ino
-    except FileNotFoundError:
-        return False
 
 
 def _strange_holder(descriptor: int) -> str | None:

@@ -13,21 +13,22 @@ from sync.runtime.private_files import open_private
 QUARANTINE = "set-aside"
 _NAME = "%Y%m%dT%H%M%SZ"
 _WAL = "-wal"
-_COMPANIONS = (_WAL, "-journal")
+COMPANIONS = (_WAL, "-journal")
 # Present once all that was salvaged is delivered, where something is unreadable.
 DELIVERED_FILE = "delivered"
 
 
-def quarantine(database: Path, at_us: int) -> Path:
+def quarantine(database: Path, at_us: int, *, with_mark: bool = True) -> Path:
     """Move `database` and its companion files into `set-aside/`; return its new path.
 
-    The database file goes last: after a crash in between, it is found damaged again at the next
+    Without `with_mark` the high-water mark is not that of this file. The database file goes last: after a crash in between, it is found damaged again at the next
     start. The shared-memory file is only an index of the WAL and is deleted.
     """
     place = _new_place(database, at_us)
-    for companion in _COMPANIONS:
+    for companion in COMPANIONS:
         _move(database.with_name(database.name + companion), place)
-    _copy_mark(database, place)
+    if with_mark:
+        _copy_mark(database, place)
     database.with_name(f"{database.name}-shm").unlink(missing_ok=True)
     _move(database, place)
     _sync(place)
@@ -69,7 +70,7 @@ def has_orphan_wal(database: Path) -> bool:
         return False
     if database.exists():
         return has_content(database.with_name(database.name + _WAL))
-    return any(database.with_name(database.name + companion).exists() for companion in _COMPANIONS)
+    return any(database.with_name(database.name + companion).exists() for companion in COMPANIONS)
 
 
 def list_quarantined(directory: Path) -> list[str]:

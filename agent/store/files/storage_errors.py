@@ -32,8 +32,16 @@ class TooManyOpenFilesError(StorageError):
     """The process or the machine has no free file descriptor; the storage itself is fine."""
 
 
+class StorageMovedError(StorageError):
+    """The database was removed, replaced or moved while it was open; the connection holds it."""
+
+
 class StorageDamagedError(StorageError):
     """The database file is corrupt: it is quarantined and replaced by a new one."""
+
+
+class DatabaseMoved(sqlite3.OperationalError):
+    """The database at the path is not the one that this process has open."""
 
 
 class CorruptRow(sqlite3.DatabaseError):
@@ -49,6 +57,8 @@ def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> Stora
         error = CorruptRow("unexpected bytes in a text")
     if code in _DAMAGE or isinstance(error, CorruptRow):
         return StorageDamagedError(f"the database in {directory} is damaged ({error})")
+    if isinstance(error, DatabaseMoved):
+        return StorageMovedError(f"the database in {directory} is not the one in use: {error}")
     if code == sqlite3.SQLITE_CANTOPEN and _is_out_of_descriptors():
         return _too_many_open_files()
     if code == sqlite3.SQLITE_FULL or is_nearly_full(directory):

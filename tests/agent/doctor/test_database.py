@@ -1,5 +1,6 @@
 """Integrity, version and quarantine checks; the integrity check changes no file."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.check import Check, Verdict, passed
-from agent.doctor.database import check_integrity, check_quarantine, check_sqlite_version
+from agent.doctor.database import (
+    check_in_place,
+    check_integrity,
+    check_quarantine,
+    check_sqlite_version,
+)
 from agent.store.db.connect import DATABASE_FILE
 from tests.support.agent.damage import killed_store
 from tests.support.agent.store import opened, record, session
@@ -48,6 +54,25 @@ def test_closed_database_is_sound_and_left_unchanged(tmp_path: Path) -> None:
 
     assert integrity_of(tmp_path) == SOUND
     assert traces_in(tmp_path) == before
+
+
+def test_agent_whose_database_was_removed_is_not_to_be_stopped(tmp_path: Path) -> None:
+    """With only the WAL left, the check of the file would advise a restart: it ends the data."""
+    with opened(tmp_path) as store:
+        record(store, session("one"))
+        assert check_in_place(tmp_path, os.getpid()) is None
+        (tmp_path / DATABASE_FILE).unlink()
+        check = check_in_place(tmp_path, os.getpid())
+    assert check is not None
+    assert check.verdict is Verdict.FAULT
+    assert "do not stop the agent" in str(check.advice)
+
+
+def test_process_without_a_database_is_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "1" / "fd").mkdir(parents=True)
+    (tmp_path / "1" / "fd" / "3").symlink_to(tmp_path / "agent.db-wal")
+    assert check_in_place(tmp_path, 1, proc=tmp_path) is None
+    assert check_in_place(tmp_path, 2, proc=tmp_path) is None
 
 
 def test_database_of_a_running_agent_is_sound_and_stays_writable(tmp_path: Path) -> None:

@@ -366,11 +366,12 @@ async def test_captures_committed_before_the_writer_died_are_answered_as_recorde
     assert len(query(tmp_path, "SELECT 1 FROM event")) == len(recorded)
 
 
-async def test_missing_directory_is_a_storage_error(tmp_path: Path) -> None:
+async def test_directory_that_cannot_be_made_again_is_a_storage_error(tmp_path: Path) -> None:
     """It is not a bug: readyz answers 503, and captures are rejected."""
     async with writing(tmp_path / "state") as rig:
         await rig.writer.record(session("one"), AT)
         (tmp_path / "state").rename(tmp_path / "elsewhere")
+        (tmp_path / "state").touch()
         with pytest.raises(StorageError):
             await rig.writer.check(5)
 
