@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 
 from agent.api.context import CONTEXT, Context
 from agent.api.delivery import SyncReport, sync_metrics, sync_report
-from agent.api.metrics import gauge
+from agent.api.metrics import counter, gauge
 from agent.api.responses import Count, Operation, Time, timestamp
 from agent.api.status_page import status_page
 from agent.store.files.storage_errors import StorageDownError, StorageError, StorageFullError
@@ -46,6 +46,14 @@ class EarlyPurgeReport(TypedDict):
     limit: str
 
 
+class SalvageReport(TypedDict):
+    """Salvage of quarantined databases: files not read to the end, captures fed in, unreadable."""
+
+    pending: Count
+    salvaged: Count
+    unreadable: Count
+
+
 class StorageReport(TypedDict):
     """The `storage` member of the status; `reason` says why the state is not `ready`."""
 
@@ -55,6 +63,7 @@ class StorageReport(TypedDict):
     databaseBytes: Count | None
     freeBytes: Count | None
     setAside: list[str]
+    salvage: SalvageReport | None
     copies: list[CopyReport]
     earlyPurge: EarlyPurgeReport | None
 
@@ -193,6 +202,7 @@ def _storage(context: Context, health: Health) -> StorageReport:
         "databaseBytes": store.database_bytes if store else None,
         "freeBytes": store.free_bytes if store else None,
         "setAside": store.quarantined if store else [],
+        "salvage": _salvage(store),
         "copies": [
             {"name": copy.path.name, "madeAt": timestamp(copy.made_at_us)}
             for copy in (store.copies if store else [])
@@ -203,6 +213,17 @@ def _storage(context: Context, health: Health) -> StorageReport:
         report["state"] = "full" if isinstance(error, StorageFullError) else "down"
         report["reason"] = str(error)
     return report
+
+
+def _salvage(store: StorageStatus | None) -> SalvageReport | None:
+    if store is None:
+        return None
+    found = store.salvage
+    return {
+        "pending": found.pending,
+        "salvaged": found.salvaged,
+        "unreadable": found.unreadable,
+    }
 
 
 def _early_purge(context: Context, store: StorageStatus | None) -> EarlyPurgeReport | None:
@@ -241,6 +262,9 @@ def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
         gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
         gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),
         gauge("databases_set_aside", "Quarantined damaged databases", len(store.quarantined)),
+        gauge("salvage_pending", "Quarantined databases not read yet", store.salvage.pending),
+        counter("salvaged_captures", "Captures fed in from them", store.salvage.salvaged),
+        counter("unreadable_captures", "Captures lost in them", store.salvage.unreadable),
         gauge("migration_copies", "Copies made before a migration", len(store.copies)),
         gauge(
             "purged_early",

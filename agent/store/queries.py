@@ -10,7 +10,7 @@ from agent.store.db.connect import DATABASE_FILE, database_bytes, read_only
 from agent.store.db.cursor import DeliveryCursor, read_cursor
 from agent.store.db.epochs import EpochRange, Epochs, read_epochs
 from agent.store.db.rows import checked, checked_rows
-from agent.store.files.quarantine import list_quarantined
+from agent.store.files.quarantine import list_quarantined, list_unfinished
 from agent.store.files.storage_errors import CorruptRow, free_bytes
 from sync.runtime.migration_copies import MigrationCopy, list_migration_copies
 
@@ -37,6 +37,7 @@ _EARLY_PURGE = """
 SELECT purged_early_at_us, purged_early_kept_us, purged_early_reason
 FROM destination WHERE name = 'central' AND purged_early_at_us IS NOT NULL
 """
+_SALVAGE = "SELECT source, salvaged, unreadable, is_read FROM salvage"
 _STATUS = """
 SELECT
     (SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark),
@@ -90,6 +91,15 @@ class EarlyPurge(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class SalvageStatus:
+    """Quarantined databases not read to the end, captures fed in from them, unreadable ones."""
+
+    pending: int
+    salvaged: int
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
 class StorageStatus:
     """State of the store, for the status page, metrics and heartbeats.
 
@@ -105,6 +115,7 @@ class StorageStatus:
     database_bytes: int
     free_bytes: int
     quarantined: list[str]
+    salvage: SalvageStatus
     early_purge: EarlyPurge | None
     copies: list[MigrationCopy]
 
@@ -144,6 +155,7 @@ class StoreReader:
             cursor = read_cursor(connection)
             row = connection.execute(_STATUS, {"watermark": cursor.watermark}).fetchone()
             early_purge = read_early_purge(connection)
+            salvage = _read_salvage(connection, list_unfinished(self._directory))
         settled_ahead, dead_letters, oldest_at_us, newest_at_us = checked(
             row, tuple[int, int, int | None, int | None]
         )
@@ -156,6 +168,7 @@ class StoreReader:
             database_bytes=database_bytes(self._directory),
             free_bytes=free_bytes(self._directory),
             quarantined=list_quarantined(self._directory),
+            salvage=salvage,
             early_purge=early_purge,
             copies=list_migration_copies(self._directory / DATABASE_FILE),
         )
@@ -165,6 +178,17 @@ def read_early_purge(connection: sqlite3.Connection) -> EarlyPurge | None:
     """Return the last purge for lack of room; None if there was none."""
     row = connection.execute(_EARLY_PURGE).fetchone()
     return None if row is None else checked(row, EarlyPurge)
+
+
+def _read_salvage(connection: sqlite3.Connection, unfinished: list[str]) -> SalvageStatus:
+    """Return the state of the salvage; `unfinished` are the names of its sources."""
+    rows = list(checked_rows(connection.execute(_SALVAGE), tuple[str, int, int, int]))
+    read = {source for source, _, _, is_read in rows if is_read}
+    return SalvageStatus(
+        pending=len(set(unfinished) - read),
+        salvaged=sum(salvaged for _, salvaged, _, _ in rows),
+        unreadable=sum(unreadable for _, _, unreadable, _ in rows),
+    )
 
 
 def _receipt(row: _Capture, epochs: Epochs) -> Receipt:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, assert_never
 
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import EpochProgress, StorageStatus, StoreReader
+from agent.store.queries import EpochProgress, SalvageStatus, StorageStatus, StoreReader
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
@@ -26,7 +26,7 @@ from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.terms_check import TermsFault
-from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer
+from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer, SalvageCounts
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -229,7 +229,17 @@ def _heartbeat(
             for one in older
         ],
         rejected_after=rejected_after,
+        salvage=_salvage(status.salvage),
         terms_refused=None if terms_refused is None else str(terms_refused),
+    )
+
+
+def _salvage(status: SalvageStatus) -> SalvageCounts | None:
+    """Return the counts for head office; None if no database was ever quarantined."""
+    if not (status.pending or status.salvaged or status.unreadable):
+        return None
+    return SalvageCounts(
+        pending=status.pending, salvaged=status.salvaged, unreadable=status.unreadable
     )
 
 

@@ -12,10 +12,12 @@ from sync.runtime.private_files import open_private
 
 QUARANTINE = "set-aside"
 _NAME = "%Y%m%dT%H%M%SZ"
-_WAL = "-wal"
+_DATABASE, _WAL = ".db", "-wal"
 COMPANIONS = (_WAL, "-journal")
 # Present once all that was salvaged is delivered, where something is unreadable.
 DELIVERED_FILE = "delivered"
+# Rows found by salvage: see `agent/store/recovery`.
+SCRATCH_FILE = "salvage.db"
 
 
 def quarantine(database: Path, at_us: int, *, with_mark: bool = True) -> Path:
@@ -77,6 +79,22 @@ def list_quarantined(directory: Path) -> list[str]:
     """Return the names of the quarantined databases in the storage directory, oldest first."""
     place = directory / QUARANTINE
     return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+
+
+def list_unfinished(directory: Path) -> list[str]:
+    """Return the names of those that are not salvaged and delivered yet, oldest first."""
+    return [name for name in list_quarantined(directory) if _is_unfinished(directory, name)]
+
+
+def _is_unfinished(directory: Path, name: str) -> bool:
+    place = directory / QUARANTINE / name
+    if not place.is_dir() or (place / DELIVERED_FILE).exists():
+        return False
+    return any(_is_source(file.name) for file in place.iterdir())
+
+
+def _is_source(name: str) -> bool:
+    return name == SCRATCH_FILE or name.endswith((_DATABASE, _WAL))
 
 
 def quarantined_at(name: str) -> datetime | None:

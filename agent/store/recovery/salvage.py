@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.store.access import StoreAccess
-from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.rows import checked
-from agent.store.db.wal import wal_of
 from agent.store.files.high_water_mark import read_high_water_mark
-from agent.store.files.quarantine import DELIVERED_FILE, QUARANTINE
+from agent.store.files.quarantine import (
+    DELIVERED_FILE,
+    QUARANTINE,
+    SCRATCH_FILE,
+    list_unfinished,
+)
 from agent.store.files.storage_errors import free_bytes
 from agent.store.recovery.feed import CAPTURES_PER_STEP, feed
 from agent.store.recovery.salvaged import (
@@ -31,7 +34,6 @@ from agent.store.recovery.salvaged import (
     read_result,
     read_source_epochs,
 )
-from agent.store.recovery.scratch import SCRATCH_FILE
 from sync.delivery.outbox import OutboxUnavailable
 from sync.runtime.logging import log_event
 
@@ -155,22 +157,6 @@ class Salvage:
         is_deleted = await asyncio.to_thread(_dispose, place, state)
         name = "salvage.deleted" if is_deleted else "salvage.kept"
         log_event(_log, logging.INFO, name, source=place.name)
-
-
-def list_unfinished(directory: Path) -> list[str]:
-    """Return the names of the quarantined databases that are not salvaged and delivered yet."""
-    parent = directory / QUARANTINE
-    if not parent.is_dir():
-        return []
-    return sorted(
-        place.name
-        for place in parent.iterdir()
-        if not (place / DELIVERED_FILE).exists()
-        and any(
-            (place / name).exists()
-            for name in (DATABASE_FILE, wal_of(place / DATABASE_FILE).name, SCRATCH_FILE)
-        )
-    )
 
 
 async def _next_captures(place: Path, after: int) -> list[SalvagedCapture]:

@@ -9,8 +9,8 @@ from agent.facts import EmailStatus, Receipt
 from agent.store.db.epochs import Epochs, EpochStart
 from agent.store.db.event_rows import DamagedEvent, check_event
 from agent.store.db.rows import checked, checked_rows
+from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.files.storage_errors import CorruptRow
-from agent.store.recovery.scratch import SCRATCH_FILE
 from sync.protocol.wire import EventType
 
 _AFTER = """

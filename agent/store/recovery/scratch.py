@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.recovery.rows import Row
 
-SCRATCH_FILE = "salvage.db"
 # The first column is the key. Values keep the type that they have in the pages.
 _COLUMNS = {
     "event": "position, type, session_position, wall_us, monotonic_us, boot_number, body, checksum",
