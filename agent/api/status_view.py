@@ -112,9 +112,20 @@ class Status:
             ending = "each is deleted once its captures are delivered"
             yield Headline(Level.NOTE, f"{text}: {', '.join(copies)}; {ending}.")
         if names := _names(self._storage.get("setAside")):
-            text = "A damaged database was quarantined. Undelivered captures in it exist only there"
             places = ", ".join(f"set-aside/{name}" for name in names)
-            yield Headline(Level.NOTE, f"{text}: keep {places}.")
+            yield Headline(
+                Level.NOTE, f"A damaged database was quarantined. {self._salvage(places)}"
+            )
+
+    def _salvage(self, places: str) -> str:
+        """Return how far the quarantined databases in `places` are salvaged."""
+        counts = _section(self._storage, "salvage")
+        if not counts or _number(counts, "pending"):
+            return f"Its undelivered captures are being salvaged: keep {places}."
+        done = f"Captures salvaged: {_figure(_number(counts, 'salvaged'))}"
+        if not (lost := _number(counts, "unreadable")):
+            return f"{done}. It is deleted once they are delivered: keep {places}."
+        return f"{done}; unreadable: {_figure(lost)}. For advice: loyalty-agent doctor ({places})"
 
     def figures(self) -> dict[str, dict[str, str]]:
         """Return the figures by group and name."""

@@ -76,7 +76,7 @@ def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> 
     yield moved or database.check_integrity(
         directory, within_seconds=instruments.integrity_seconds, is_owned=agent is not None
     )
-    yield database.check_quarantine(directory)
+    yield database.check_quarantine(directory, instruments.now())
     yield from _check_kept_data(settings, instruments.now(), is_owned=agent is not None)
     show("Checking port and service")
     yield from port.check_ports(api.host, api.port, agent)

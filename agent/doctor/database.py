@@ -2,13 +2,14 @@
 
 import contextlib
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 
 from agent.doctor.check import Check, fault, passed, warning
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.inspection import inspect_database, is_interrupted
 from agent.store.db.wal import OrphanWal, require_no_orphan_wal
-from agent.store.files.quarantine import list_quarantined, quarantined_at
+from agent.store.files.quarantine import list_quarantined, quarantined_at, unreadable_in
 
 _VERSION, _INTEGRITY, _QUARANTINE = "SQLite", "integrity", "quarantine"
 _DELETED = " (deleted)"
@@ -84,22 +85,30 @@ def check_sqlite_version(version: tuple[int, ...]) -> Check:
     return passed(_VERSION, found)
 
 
-def check_quarantine(directory: Path) -> Check:
-    """Warn if there are quarantined databases."""
+def check_quarantine(directory: Path, now: datetime) -> Check:
+    """Warn if there are quarantined databases: being salvaged, or partly unreadable."""
     try:
         names = list_quarantined(directory)
+        lost = {name: unreadable_in(directory, name) for name in names}
     except OSError:
-        names = []
+        names, lost = [], {}
     if not names:
         return passed(_QUARANTINE, "empty")
-    found = ", ".join(_with_date(name) for name in names)
-    advice = "keep them: they hold the only copy of captures that were not delivered, and addresses"
+    found = ", ".join(_with_age(name, lost[name], now) for name in names)
+    if any(count is None for count in lost.values()):
+        advice = "keep them: the running agent salvages their captures and then deletes them"
+    else:
+        advice = "what is readable was delivered; the rest holds addresses: have it deleted"
     return warning(_QUARANTINE, f"damaged databases: {found}", advice)
 
 
-def _with_date(name: str) -> str:
+def _with_age(name: str, lost: int | None, now: datetime) -> str:
+    state = "not salvaged and delivered yet" if lost is None else f"unreadable captures: {lost}"
     at = quarantined_at(name)
-    return name if at is None else f"{name} (of {at:%Y-%m-%d})"
+    if at is None:
+        return f"{name} ({state})"
+    days = max((now - at).days, 0)
+    return f"{name} ({days} {'day' if days == 1 else 'days'} old; {state})"
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -1,8 +1,7 @@
-"""Captures in a damaged database reach head office by themselves, and tills are served meanwhile."""
+"""Captures in a damaged database reach head office by themselves; tills are served meanwhile."""
 
 import asyncio
 import shutil
-import sqlite3
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from tests.support.faults.damaged_database import (
 )
 from tests.support.shop.receivers import RestartableReceiver
 from tests.support.shop.shop import Shop, shop_at
-from tests.support.sqlite import rows_in
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 SERVED_SECONDS = 2.0
@@ -73,8 +71,8 @@ async def run_damaged(killed: KilledStore, seed: int, place: Path) -> Outcome:
             served_seconds = time.monotonic() - started
             await _salvaged(shop, found, receiver)
             arrived_seconds = time.monotonic() - started
+            rows = receiver.rows(_ARRIVED)
             await _repeat_all(shop.agent, killed, served, faults)
-        rows = receiver.rows(_ARRIVED)
     counted = Counter((str(kind), str(name)) for kind, name, _ in rows)
     faults += [f"{name} arrived {count} times" for name, count in counted.items() if count > 1]
     arrived = _unaltered(rows, killed)

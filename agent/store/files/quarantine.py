@@ -14,7 +14,7 @@ QUARANTINE = "set-aside"
 _NAME = "%Y%m%dT%H%M%SZ"
 _DATABASE, _WAL = ".db", "-wal"
 COMPANIONS = (_WAL, "-journal")
-# Present once all that was salvaged is delivered, where something is unreadable.
+# The number of unreadable captures: present once all that was salvaged is delivered.
 DELIVERED_FILE = "delivered"
 # Rows found by salvage: see `agent/store/recovery`.
 SCRATCH_FILE = "salvage.db"
@@ -23,8 +23,9 @@ SCRATCH_FILE = "salvage.db"
 def quarantine(database: Path, at_us: int, *, with_mark: bool = True) -> Path:
     """Move `database` and its companion files into `set-aside/`; return its new path.
 
-    Without `with_mark` the high-water mark is not that of this file. The database file goes last: after a crash in between, it is found damaged again at the next
-    start. The shared-memory file is only an index of the WAL and is deleted.
+    Without `with_mark` the high-water mark is not that of this file. The database file goes last:
+    after a crash in between, it is found damaged again at the next start. The shared-memory file is
+    only an index of the WAL and is deleted.
     """
     place = _new_place(database, at_us)
     for companion in COMPANIONS:
@@ -84,6 +85,14 @@ def list_quarantined(directory: Path) -> list[str]:
 def list_unfinished(directory: Path) -> list[str]:
     """Return the names of those that are not salvaged and delivered yet, oldest first."""
     return [name for name in list_quarantined(directory) if _is_unfinished(directory, name)]
+
+
+def unreadable_in(directory: Path, name: str) -> int | None:
+    """Return the unreadable captures of one that is salvaged and delivered; None of others."""
+    try:
+        return int((directory / QUARANTINE / name / DELIVERED_FILE).read_text(encoding="ascii"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
 
 
 def _is_unfinished(directory: Path, name: str) -> bool:

@@ -35,6 +35,7 @@ from agent.store.recovery.salvaged import (
     read_source_epochs,
 )
 from sync.delivery.outbox import OutboxUnavailable
+from sync.runtime.atomic_file import atomic_file
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -201,7 +202,8 @@ def _dispose(place: Path, state: _State) -> bool:
     """Delete the files in `place`, the scratch file last; return False if they must stay."""
     scratch = place / SCRATCH_FILE
     if state.unreadable or (scratch.exists() and not read_result(place)[2]):
-        (place / DELIVERED_FILE).touch(mode=0o600)
+        with atomic_file(place / DELIVERED_FILE) as delivered:
+            delivered.write(f"{state.unreadable}\n".encode())
         scratch.unlink(missing_ok=True)
         return False
     for file in place.iterdir():

@@ -117,6 +117,29 @@ def test_dead_letters_and_quarantined_databases_state_the_action() -> None:
     assert lines[3].endswith("keep set-aside/20260101T000000Z.")
 
 
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ((1, 0, 0), "Its undelivered captures are being salvaged: keep set-aside/a."),
+        (
+            (0, 5, 0),
+            "Captures salvaged: 5. It is deleted once they are delivered: keep set-aside/a.",
+        ),
+        (
+            (0, 5, 2),
+            "Captures salvaged: 5; unreadable: 2. For advice: loyalty-agent doctor (set-aside/a)",
+        ),
+    ],
+)
+def test_salvage_of_a_quarantined_database_is_described(
+    counts: tuple[int, int, int], text: str
+) -> None:
+    salvage = dict(zip(("pending", "salvaged", "unreadable"), counts, strict=True))
+    storage = {"state": "ready", "setAside": ["a"], "salvage": salvage}
+
+    assert headlines(storage=storage)[2] == f"A damaged database was quarantined. {text}"
+
+
 def test_early_purges_and_copies_are_named() -> None:
     early = {"keptDays": 3.0, "deliveredDays": 30.0, "limit": "max_bytes"}
     copies = [{"name": "agent.db.before-0003", "madeAt": "2026-01-02T03:04:05.678Z"}]

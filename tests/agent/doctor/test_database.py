@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from agent.store.db.connect import DATABASE_FILE
 from tests.support.agent.damage import killed_store
 from tests.support.agent.store import opened, record, session
 
+NOW = datetime(2026, 1, 3, tzinfo=UTC)
 PLENTY_SECONDS = 60.0
 SOUND = passed("integrity", "SQLite found no damage")
 
@@ -162,14 +164,27 @@ def test_old_sqlite_is_a_fault_and_wal_reset_bug_is_only_a_note(
     assert (check.verdict, "WAL-reset" in check.found) == (verdict, is_noted)
 
 
-def test_quarantined_database_is_named(tmp_path: Path) -> None:
-    (tmp_path / "set-aside" / "20260101T000000Z").mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("files", "state", "advice"),
+    [
+        ({}, "not salvaged and delivered yet", "keep them: the running agent salvages"),
+        ({"delivered": "3\n"}, "unreadable captures: 3", "what is readable was delivered"),
+    ],
+)
+def test_quarantined_database_is_named_with_its_age_and_state(
+    tmp_path: Path, files: dict[str, str], state: str, advice: str
+) -> None:
+    place = tmp_path / "set-aside" / "20260101T000000Z"
+    place.mkdir(parents=True)
+    for name, content in files.items():
+        (place / name).write_text(content)
 
-    check = check_quarantine(tmp_path)
+    check = check_quarantine(tmp_path, NOW)
 
     assert check.verdict is Verdict.WARNING
-    assert "20260101T000000Z" in check.found
+    assert check.found == f"damaged databases: 20260101T000000Z (2 days old; {state})"
+    assert check.advice.startswith(advice)
 
 
 def test_empty_quarantine_passes(tmp_path: Path) -> None:
-    assert check_quarantine(tmp_path).verdict is Verdict.PASS
+    assert check_quarantine(tmp_path, NOW).verdict is Verdict.PASS
