@@ -123,16 +123,17 @@ class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omi
     """The range of an epoch in the agent's database: all from `base_sequence` on is stored.
 
     With `ended_reason` the machine says that the epoch has ended and why: `last_sequence` is
-    where it ended, and events with a higher number have new numbers in a later epoch or are
-    lost. `lost_through`: the numbers above `last_sequence` up to this one were acknowledged to
-    tills, but the machine does not hold them any more. An epoch that the agent knows, but does
-    not have in its database, has last sequence 0 and base sequence 1.
+    where it ended. `moved_through`: the events above it up to this number have new numbers in a
+    later epoch. `lost_through`: the numbers above both up to this one were acknowledged to tills,
+    but the machine does not hold them any more. An epoch that the agent knows, but does not have
+    in its database, has last sequence 0 and base sequence 1.
     """
 
     epoch: str
     last_sequence: int
     base_sequence: int = 1
     ended_reason: str = ""
+    moved_through: int = 0
     lost_through: int = 0
 
 

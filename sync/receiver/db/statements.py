@@ -57,8 +57,10 @@ _NUMBERS = bindparam("numbers", type_=BigInteger, expanding=True)
 class Among(FunctionElement[bool]):
     """Condition: the column equals one of several texts, bound as one parameter.
 
-    With one parameter per text, each batch would need a different statement. The element has no
-    type: SQLAlchemy appends `= 1` to a boolean on SQLite, and then no index is used.
+    With one parameter per text, each batch would need a different statement. Further arguments are
+    scalar subqueries, whose texts count as well: with an OR, SQLite would use no index for either.
+    The element has no type: SQLAlchemy appends `= 1` to a boolean on SQLite, and then no index is
+    used.
     """
 
     inherit_cache = True
@@ -66,15 +68,18 @@ class Among(FunctionElement[bool]):
 
 @compiles(Among)
 def _any(element: Among, compiler: SQLCompiler, **options: object) -> str:
-    column, texts = (compiler.process(one, **options) for one in element.clauses)
+    column, texts, *more = (compiler.process(one, **options) for one in element.clauses)
+    others = "".join(f" UNION ALL SELECT {one}" for one in more)
     # ARRAY(…) makes one index scan; a plain subquery would be planned as a join.
-    return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(({texts})::json)))"
+    return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(({texts})::json){others}))"
 
 
 @compiles(Among, "sqlite")
 def _in_json(element: Among, compiler: SQLCompiler, **options: object) -> str:
-    column, texts = (compiler.process(one, **options) for one in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - our own names
+    column, texts, *more = (compiler.process(one, **options) for one in element.clauses)
+    others = "".join(f" UNION ALL SELECT {one}" for one in more)
+    # Only names of our own tables and columns are interpolated.
+    return f"{column} IN (SELECT value FROM json_each({texts}){others})"  # noqa: S608 - see above
 
 
 def among(column: ColumnElement[str], parameter: str) -> Among:
@@ -138,17 +143,19 @@ SELECT_AGENTS_FOR_UPDATE = (
 
 _IS_CURRENT = and_(is_agent(agents), IS_CURRENT)
 # As above, with the till's current epoch: for a transaction that may write that row as well.
+_EPOCHS = bindparam("epochs", type_=JsonTexts)
+_CURRENT_EPOCH = select(agents.c.epoch).where(_IS_CURRENT).correlate(None).scalar_subquery()
 SELECT_AGENTS_AND_CURRENT_FOR_UPDATE = (
     select(agents)
-    .where(is_agent(agents), or_(among(agents.c.epoch, "epochs"), IS_CURRENT))
+    .where(is_agent(agents), Among(agents.c.epoch, _EPOCHS, _CURRENT_EPOCH))
     .order_by(agents.c.epoch)
     .with_for_update()
 )
 # The till's current epoch, locked; nothing if another transaction has it locked: that one is of the
 # same till and writes what this one would write.
 SELECT_CURRENT_EPOCH = select(agents.c.epoch).where(_IS_CURRENT).with_for_update(skip_locked=True)
-SELECT_RETIRED_AT = select(agents.c.retired_at).where(_IS_CURRENT)
 CLEAR_CURRENT_EPOCH = update(agents).where(_IS_CURRENT).values(is_current=None)
+SELECT_RETIRED_AT = select(agents.c.retired_at).where(_IS_CURRENT)
 NOTE_REFUSED_EPOCHS = (
     update(agents)
     .where(

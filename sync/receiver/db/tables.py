@@ -45,6 +45,12 @@ class TokenRecord(_TillTable, table=True):
     first_used_at: datetime | None = Field(sa_type=UtcTimestamp)
 
 
+_UNCONFIRMED = (
+    "followed_at IS NOT NULL AND is_current IS NULL"
+    " AND ended_through IS NULL AND acknowledged_at IS NULL"
+)
+
+
 class AgentRecord(_EpochTable, table=True):
     """An epoch of an agent: ingest progress and the last heartbeat.
 
@@ -58,6 +64,11 @@ class AgentRecord(_EpochTable, table=True):
     `older_missing` the most events that one of the till's other epochs still lacked at the
     heartbeat; `epochs_refused_at` the last time the till named more epochs than it may;
     `terms_refused` the field of our program terms that the till does not use, and why.
+
+    `followed_at` is our time when another epoch of the till became the current one (NULL as well
+    if that was before this was stored); `ended_through` the last number of the epoch by the word
+    of its machine, `ended_reason` why it ended; see `ingest.epochs`. `acknowledged_…`: a person
+    accepted that the machine of an ended epoch may hold more than has arrived.
     """
 
     __tablename__ = "agents"
@@ -78,6 +89,15 @@ class AgentRecord(_EpochTable, table=True):
             "begun_at",
             postgresql_where=text("begun_at IS NOT NULL"),
             sqlite_where=text("begun_at IS NOT NULL"),
+        ),
+        # The epochs that ended without a last word of their machine: few, if any.
+        Index(
+            "agents_unconfirmed",
+            "store_id",
+            "till_id",
+            "epoch",
+            postgresql_where=text(_UNCONFIRMED),
+            sqlite_where=text(_UNCONFIRMED),
         ),
     )
     accepted_through: int = Field(sa_type=BigInteger)
@@ -106,6 +126,12 @@ class AgentRecord(_EpochTable, table=True):
     older_missing: int | None = Field(sa_type=BigInteger)
     epochs_refused_at: datetime | None = Field(sa_type=UtcTimestamp)
     terms_refused: str | None = Field(sa_type=Text)
+    followed_at: datetime | None = Field(sa_type=UtcTimestamp)
+    ended_through: int | None = Field(sa_type=BigInteger)
+    ended_reason: str | None = Field(sa_type=Text)
+    acknowledged_at: datetime | None = Field(sa_type=UtcTimestamp)
+    acknowledged_by: str | None = Field(sa_type=Text)
+    acknowledged_reason: str | None = Field(sa_type=Text)
 
 
 class BootRecord(_TillTable, table=True):

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import statements
 from sync.receiver.ingest.clock_skew import BootClock, BootZero, boot_zero
+from sync.receiver.ingest.epochs.succession import end_of
 from sync.receiver.ingest.rows import Row, epoch_key
 from sync.runtime.logging import log_event
 
@@ -46,6 +47,7 @@ class AgentTransaction:
         self.dialect = connection.dialect.name
         self.agent = agent
         self.now = now
+        self._current: RowMapping | None = None
 
     def execute(
         self, statement: Executable, epoch: str | None = None, **values: object
@@ -73,16 +75,21 @@ class AgentTransaction:
         added = absent[: self._allowed_epochs()]
         if added:
             insert = statements.insert_agents(self.dialect)
-            self.connection.execute(insert, self._new_epochs(added))
+            self.connection.execute(insert, self._new_epochs(added, newest))
         if newest in added:
             self.make_current(newest)
         if len(added) < len(absent):
             self._note_refused(len(absent) - len(added))
         return self._select_epochs(epochs)
 
-    def make_current(self, epoch: str) -> None:
-        """Mark this epoch as the till's only current one."""
-        self.execute(statements.CLEAR_CURRENT_EPOCH)
+    def make_current(self, epoch: str, captured_at: datetime | None = None) -> None:
+        """Mark this epoch as the till's only current one; it follows the one that was.
+
+        `captured_at` is our time of the last capture on the machine of an epoch that is not new.
+        Call `lock_epochs` before.
+        """
+        ended = end_of(self._current, captured_at, self.now)
+        self.execute(statements.CLEAR_CURRENT_EPOCH, None, **ended)
         self.execute(statements.UPDATE_AGENT, epoch, is_current=True)
 
     def note_contact(self) -> None:
@@ -159,12 +166,14 @@ class AgentTransaction:
         epochs: Sequence[str],
         statement: Executable = statements.SELECT_AGENTS_FOR_UPDATE,
     ) -> dict[str, RowMapping]:
-        rows = self.execute(statement, epochs=epochs).mappings()
+        rows = self.execute(statement, epochs=epochs).mappings().all()
+        self._current = next((row for row in rows if row["is_current"]), self._current)
         return {row["epoch"]: row for row in rows if row["epoch"] in epochs}
 
-    def _new_epochs(self, epochs: Sequence[str]) -> list[Row]:
+    def _new_epochs(self, epochs: Sequence[str], newest: str) -> list[Row]:
         """Return new rows. If a row was deleted, it resumes after the highest stored number.
 
+        All but `newest` have ended.
         A message that was on its way when its till was retired does not bring the till back.
         """
         retired_at = self.execute(statements.SELECT_RETIRED_AT).scalar()
@@ -178,6 +187,7 @@ class AgentTransaction:
                 "enrolled_at": self.agent.enrolled_at,
                 "begun_at": self.now,
                 "retired_at": retired_at,
+                "followed_at": None if epoch == newest else self.now,
             }
             for epoch in sorted(epochs)
         ]

@@ -9,8 +9,9 @@ from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, Hear
 from sync.receiver.db import statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
+from sync.receiver.ingest.epochs.extents import Extent, current_extent, older_extent
+from sync.receiver.ingest.epochs.succession import captured_last
 from sync.receiver.ingest.parse import InboundHeartbeat
-from sync.receiver.ingest.placement import believed_last_sequence, gap_below
 from sync.receiver.ingest.rows import Row, epoch_key, gap_row
 from sync.runtime.printable import printable
 
@@ -38,8 +39,11 @@ def store_heartbeat(
         # Otherwise the till would look silent: another cause, and another remedy.
         transaction.note_contact()
         return TooManyEpochs()
+    sent_at = from_rfc3339(heartbeat.sent_at)
+    last_activity_at = from_rfc3339(heartbeat.last_activity_at or "")
     if not rows[current.epoch]["is_current"]:
-        transaction.make_current(current.epoch)
+        captured_at = captured_last(now, sent_at, last_activity_at)
+        transaction.make_current(current.epoch, captured_at)
     refused = heartbeat.terms_refused
     terms_refused = None if refused is None else printable(refused, _MAX_TERMS_REFUSED)
     accepted, older_missing = _extend(transaction, current, older, rows)
@@ -50,12 +54,12 @@ def store_heartbeat(
         last_seen_at=now,
         agent_version=heartbeat.agent_version,
         heartbeat_at=now,
-        agent_sent_at=from_rfc3339(heartbeat.sent_at),
+        agent_sent_at=sent_at,
         watermark=heartbeat.watermark,
         outstanding=heartbeat.outstanding,
         dead_letters=heartbeat.dead_letters,
         oldest_undelivered_at=from_rfc3339(heartbeat.oldest_undelivered_at or ""),
-        last_activity_at=from_rfc3339(heartbeat.last_activity_at or ""),
+        last_activity_at=last_activity_at,
         database_bytes=heartbeat.database_bytes,
         free_bytes=heartbeat.free_bytes,
         older_missing=older_missing,
@@ -79,35 +83,39 @@ def _extend(
     lost: list[Row] = []
     changed: list[Row] = []
     missing = [0]
-    for extent in (*older.values(), current):
-        if extent.epoch not in rows:
+    begun_at = rows[current.epoch]["begun_at"]
+    for told in (*older.values(), current):
+        if told.epoch not in rows:
             continue
-        row = rows[extent.epoch]
-        stored = (row["last_sequence"], row["accepted_through"])
-        last_known, accepted_through = stored
-        last_sequence = believed_last_sequence(
-            extent.last_sequence, last_known, row["heartbeat_at"], transaction.now
-        )
-        # Events that no longer exist anywhere will never arrive in a batch: head office was
-        # restored from a backup after the agent had purged them.
-        base_sequence = min(extent.base_sequence, extent.last_sequence + 1)
-        gap = gap_below(base_sequence, accepted_through, last_known)
-        if gap is not None:
-            accepted_through = gap.last
-            key = epoch_key(transaction.agent.name, extent.epoch)
-            lost.append(gap_row(key, gap, transaction.now))
-        if (last_sequence, accepted_through) != stored:
-            values = {"last_sequence": last_sequence, "accepted_through": accepted_through}
-            changed.append(
-                {**statements.params_for(transaction.agent.name, extent.epoch), **values}
-            )
-        if extent is not current:
-            missing.append(last_sequence - accepted_through)
-        accepted.append(AcceptedThrough(epoch=extent.epoch, accepted_through=accepted_through))
+        row = rows[told.epoch]
+        if told is current:
+            extent = current_extent(told, row, transaction.now)
+            reached = _reached(told, row, extent)
+        else:
+            extent = older_extent(told, row, transaction.now, begun_at=begun_at)
+            reached = extent.accepted_through
+            missing.append(extent.last_sequence - reached)
+        key = epoch_key(transaction.agent.name, told.epoch)
+        lost += [gap_row(key, gap, transaction.now) for gap in extent.gaps]
+        if values := extent.changes(row):
+            changed.append({**statements.params_for(transaction.agent.name, told.epoch), **values})
+        accepted.append(AcceptedThrough(epoch=told.epoch, accepted_through=reached))
     insert_rows(transaction.connection, tables.gaps, lost)
     if changed:
         transaction.connection.execute(statements.UPDATE_AGENT, changed)
     return accepted, max(missing)
+
+
+def _reached(told: EpochExtent, row: RowMapping, extent: Extent) -> int:
+    """Return the number after which the agent may go on in its current epoch.
+
+    A database that ends below what its till told of before is an older copy. The agent begins a
+    new epoch when it hears of the numbers that it has forgotten, and uses none of them again.
+    """
+    known: int = row["last_sequence"]
+    if told.last_sequence < known:
+        return max(extent.accepted_through, known)
+    return extent.accepted_through
 
 
 def _rejected(

@@ -118,10 +118,23 @@ def _store_batch(
         last_seen_at=inbound.received_at,
         agent_version=batch.agent_version,
         newest_trusted_at=corrector.newest_trusted_at,
+        **_ended(inbound, epoch, result.accepted_through),
     )
     if not epoch["is_current"]:
         transaction.note_contact()
     return result
+
+
+def _ended(inbound: InboundBatch, epoch: RowMapping, accepted_through: int) -> Row:
+    """Return `ended_through` if the batch changes it: by its word, or by an event beyond it."""
+    is_last = inbound.batch.ends_epoch and bool(inbound.events)
+    last_sequence = max(epoch["last_sequence"], accepted_through)
+    if is_last and inbound.events[-1].sequence == last_sequence:
+        return {"ended_through": last_sequence}
+    before = epoch["ended_through"]
+    if before is not None and accepted_through > before:
+        return {"ended_through": None}
+    return {}
 
 
 def _place(inbound: InboundBatch, epoch: RowMapping) -> Placement | SequenceGap:

@@ -111,6 +111,8 @@ def parse_heartbeat(
         heartbeat.free_bytes,
         *(extent.last_sequence for extent in heartbeat.epochs),
         *(extent.base_sequence for extent in heartbeat.epochs),
+        *(extent.moved_through for extent in heartbeat.epochs),
+        *(extent.lost_through for extent in heartbeat.epochs),
         *(event.sequence for event in cursor),
     )
     return InboundHeartbeat(sender, heartbeat, received_at)

@@ -51,7 +51,10 @@ def _parts(inbound: InboundBatch, bounds: Sequence[int]) -> Iterator[InboundBatc
     start = 0
     for end in bounds:
         events = inbound.events[start:end]
-        batch = msgspec.structs.replace(inbound.batch, events=_sent_among(sent, events))
+        ends_epoch = inbound.batch.ends_epoch and end == bounds[-1]
+        batch = msgspec.structs.replace(
+            inbound.batch, events=_sent_among(sent, events), ends_epoch=ends_epoch
+        )
         yield replace(inbound, batch=batch, events=events)
         start = end
 

@@ -8,6 +8,7 @@ store, and bounded in epochs and ranges: a till can make any number of both. An 
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.database import Reads
 from sync.receiver.db.paging import store_ids_in
+from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
 from sync.receiver.reports.completeness_queries import (
     AUDITED_TABLES,
     SELECT_RETIRED_TILLS,
@@ -46,6 +48,25 @@ class AcknowledgedGap(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
     reason: str
 
 
+class Unconfirmed(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """An ended epoch of which the machine never said that this was all.
+
+    Known are `captures` of it, and when it was heard last; its machine may hold more.
+    """
+
+    captures: int
+    followed_at: str
+    last_word_at: str | None
+
+
+class AcknowledgedEnd(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """A person accepted that the machine of an ended epoch may have held more."""
+
+    acknowledged_at: str
+    acknowledged_by: str
+    reason: str
+
+
 class EpochCompleteness(
     msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True
 ):
@@ -56,6 +77,9 @@ class EpochCompleteness(
     row; `gaps` will never arrive; `acknowledged_gaps` are gaps accepted by a person. If the
     epoch has no row in `agents` (not `listed`), `accepted_through` is the highest number found;
     higher ones may have been lost. If `truncated`, there are more ranges than are listed.
+
+    `ended` of an epoch that another one has followed: "confirmed" by its machine, "unconfirmed",
+    "acknowledged" by a person, or "unrecorded" (it ended before head office recorded how).
     """
 
     store_id: str
@@ -71,12 +95,18 @@ class EpochCompleteness(
     acknowledged_gaps: list[AcknowledgedGap]
     missing: list[Range]
     truncated: bool = False
+    ended: EpochEnd | None = None
+    unconfirmed: Unconfirmed | None = None
+    acknowledged_end: AcknowledgedEnd | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Return whether every number known to exist is here, or is acknowledged as lost."""
+        """Return whether every number known to exist is here, or is acknowledged as lost.
+
+        Of an ended epoch it must be known that no more exist.
+        """
         lacks_some = self.outstanding or self.gaps or self.missing or self.truncated
-        return self.listed and not lacks_some
+        return self.listed and not lacks_some and self.unconfirmed is None
 
 
 class _EpochKey(NamedTuple):
@@ -186,7 +216,31 @@ def _state(row: sa.Row[Any], store_id: str, found: _Found, *, is_listed: bool) -
         acknowledged_gaps=found.acknowledged.get(key, []),
         missing=missing,
         truncated=found.is_truncated,
+        **_end_of(row, is_listed=is_listed),
     )
+
+
+def _end_of(row: sa.Row[Any], *, is_listed: bool) -> dict[str, Any]:
+    """Return how the epoch ended, as members."""
+    ended = epoch_end(row) if is_listed else None
+    unconfirmed = acknowledged = None
+    if ended is EpochEnd.UNCONFIRMED:
+        unconfirmed = Unconfirmed(
+            captures=row.last_sequence,
+            followed_at=_time(row.followed_at),
+            last_word_at=row.last_seen_at and _time(row.last_seen_at),
+        )
+    elif ended is EpochEnd.ACKNOWLEDGED:
+        acknowledged = AcknowledgedEnd(
+            acknowledged_at=_time(row.acknowledged_at),
+            acknowledged_by=row.acknowledged_by or "",
+            reason=row.acknowledged_reason or "",
+        )
+    return {"ended": ended, "unconfirmed": unconfirmed, "acknowledged_end": acknowledged}
+
+
+def _time(at: datetime) -> str:
+    return to_rfc3339(at, "milliseconds")
 
 
 def _ranges(rows: Iterable[sa.Row[Any]]) -> _Ranges:
@@ -205,7 +259,7 @@ def _acknowledged(rows: Iterable[sa.Row[Any]]) -> dict[_EpochKey, list[Acknowled
         gap = AcknowledgedGap(
             first=row.first,
             last=row.last,
-            acknowledged_at=to_rfc3339(row.acknowledged_at, "milliseconds"),
+            acknowledged_at=_time(row.acknowledged_at),
             acknowledged_by=row.acknowledged_by or "",
             reason=row.acknowledged_reason or "",
         )

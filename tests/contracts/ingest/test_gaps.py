@@ -112,7 +112,8 @@ async def test_heartbeat_cannot_record_a_gap_beyond_the_end_of_its_epoch(
 ) -> None:
     await office.know(TILL, 9)
 
-    assert await office.heartbeat(TILL, lastSequence=3, baseSequence=2**63 - 1) == {EPOCH: 3}
+    await office.heartbeat(TILL, lastSequence=3, baseSequence=2**63 - 1)
+
     assert await gaps(office) == [(1, 3, NO_LONGER_HELD)]
 
 

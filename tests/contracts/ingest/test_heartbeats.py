@@ -65,6 +65,12 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
             "older_missing": 0,
             "epochs_refused_at": None,
             "terms_refused": None,
+            "followed_at": None,
+            "ended_through": None,
+            "ended_reason": None,
+            "acknowledged_at": None,
+            "acknowledged_by": None,
+            "acknowledged_reason": None,
         }
     ]
 

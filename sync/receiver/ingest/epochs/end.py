@@ -1,0 +1,39 @@
+"""How epochs ended: by the word of their machine, or without one."""
+
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from sync.receiver.db.tables import agents
+
+# The condition of the index `agents_unconfirmed`.
+IS_UNCONFIRMED = sa.and_(
+    agents.c.followed_at.is_not(None),
+    agents.c.is_current.is_(None),
+    agents.c.ended_through.is_(None),
+    agents.c.acknowledged_at.is_(None),
+)
+
+
+class EpochEnd(StrEnum):
+    """How an epoch ended that another one has followed; the values are those of the JSON API.
+
+    `UNRECORDED`: before head office recorded it, and no heartbeat has named the epoch since.
+    """
+
+    CONFIRMED = "confirmed"
+    UNCONFIRMED = "unconfirmed"
+    ACKNOWLEDGED = "acknowledged"
+    UNRECORDED = "unrecorded"
+
+
+def epoch_end(row: sa.Row[Any]) -> EpochEnd | None:
+    """Return how the epoch of a row of `agents` ended; None if it is the till's current one."""
+    if row.is_current:
+        return None
+    if row.ended_through is not None:
+        return EpochEnd.CONFIRMED
+    if row.acknowledged_at is not None:
+        return EpochEnd.ACKNOWLEDGED
+    return EpochEnd.UNRECORDED if row.followed_at is None else EpochEnd.UNCONFIRMED

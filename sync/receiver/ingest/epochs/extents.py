@@ -1,0 +1,126 @@
+"""How far an epoch extends, and how it ended, by a heartbeat of its till. Pure, no I/O.
+
+A machine that ends an epoch says where, and why (`endedReason`). Of the numbers above that end,
+those up to `movedThrough` have new numbers in a later epoch; all others are gone for good: those up
+to `lostThrough`, which the machine remembers, and those that it told of before and has forgotten
+since. Nothing is called lost while the machine still has events below to deliver.
+
+An epoch is confirmed (`ended_through`) by a word that covers every number ever known here. A file
+that knows less is an older copy: nobody can tell by it how far the machine got since.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import RowMapping
+
+from sync.protocol.wire import EpochExtent
+from sync.receiver.ingest.gaps import Acknowledgement, Gap
+from sync.receiver.ingest.placement import believed_last_sequence, gap_below
+from sync.runtime.printable import printable
+
+MOVED = "these events have new numbers in a later epoch"
+_GONE_FOR_GOOD = "gone for good: {}"
+_AGENT = "the agent"
+_MAX_REASON = 200
+# Messages of an epoch may still be on their way when the next one begins.
+_LATE_MESSAGES = timedelta(minutes=2)
+
+
+@dataclass(slots=True)
+class Extent:
+    """How far an epoch extends after a heartbeat: the new values of its row, and its new gaps.
+
+    `ended_through`: the last number of the epoch by the word of its machine; None without a word
+    that covers all that is known.
+    """
+
+    last_sequence: int
+    accepted_through: int
+    ended_through: int | None
+    ended_reason: str | None
+    gaps: list[Gap] = field(default_factory=list)
+
+    def changes(self, row: RowMapping) -> dict[str, object]:
+        """Return all of these columns if one of them differs from `row`."""
+        values: dict[str, object] = {
+            "last_sequence": self.last_sequence,
+            "accepted_through": self.accepted_through,
+            "ended_through": self.ended_through,
+            "ended_reason": self.ended_reason,
+        }
+        return values if any(row[name] != value for name, value in values.items()) else {}
+
+
+def current_extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
+    """Return the extent of the epoch of new captures: it has not ended, or goes on."""
+    extent = _extent(told, row, now)
+    extent.ended_through = extent.ended_reason = None
+    return extent
+
+
+def older_extent(
+    told: EpochExtent, row: RowMapping, now: datetime, *, begun_at: datetime | None
+) -> Extent:
+    """Return the extent of an older epoch, as told in an epoch that began at `begun_at`."""
+    extent = _extent(told, row, now)
+    word = max(told.last_sequence, told.moved_through, told.lost_through)
+    if told.ended_reason:
+        reason = printable(told.ended_reason, _MAX_REASON)
+        extent.ended_reason = reason
+        _end(extent, told, row, now, reason)
+    believed = max(extent.last_sequence, extent.accepted_through, told.moved_through)
+    is_heard_since = _is_later(row["heartbeat_at"], begun_at)
+    is_confirmed = extent.last_sequence <= word <= believed and not is_heard_since
+    extent.ended_through = word if is_confirmed else None
+    return extent
+
+
+def _extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
+    known, accepted_through = row["last_sequence"], row["accepted_through"]
+    last_sequence = believed_last_sequence(told.last_sequence, known, row["heartbeat_at"], now)
+    extent = Extent(last_sequence, accepted_through, row["ended_through"], row["ended_reason"])
+    # Events that no longer exist anywhere will never arrive in a batch: head office was restored
+    # from a backup after the agent had purged them.
+    base_sequence = min(told.base_sequence, told.last_sequence + 1)
+    gap = gap_below(base_sequence, accepted_through, known)
+    if gap is not None:
+        extent.accepted_through = gap.last
+        extent.gaps.append(gap)
+    return extent
+
+
+def _end(extent: Extent, told: EpochExtent, row: RowMapping, now: datetime, reason: str) -> None:
+    """Apply that the epoch ended at `told.last_sequence`."""
+    held = max(told.last_sequence, told.moved_through)
+    known = row["last_sequence"]
+    # It captured nothing more once another epoch had followed it.
+    until = row["followed_at"] or now
+    since = row["heartbeat_at"] or row["begun_at"] or until
+    lost_through = max(known, believed_last_sequence(told.lost_through, known, since, until))
+    accepted_through = extent.accepted_through
+    if lost_through <= held:
+        if told.last_sequence < known:
+            extent.last_sequence = max(accepted_through, told.last_sequence)
+        return
+    if accepted_through < told.last_sequence:
+        extent.last_sequence = max(extent.last_sequence, lost_through)
+        return
+    if accepted_through < held:
+        is_moved = Acknowledgement(now, _AGENT, MOVED)
+        extent.gaps.append(Gap(accepted_through + 1, held, MOVED, is_moved))
+        accepted_through = held
+    if accepted_through < lost_through:
+        lost = _GONE_FOR_GOOD.format(reason)
+        extent.gaps.append(Gap(accepted_through + 1, lost_through, lost))
+    extent.accepted_through = extent.last_sequence = max(accepted_through, lost_through)
+
+
+def _is_later(heard_at: datetime | None, begun_at: datetime | None) -> bool:
+    """Return whether the older epoch was heard of itself after the one that names it began.
+
+    Then another machine is still using it, whatever this one says.
+    """
+    if heard_at is None or begun_at is None:
+        return False
+    return heard_at > begun_at + _LATE_MESSAGES
