@@ -44,6 +44,7 @@ from sync.runtime.network.descriptors import connections_within_limit
 from sync.runtime.network.loopback import OtherLoopback, addresses_of
 from sync.runtime.private_files import make_private_directory
 from sync.runtime.process import RunningService, explain_os_error, run_service
+from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock
 from sync.runtime.scheduler import Scheduler
 from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
 
@@ -104,7 +105,7 @@ async def running_agent(
         opener = _opener(settings, now, boot_id, lock)
         writer = _start_writer(opener, metrics, stack)
         schedule = _start_schedule(writer, opener, stack)
-        outbox = _outbox(settings, writer, now)
+        outbox = _outbox(settings, writer, now, boot_id)
         answers = SessionAnswers(_configured_terms(settings))
         terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us)
         storage = settings.storage
@@ -231,8 +232,15 @@ def _opener(
     )
 
 
-def _outbox(settings: Settings, writer: Writer, now: Callable[[], Timestamp]) -> StoreOutbox:
+def _outbox(
+    settings: Settings, writer: Writer, now: Callable[[], Timestamp], boot_id: str
+) -> StoreOutbox:
     retention = settings.retention
+
+    def clocks() -> tuple[int, int]:
+        at = now()
+        return at.wall_us, at.monotonic_us
+
     return StoreOutbox(
         writer,
         settings.storage.directory,
@@ -240,6 +248,7 @@ def _outbox(settings: Settings, writer: Writer, now: Callable[[], Timestamp]) ->
         RetentionDays(retention.delivered_days, retention.email_days_after_delivery),
         now_us=lambda: now().wall_us,
         agent_version=installed_version(),
+        retention_clock=RetentionClock(settings.storage.directory / CLOCK_FILE, boot_id, clocks),
     )
 
 

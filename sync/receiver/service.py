@@ -4,6 +4,7 @@ The only module that knows clocks, randomness and concrete classes.
 """
 
 import logging
+import os
 import secrets
 import ssl
 import sys
@@ -48,12 +49,13 @@ from sync.receiver.reports.tills import Reference
 from sync.receiver.retention.old_copies import deleting_old_copies
 from sync.receiver.retention.purge import purging_daily
 from sync.runtime.http_server import HttpServer
-from sync.runtime.identity import installed_version
+from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
 from sync.runtime.network.connections import HEAD_SECONDS, ConnectionLimits
 from sync.runtime.network.descriptors import connections_within_limit
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.refusal_log import RefusalLog
+from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock, microseconds_since_boot
 from sync.runtime.settings.secret_files import read_secret, serving_tls
 
 _log = logging.getLogger(__name__)
@@ -116,9 +118,10 @@ async def running_receiver(
         database = await parts.enter_async_context(open_database(settings))
         readiness = Readiness(database, time.monotonic)
         parts.push_async_callback(readiness.close)
-        await parts.enter_async_context(purging_daily(settings.retention.days, database, now))
+        clock, days = _retention_clock(settings, now), settings.retention.days
+        await parts.enter_async_context(purging_daily(days, database, now, clock))
         file = None if settings.is_on_postgresql else settings.database_path
-        await parts.enter_async_context(deleting_old_copies(file, now))
+        await parts.enter_async_context(deleting_old_copies(file, clock.utc))
         agents = _agent_api(settings, database, now)
         refused = RefusedReaders(*(RefusalLog(_log, event) for event in _REFUSED_READERS))
         for log in (agents.refused, refused):
@@ -138,6 +141,15 @@ async def running_receiver(
             enrolment=agents.enrolment,
             budget=agents.batches.budget,
         )
+
+
+def _retention_clock(settings: ReceiverSettings, now: Callable[[], datetime]) -> RetentionClock:
+    boot_id = read_boot_id(os.environ) or secrets.token_urlsafe()
+
+    def clocks() -> tuple[int, int]:
+        return round(now().timestamp() * 1_000_000), microseconds_since_boot()
+
+    return RetentionClock(settings.storage.directory / CLOCK_FILE, boot_id, clocks)
 
 
 def _build_app(

@@ -41,6 +41,15 @@ async def test_session_is_valid_until_it_expires(
     assert await sessions.is_valid(cookie, AT + after) is expected
 
 
+async def test_session_that_a_clock_ahead_started_is_not_valid_for_years(
+    office: LedgerDriver,
+) -> None:
+    sessions = sessions_of(office)
+    cookie = await sessions.start(AT + timedelta(days=365), audit(), "token")
+
+    assert not await sessions.is_valid(cookie, AT)
+
+
 @pytest.mark.parametrize("cookie", ["", "x", "é\x00\udc80", "secret-none", "x" * 4000])
 async def test_unknown_cookie_is_not_valid(office: LedgerDriver, cookie: str) -> None:
     sessions = sessions_of(office)

@@ -16,7 +16,7 @@ from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
 from agent.store.outbox.rewind import renumber, rewind
 from agent.store.outbox.settle import settle
 from agent.store.outbox.windows import PENDING, RETRIES, WindowReader
-from agent.store.retention.retention import Retention, RetentionDays
+from agent.store.retention.retention import Retention, RetentionDays, RetentionNow
 from agent.store.writer import Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 
@@ -40,13 +40,14 @@ class StoreOutbox:
         *,
         now_us: Callable[[], int],
         agent_version: str,
+        retention_clock: RetentionNow | None = None,
     ) -> None:
         self.access = StoreAccess(directory, writer)
         self._windows = WindowReader(key_file)
         self._now_us = now_us
         self._agent_version = agent_version
         self.dead_letters = DeadLetters(self.access, now_us, agent_version)
-        self.retention = Retention(self.access, days, now_us)
+        self.retention = Retention(self.access, days, now_us, retention_clock)
 
     async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events of one epoch above `after`."""

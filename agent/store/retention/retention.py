@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fixed
 
@@ -33,6 +34,8 @@ _DIGEST_DAYS = 1
 # Readers are short: a page of the outbox, a status.
 _SCRUB_ATTEMPTS = 5
 _SCRUB_RETRY_SECONDS = 1.0
+# Time in microseconds since 1970, as `RetentionClock`.
+RetentionNow: TypeAlias = Callable[[], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,24 @@ class RetentionDays:
 class Retention:
     """Bounded steps, so that no till has to wait. Every method raises `OutboxUnavailable`."""
 
-    def __init__(self, store: StoreAccess, days: RetentionDays, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: StoreAccess,
+        days: RetentionDays,
+        now_us: Callable[[], int],
+        retention_clock: RetentionNow | None = None,
+    ) -> None:
+        """Prepare; `retention_clock` is by default the wall clock `now_us`."""
         self._store = store
         self._days = days
         self._now_us = now_us
+        self._retention_clock = retention_clock
         self._examined_through = 0
 
     async def erase_once(self) -> bool:
         """Erase some addresses past their retention; return True if more remain."""
         kept_us = round(self._days.email_days * _DAY_US)
-        cutoff_us = self._now_us() - kept_us if kept_us else None
+        cutoff_us = await self._before_us(kept_us) if kept_us else None
         if await self._store.write_hot(erase_below_watermark, cutoff_us):
             return True
         positions = await self._store.read_hot(find_settled_individually, cutoff_us)
@@ -64,7 +75,7 @@ class Retention:
     async def erase_digests_once(self) -> bool:
         """Erase some digests a day after their address; return True if more remain."""
         kept_us = round((self._days.email_days + _DIGEST_DAYS) * _DAY_US)
-        cutoff_us = self._now_us() - kept_us
+        cutoff_us = await self._before_us(kept_us)
         if await self._store.write_hot(erase_digests_below_watermark, cutoff_us):
             return True
         positions = await self._store.read_hot(find_digests_ended_individually, cutoff_us)
@@ -103,7 +114,7 @@ class Retention:
 
     async def purge_once(self) -> bool:
         """Delete some events past their retention; return True if more may remain."""
-        cutoff_us = self._now_us() - round(self._days.delivered_days * _DAY_US)
+        cutoff_us = await self._before_us(round(self._days.delivered_days * _DAY_US))
         examined_through = self._examined_through
         candidates = await self._store.read_hot(find_purgeable, cutoff_us, examined_through)
         self._examined_through = candidates.answers.through
@@ -120,6 +131,11 @@ class Retention:
         now_us = self._now_us()
         if await self._store.read(has_impossible_times, now_us):
             await self._store.write(repair_times, now_us)
+
+    async def _before_us(self, kept_us: int) -> int:
+        """Return the time `kept_us` ago, by a clock that gains no time that has not passed."""
+        clock = self._retention_clock
+        return (self._now_us() if clock is None else await clock()) - kept_us
 
 
 def _delete_copy(copy: Path) -> None:

@@ -6,7 +6,7 @@ retention of events reaches, so it is not kept for ever.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ _DAY_SECONDS = 86_400.0
 
 @asynccontextmanager
 async def deleting_old_copies(
-    database: Path | None, now: Callable[[], datetime]
+    database: Path | None, now: Callable[[], Awaitable[datetime]]
 ) -> AsyncIterator[None]:
     """Delete old copies of `database` at start and then daily; None: no SQLite file, nothing."""
     if database is None:
@@ -30,7 +30,7 @@ async def deleting_old_copies(
         return
 
     async def run_once() -> None:
-        await asyncio.to_thread(delete_old_copies, database, now())
+        await asyncio.to_thread(delete_old_copies, database, await now())
 
     with running_daily(run_once):
         yield

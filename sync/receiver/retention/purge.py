@@ -24,6 +24,7 @@ from sync.receiver.db.paging import store_ids_in
 from sync.receiver.db.tables import agents, hours
 from sync.receiver.retention.epoch_purge import purgeable_epochs
 from sync.runtime.logging import log_event
+from sync.runtime.retention_clock import RetentionClock
 from sync.runtime.scheduler import running_daily
 
 _log = logging.getLogger(__name__)
@@ -31,9 +32,15 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def purging_daily(
-    days: int, database: Database, now: Callable[[], datetime]
+    days: int,
+    database: Database,
+    now: Callable[[], datetime],
+    retention_clock: RetentionClock | None = None,
 ) -> AsyncIterator[None]:
-    """Purge at start and then daily while the block runs; `days` is the retention, 0 for none."""
+    """Purge at start and then daily while the block runs; `days` is the retention, 0 for none.
+
+    Retention goes by `retention_clock`, by default the wall clock `now`.
+    """
     if not days:
         yield
         return
@@ -41,7 +48,9 @@ async def purging_daily(
 
     async def run_once() -> None:
         async with running:
-            await _purge_and_log(database, now() - timedelta(days=days), now())
+            at = now()
+            passed = await retention_clock.utc() if retention_clock else at
+            await _purge_and_log(database, passed - timedelta(days=days), at)
 
     try:
         with running_daily(run_once):

@@ -10,7 +10,7 @@ from agent.facts import Capture, Outcome, Recorded
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.retention.retention import RetentionDays
+from agent.store.retention.retention import RetentionDays, RetentionNow
 from agent.store.writer import Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused
@@ -85,6 +85,7 @@ def start_outbox(
     clock: WallClock,
     retention: RetentionDays = RETENTION,
     version: str = "1.0",
+    retention_clock: RetentionNow | None = None,
 ) -> OutboxRig:
     """Start a writer and an outbox on `directory`; the caller closes the writer."""
     writer = Writer(opener, ignore_commit)
@@ -96,6 +97,7 @@ def start_outbox(
         retention,
         now_us=clock,
         agent_version=version,
+        retention_clock=retention_clock,
     )
     return OutboxRig(directory, writer, outbox, clock)
 
@@ -109,10 +111,13 @@ async def outbox_on(
     limits: SpaceLimits = LIMITS,
     version: str = "1.0",
     retention: RetentionDays = RETENTION,
+    retention_clock: RetentionNow | None = None,
 ) -> AsyncIterator[OutboxRig]:
     """Run a writer and an outbox on `directory` until the block ends."""
     opening = opener(directory, epochs=epochs, limits=limits)
-    rig = start_outbox(directory, opening, clock or WallClock(), retention, version)
+    rig = start_outbox(
+        directory, opening, clock or WallClock(), retention, version, retention_clock
+    )
     try:
         async with asyncio.timeout(UNANSWERED_SECONDS):
             yield rig

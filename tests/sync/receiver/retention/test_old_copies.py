@@ -1,7 +1,7 @@
 """Copies of the ledger made before a migration: they hold addresses that `forget` cannot reach."""
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,11 @@ def test_copy_that_cannot_be_deleted_is_logged(
     assert [record.message for record in caplog.records] == ["hq.copy_kept"]
 
 
+async def at() -> datetime:
+    return AT
+
+
 async def test_running_head_office_deletes_old_copies_at_its_start(tmp_path: Path) -> None:
     copy = copy_in(tmp_path, f"{FILE}.before-0004", 400)
-    async with deleting_old_copies(tmp_path / FILE, lambda: AT):
+    async with deleting_old_copies(tmp_path / FILE, at):
         await until_there(lambda: [] if copy.exists() else [()], 1)

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from sqlalchemy import Connection
 
 from sync.receiver.db.sqlite import SqliteFile
+from sync.receiver.retention import purge as retention
 from sync.receiver.retention.purge import purging_daily
+from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock
 from tests.support.head_office.messages import AT
 
 T = TypeVar("T")
@@ -61,3 +64,26 @@ async def test_retention_of_zero_days_purges_nothing() -> None:
         await asyncio.sleep(0)
 
     assert not database.reading.is_set()
+
+
+async def test_purge_goes_by_the_time_that_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head office's clock is set ten years ahead: nothing that it keeps is older for that."""
+    clocks = [round(AT.timestamp()) * 1_000_000, 0]
+    clock = RetentionClock(tmp_path / CLOCK_FILE, "boot", lambda: (clocks[0], clocks[1]))
+    await clock()
+    clocks[0] += 3650 * 86_400_000_000
+    befores: list[datetime] = []
+    purged = asyncio.Event()
+
+    async def note(_database: object, received_before: datetime, _at: datetime) -> int:
+        befores.append(received_before)
+        purged.set()
+        return 0
+
+    monkeypatch.setattr(retention, "purge", note)
+    async with purging_daily(35, StubDatabase(), lambda: AT + timedelta(days=3650), clock):
+        await purged.wait()
+
+    assert befores == [AT - timedelta(days=35)]
