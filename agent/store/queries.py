@@ -73,13 +73,16 @@ class CaptureStatus:
 class EpochProgress:
     """The last sequence number of an epoch, and the last one that central settled without a gap.
 
-    All events from `base_sequence` on are held.
+    All events from `base_sequence` on are held. `ended_reason` and `moved_through`: see
+    `EpochRange`.
     """
 
     epoch: str
     last_sequence: int
     settled_through: int
     base_sequence: int = 1
+    ended_reason: str = ""
+    moved_through: int = 0
 
 
 class EarlyPurge(NamedTuple):
@@ -210,4 +213,11 @@ def _state(row: _Capture, watermark: int) -> DeliveryState:
 def _progress(known: EpochRange, cursor: DeliveryCursor) -> EpochProgress:
     settled = min(max(0, cursor.watermark - known.base_position), known.last_sequence)
     base_sequence = known.base_sequence(cursor.purged_through)
-    return EpochProgress(known.epoch, known.last_sequence, settled, base_sequence)
+    return EpochProgress(
+        known.epoch,
+        known.last_sequence,
+        settled,
+        base_sequence,
+        known.ended_reason,
+        known.moved_through,
+    )

@@ -70,6 +70,10 @@ class HeartbeatLoop:
         """Request a heartbeat; a heartbeat in progress completes first."""
         self._due.set()
 
+    def on_new_epoch(self) -> None:
+        """Tell head office at once how the epoch before ended: until then it is unconfirmed."""
+        self._due.set()
+
     async def run(self) -> NoReturn:
         """Send a heartbeat now and each time one is due, until cancelled."""
         self._due.set()
@@ -225,6 +229,8 @@ def _heartbeat(
                 epoch=one.epoch,
                 last_sequence=one.last_sequence,
                 base_sequence=one.base_sequence,
+                ended_reason=one.ended_reason,
+                moved_through=one.moved_through,
             )
             for one in older
         ],

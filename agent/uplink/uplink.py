@@ -141,6 +141,7 @@ def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, H
         on_requeued=delivery.wake,
         on_result=delivery.on_heartbeat_result,
     )
+    outbox.on_new_epoch = heartbeat.on_new_epoch
     return delivery, heartbeat
 
 

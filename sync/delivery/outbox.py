@@ -40,12 +40,14 @@ class OutboxEvent:
 class Window:
     """Events of one epoch in ascending order; empty if nothing is pending.
 
-    `base_sequence`: the outbox holds every event of the epoch from this sequence on.
+    `base_sequence`: the outbox holds every event of the epoch from this sequence on. `ended_at`:
+    the last sequence of an epoch that has ended; None if new events are still added to it.
     """
 
     epoch: str
     base_sequence: int
     events: Sequence[OutboxEvent]
+    ended_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

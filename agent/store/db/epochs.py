@@ -8,7 +8,10 @@ from agent.facts import Receipt
 from agent.store.db.rows import checked, checked_rows
 from agent.store.files.storage_errors import CorruptRow
 
-ALL_EPOCHS = "SELECT epoch, base_position FROM epoch ORDER BY base_position, number"
+RENUMBERED = "head office has other events under these numbers"
+ALL_EPOCHS = """
+SELECT epoch, base_position, reason, moved_events FROM epoch ORDER BY base_position, number
+"""
 # The numbers of purged events stay used: they are at or below the watermark, or in `settled`.
 LAST_POSITION = """
 SELECT max(
@@ -18,30 +21,47 @@ SELECT max(
 )
 """
 ADD_EPOCH = """
-INSERT INTO epoch (number, epoch, base_position, began_at_us, reason)
-SELECT 1 + coalesce(max(number), 0), ?, ?, ?, ? FROM epoch
+INSERT INTO epoch (number, epoch, base_position, began_at_us, reason, moved_events)
+SELECT 1 + coalesce(max(number), 0), ?, ?, ?, ?, ? FROM epoch
 """
 
 
 class EpochStart(NamedTuple):
-    """An epoch and the position after which its sequence begins at 1."""
+    """An epoch, the position after which its sequence begins at 1, and why it began.
+
+    `moved_events`: this many numbers above the end of the epoch before were given new numbers here
+    or in a later epoch. None in rows of earlier versions.
+    """
 
     epoch: str
     base_position: int
+    reason: str = ""
+    moved_events: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRange:
-    """The positions of an epoch: above `base_position`, up to `last_position`."""
+    """The positions of an epoch: above `base_position`, up to `last_position`.
+
+    `ended_reason`: why it ended; empty for the current epoch, and if it is not known how many
+    events were moved. `moved_events`: see `EpochStart`.
+    """
 
     epoch: str
     base_position: int
     last_position: int
+    ended_reason: str = ""
+    moved_events: int = 0
 
     @property
     def last_sequence(self) -> int:
         """The last sequence number of the epoch; 0 if it is empty."""
         return self.last_position - self.base_position
+
+    @property
+    def moved_through(self) -> int:
+        """The last number above the end of the epoch that is another one now; 0 if none is."""
+        return self.last_sequence + self.moved_events if self.moved_events else 0
 
     def base_sequence(self, purged_through: int) -> int:
         """Return the lowest number from which all events are held; last + 1 if none is."""
@@ -69,11 +89,15 @@ class Epochs:
     @property
     def ranges(self) -> list[EpochRange]:
         """The positions of all epochs, the current one last."""
-        ends = [later.base_position for later in self._starts[1:]] + [self.last_position]
-        return [
-            EpochRange(start.epoch, start.base_position, end)
-            for start, end in zip(self._starts, ends, strict=False)
+        ended = [
+            _ended(start, later)
+            for start, later in zip(self._starts, self._starts[1:], strict=False)
         ]
+        current = [
+            EpochRange(one.epoch, one.base_position, self.last_position)
+            for one in self._starts[-1:]
+        ]
+        return [*ended, *current]
 
     def receipt(self, position: int) -> Receipt:
         """Return epoch and sequence number of the event at `position`. Raises `CorruptRow`."""
@@ -113,6 +137,14 @@ class Epochs:
         self.last_position = other.last_position
 
 
+def _ended(start: EpochStart, later: EpochStart) -> EpochRange:
+    """Return the range of an epoch that `later` has ended."""
+    end = (start.base_position, later.base_position)
+    if later.moved_events is None and later.reason == RENUMBERED:
+        return EpochRange(start.epoch, *end)
+    return EpochRange(start.epoch, *end, later.reason, later.moved_events or 0)
+
+
 def read_epochs(connection: sqlite3.Connection) -> Epochs:
     """Read the epochs and the last position."""
     starts = list(checked_rows(connection.execute(ALL_EPOCHS), EpochStart))
@@ -140,11 +172,17 @@ def reason_for_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> str | N
 
 
 def begin_epoch(
-    connection: sqlite3.Connection, epoch: str, *, base_position: int, at_us: int, reason: str
+    connection: sqlite3.Connection,
+    epoch: str,
+    *,
+    base_position: int,
+    at_us: int,
+    reason: str,
+    moved_events: int = 0,
 ) -> Epochs:
     """Add `epoch` and return all epochs.
 
     Events above `base_position`, up to the next epoch's base, now belong to it.
     """
-    connection.execute(ADD_EPOCH, (epoch, base_position, at_us, reason))
+    connection.execute(ADD_EPOCH, (epoch, base_position, at_us, reason, moved_events))
     return read_epochs(connection)

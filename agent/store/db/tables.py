@@ -28,7 +28,10 @@ class _PerEvent(_Strict):
 
 
 class EpochRow(_Strict, table=True):
-    """An unbroken run of sequence numbers; `number` is the order in which epochs began."""
+    """An unbroken run of sequence numbers; `number` is the order in which epochs began.
+
+    `moved_events`: see `epochs.py`; None in rows of earlier versions.
+    """
 
     __tablename__ = "epoch"
     number: int = Field(primary_key=True)
@@ -36,6 +39,7 @@ class EpochRow(_Strict, table=True):
     base_position: int
     began_at_us: int
     reason: str = Field(sa_type=Text)
+    moved_events: int | None = None
 
 
 class BootRow(_Strict, table=True):

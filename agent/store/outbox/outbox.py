@@ -28,7 +28,8 @@ Arguments = TypeVarTuple("Arguments")
 class StoreOutbox:
     """The events of this machine that central does not have yet: `sync.delivery.outbox.Outbox`.
 
-    Event loop only. Every method raises `OutboxUnavailable` if the storage fails.
+    Event loop only. Every method raises `OutboxUnavailable` if the storage fails. `on_new_epoch` is
+    called after head office has caused a new epoch.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class StoreOutbox:
     ) -> None:
         self.access = StoreAccess(directory, writer)
         self._windows = WindowReader(key_file)
+        self.on_new_epoch: Callable[[], None] = lambda: None
         self._now_us = now_us
         self._agent_version = agent_version
         self.dead_letters = DeadLetters(self.access, now_us, agent_version)
@@ -91,7 +93,10 @@ class StoreOutbox:
         their numbers: if `epoch` is not the current one, only its own end moves.
         """
         receipt = Receipt(epoch, max(after_sequence, 0))
-        return await self.access.run(renumber, receipt, self._now_us())
+        is_done = await self.access.run(renumber, receipt, self._now_us())
+        if is_done:
+            self.on_new_epoch()
+        return is_done
 
     async def _write(
         self,

@@ -4,14 +4,13 @@ from sqlmodel import Session, col, delete, func, select
 
 from agent.facts import Receipt
 from agent.store.db.cursor import CENTRAL, ensure_cursor
-from agent.store.db.epochs import Epochs, begin_epoch, read_epochs
+from agent.store.db.epochs import RENUMBERED, Epochs, begin_epoch, read_epochs
 from agent.store.db.rows import driver_connection
 from agent.store.db.tables import DeliveryRow, DestinationRow, EpochRow, SettledRow
 from agent.store.store import Store
 
 MAX_EPOCHS_A_DAY = 10
 _DAY_US = 24 * 3600 * 1_000_000
-_REASON = "head office has other events under these numbers"
 
 
 def rewind(session: Session, epoch: str, expected_sequence: int) -> bool:
@@ -49,7 +48,10 @@ def renumber(store: Store, receipt: Receipt, now_us: int) -> bool:
     if is_current:
         store.lower_mark(Receipt(receipt.epoch, sequence))
     base_position, epoch = known.base_position + sequence, store.environment.new_epoch()
-    store.adopt_epochs(store.run_in_session(_move_events, base_position, epoch, now_us))
+    moved_events = max(known.last_sequence, known.moved_through) - sequence
+    store.adopt_epochs(
+        store.run_in_session(_move_events, base_position, epoch, now_us, moved_events)
+    )
     return True
 
 
@@ -59,19 +61,22 @@ def _count_caused(session: Session, now_us: int) -> int:
     caused = (
         select(func.count())
         .select_from(EpochRow)
-        .where(col(EpochRow.reason) == _REASON, col(EpochRow.began_at_us).between(*day))
+        .where(col(EpochRow.reason) == RENUMBERED, col(EpochRow.began_at_us).between(*day))
     )
     return session.exec(caused).one()
 
 
-def _move_events(session: Session, base_position: int, epoch: str, now_us: int) -> Epochs:
+def _move_events(
+    session: Session, base_position: int, epoch: str, now_us: int, moved_events: int
+) -> Epochs:
     _rewind_to(session, base_position)
     return begin_epoch(
         driver_connection(session),
         epoch,
         base_position=base_position,
         at_us=now_us,
-        reason=_REASON,
+        reason=RENUMBERED,
+        moved_events=moved_events,
     )
 
 

@@ -106,7 +106,9 @@ class WindowReader:
             return Window(epochs.last.epoch, 1, ())
         known = epochs.range_at(first.position)
         events = list(self._events(chain([first], rows), known, limits.max_bytes))
-        return Window(known.epoch, known.base_sequence(cursor.purged_through), events)
+        base_sequence = known.base_sequence(cursor.purged_through)
+        ended_at = known.last_sequence if known.epoch != epochs.last.epoch else None
+        return Window(known.epoch, base_sequence, events, ended_at)
 
     def _events(
         self, rows: Iterator[_Row], known: EpochRange, max_bytes: int

@@ -119,12 +119,15 @@ def test_watermark_in_an_earlier_epoch_is_zero_in_the_current_one(directory: Pat
     change(
         directory,
         "INSERT INTO destination (name, watermark) VALUES ('central', 3)",
-        "INSERT INTO epoch VALUES (2, 'epoch-2', 4, 0, 'a test')",
+        "INSERT INTO epoch VALUES (2, 'epoch-2', 4, 0, 'a test', 0)",
     )
     with opened(directory, EpochIds()) as store:
         record(store, session("three"))
     status = StoreReader(directory).status()
-    assert status.epochs == [EpochProgress("epoch-1", 4, 3), EpochProgress("epoch-2", 1, 0)]
+    assert status.epochs == [
+        EpochProgress("epoch-1", 4, 3, ended_reason="a test"),
+        EpochProgress("epoch-2", 1, 0),
+    ]
     assert status.waiting == 2
 
 

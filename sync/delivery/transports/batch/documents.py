@@ -54,6 +54,7 @@ async def compressed_batch(
             sent_at=us_to_rfc3339(now.wall_us),
             sent_monotonic_us=now.monotonic_us,
             base_sequence=window.base_sequence,
+            ends_epoch=bool(events) and events[-1].sequence == window.ended_at,
             events=[_batch_event(event, sender.boot_id, withheld=withheld) for event in events],
         )
         return zstandard.compress(_encoder.encode(batch))

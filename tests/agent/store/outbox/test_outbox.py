@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from agent.facts import EmailStatus
+from agent.store.db.epochs import RENUMBERED
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.outbox import MAX_RESULTS_IN_A_TRANSACTION
 from agent.store.outbox.rewind import MAX_EPOCHS_A_DAY
+from agent.store.queries import StoreReader
 from agent.store.store import Store
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxUnavailable
 from sync.protocol.wire import EventType
@@ -20,7 +22,7 @@ from tests.support.agent.outbox import (
     judged,
     outbox_on,
 )
-from tests.support.agent.store import ADDRESS, AT, EpochIds, answer, query, session
+from tests.support.agent.store import ADDRESS, AT, EpochIds, answer, change, query, session
 
 Work = Callable[[Store], object]
 
@@ -275,6 +277,41 @@ async def test_renumber_of_an_older_epoch_keeps_the_later_epochs(rig: OutboxRig)
         ("epoch-2", [1, 2]),
     ]
     assert await rig.capture(session("five")) == ["epoch-2/3"]
+
+
+async def test_renumbering_remembers_the_numbers_that_are_others_now(rig: OutboxRig) -> None:
+    """Head office knows of four events under the old numbers: they must not look missing."""
+    await rig.outbox.renumber("epoch-1", 3)
+    await rig.outbox.renumber("epoch-1", 1)
+
+    epochs = StoreReader(rig.directory).status().epochs
+
+    assert [(one.epoch, one.last_sequence, one.moved_through) for one in epochs] == [
+        ("epoch-1", 1, 4),
+        ("epoch-3", 2, 3),
+        ("epoch-2", 1, 0),
+    ]
+    assert [one.ended_reason for one in epochs] == [RENUMBERED, RENUMBERED, ""]
+
+
+async def test_renumbering_by_an_earlier_version_does_not_say_how_the_epoch_ended(
+    rig: OutboxRig,
+) -> None:
+    """Nobody knows how many of the numbers above its end were moved, and how many are lost."""
+    await rig.outbox.renumber("epoch-1", 3)
+    change(rig.directory, "UPDATE epoch SET moved_events = NULL")
+
+    first, _ = StoreReader(rig.directory).status().epochs
+
+    assert (first.last_sequence, first.ended_reason, first.moved_through) == (3, "", 0)
+
+
+async def test_window_says_where_an_ended_epoch_ends(rig: OutboxRig) -> None:
+    await rig.outbox.renumber("epoch-1", 3)
+
+    windows = [await rig.window(after=after) for after in (0, 3)]
+
+    assert [window.ended_at for window in windows] == [3, None]
 
 
 async def test_renumbered_file_continues_its_epoch_after_a_restart(tmp_path: Path) -> None:

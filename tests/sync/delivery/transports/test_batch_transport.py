@@ -54,6 +54,18 @@ async def test_window_arrives_once_and_in_order(
     assert [record.body for record in central.ledger.records] == [e.body for e in events]
 
 
+async def test_batch_with_the_last_event_of_an_ended_epoch_says_so(
+    central: ScriptedCentral, batch: BatchTransport
+) -> None:
+    batch.limits = replace(batch.limits, events=2)
+    events = sessions(1, 3)
+    for part in (events[:2], events[2:]):
+        await batch.send(replace(window(*part), ended_at=3), probing=False)
+    await batch.send(window(session(4)), probing=False)
+
+    assert [one.ends_epoch for one in sent(central)] == [False, True, False]
+
+
 async def test_batch_document_has_sender_clocks_and_base_sequence(
     central: ScriptedCentral, batch: BatchTransport
 ) -> None:
