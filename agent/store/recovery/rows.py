@@ -21,7 +21,7 @@ _MAX_TEXT = 1_024
 _EVENT = ("", "type", "session", "occurred at", "monotonic", "boot", "body", "checksum")
 _SESSION = ("", "correlation id", "locale", "closed")
 _ANSWER = ("", "session", "status", "address", "mark")
-_EPOCH = ("", "epoch", "base", "began at", "reason")
+_EPOCH = ("", "epoch", "base", "began at", "reason", "moved events")
 _BOOT = ("", "boot id", "first seen")
 _ALIAS = ("", "sequence", "epoch")
 _DELIVERED = ("destination", "position", "delivered at")
@@ -72,8 +72,9 @@ def answer(row_id: int, values: Sequence[Value]) -> Row | None:
 
 
 def epoch(row_id: int, values: Sequence[Value]) -> Row | None:
-    """Return a row of `epoch`."""
-    if len(values) != len(_EPOCH) or not is_id(values[1]) or not isinstance(values[4], str):
+    """Return a row of `epoch`; a file of an earlier version has no number of moved events."""
+    is_epoch = len(_EPOCH) - 1 <= len(values) <= len(_EPOCH)
+    if not is_epoch or not is_id(values[1]) or not isinstance(values[4], str):
         return None
     return Row("epoch", (row_id, *values[1:3])) if _are_numbers(*values[2:4]) else None
 
