@@ -110,11 +110,25 @@ SELECT_UNDER_IDS = union_all(
     _ids_in(REJECTED, rejections, _is_rejected_session),
 )
 
-# For each of these `ids`: whether a session was rejected in this epoch, and in another one. Two
-# ranges instead of an inequality: thousands of rejections may lie between.
+
+def _last_in_epoch(table: Table, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
+    """Return the last number of a row under the id in this epoch; 0 if there is none."""
+    has_id = and_(is_epoch(table), table.c.correlation_id == _ids.c.value)
+    last = select(func.max(table.c.sequence)).where(has_id, *conditions).correlate(_ids)
+    return func.coalesce(last.scalar_subquery(), 0)
+
+
+_last_rejected = _last_in_epoch(rejections, _is_rejected_session)
+_is_repeated_session = duplicates.c.type == EventType.SESSION_STARTED.value
+
+# For each of these `ids`: whether the last session in this epoch was rejected, and whether one in
+# another epoch was. There two ranges instead of an inequality: thousands may lie between.
 SELECT_REJECTED_SESSIONS = select(
     _ids.c.value.label("correlation_id"),
-    _exists(rejections, _is_rejected_session, rejections.c.epoch == _EPOCH).label("here"),
+    and_(
+        _last_rejected > _last_in_epoch(sessions),
+        _last_rejected > _last_in_epoch(duplicates, _is_repeated_session),
+    ).label("here"),
     or_(
         _exists(rejections, _is_rejected_session, rejections.c.epoch < _EPOCH),
         _exists(rejections, _is_rejected_session, rejections.c.epoch > _EPOCH),
@@ -124,7 +138,7 @@ SELECT_REJECTED_SESSIONS = select(
 # Of these `ids`, those of which this till sent a duplicate of another till's session: as one that
 # was renamed does.
 SELECT_DUPLICATED_SESSIONS = select(_ids.c.value.label("correlation_id")).where(
-    _exists(duplicates, is_agent(duplicates), duplicates.c.type == EventType.SESSION_STARTED.value)
+    _exists(duplicates, is_agent(duplicates), _is_repeated_session)
 )
 
 _number = cast(_ids.c.value, BigInteger)

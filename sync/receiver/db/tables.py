@@ -211,7 +211,15 @@ class RejectionRecord(_NumberedTable, table=True):
 
     __tablename__ = "rejections"
     __table_args__ = (
-        Index("rejections_by_session", "store_id", "correlation_id", "till_id", "type", "epoch"),
+        Index(
+            "rejections_by_id",
+            "store_id",
+            "correlation_id",
+            "till_id",
+            "type",
+            "epoch",
+            "sequence",
+        ),
         Index("rejections_by_time", "store_id", "received_at"),
     )
     type: str = Field(sa_type=Text)
@@ -226,7 +234,15 @@ class DuplicateRecord(_NumberedTable, table=True):
 
     __tablename__ = "duplicates"
     __table_args__ = (
-        Index("duplicates_by_session", "store_id", "correlation_id", "till_id", "type"),
+        Index(
+            "duplicates_by_id",
+            "store_id",
+            "correlation_id",
+            "till_id",
+            "type",
+            "epoch",
+            "sequence",
+        ),
     )
     type: str = Field(sa_type=Text)
     correlation_id: str = Field(sa_type=Text)

@@ -40,9 +40,10 @@ class LedgerState:
     By sequence number: `stored`, `rejected`, `duplicates`, `gaps`. By correlation id within the
     store: `sessions`, at most one a till, and `answers`: an entry for each session with answers, of
     these at least those that can equal an event of the batch. `digests` are those of the batch's
-    answers to these sessions, by number. Ids of sessions: `stored_here`, stored for this till;
-    `duplicated_here`, of which this till sent a duplicate of another till's; `rejected_here` and
-    `rejected_elsewhere`, rejected in this epoch and in other epochs of this till.
+    answers to these sessions, by number. `stored_here`: those of the `sessions` that are this
+    till's own. Ids of sessions: `duplicated_here`, of which this till sent a duplicate of another
+    till's; `rejected_here`, of which the last one in this epoch was rejected; `rejected_elsewhere`,
+    of which one was rejected in another epoch of this till.
     """
 
     stored: Mapping[int, ValidEvent] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class LedgerState:
     sessions: Mapping[str, Sequence[SessionEvent]] = field(default_factory=dict)
     answers: Mapping[str, Sequence[AnswerEvent]] = field(default_factory=dict)
     digests: Mapping[int, str] = field(default_factory=dict)
-    stored_here: frozenset[str] = frozenset()
+    stored_here: Mapping[str, SessionEvent] = field(default_factory=dict)
     duplicated_here: frozenset[str] = frozenset()
     rejected_here: frozenset[str] = frozenset()
     rejected_elsewhere: frozenset[str] = frozenset()
@@ -123,8 +124,8 @@ class _BatchDecision:
         # By `id`: the sessions are kept.
         self._session_digests: dict[int, str] = {}
         self._answers = {name: AlikeAnswers(answers) for name, answers in state.answers.items()}
-        self._stored_here = set(state.stored_here)
-        self._own_sessions = set(state.stored_here | state.duplicated_here)
+        self._stored_here = dict(state.stored_here)
+        self._own_sessions = {*state.stored_here, *state.duplicated_here}
         self._rejected_here = set(state.rejected_here)
 
     def result(self) -> AcceptedBatch:
@@ -171,7 +172,7 @@ class _BatchDecision:
         if others is None:
             self._result.sessions.append(session)
             self._sessions[name] = [session]
-            self._stored_here.add(name)
+            self._stored_here[name] = session
         elif any(self._is_same_session(session, other) for other in others):
             self._result.duplicates.append(session)
         elif name in self._stored_here:
@@ -181,7 +182,7 @@ class _BatchDecision:
             # Another till may have the same id for a session of its own: both are kept.
             self._result.sessions.append(session)
             others.append(session)
-            self._stored_here.add(name)
+            self._stored_here[name] = session
         self._own_sessions.add(name)
         self._rejected_here.discard(name)
         self._readmit(session.sequence)
@@ -256,20 +257,38 @@ class _BatchDecision:
         return msgspec.structs.replace(answer, digest=digest)
 
     def _is_same_session(self, session: SessionEvent, other: SessionEvent) -> bool:
-        """Compare digests first: a batch may compare thousands of sessions with one large body."""
+        """Return whether the sessions are the same one.
+
+        At the same time or, if it is the till's own, at another: an agent that has forgotten a
+        session takes its repeat for a new one. Compare digests first: a batch may compare thousands
+        of sessions with one large body.
+        """
         if session.occurred_at != other.occurred_at:
-            return False
+            if not self._is_own(other):
+                return False
+            session = msgspec.structs.replace(session, occurred_at=other.occurred_at)
         if id(other) not in self._session_digests:
             self._session_digests[id(other)] = digest_of(other)
         has_same_digest = digest_of(session) == self._session_digests[id(other)]
         return has_same_digest and is_same_event(session, other)
+
+    def _is_own(self, session: SessionEvent) -> bool:
+        """Return whether this till stored the session or, without one of its own, repeated it."""
+        name = session.correlation_id
+        own = self._stored_here.get(name)
+        return own is session if own is not None else name in self._own_sessions
 
     def _readmit(self, sequence: int) -> None:
         if sequence in self._state.rejected:
             self._result.readmitted.append(sequence)
 
     def _reject(self, event: InvalidEvent) -> None:
-        if event.type == EventType.SESSION_STARTED:
+        key = EventKey(event.type, event.correlation_id)
+        # Of one that was rejected before, the state tells whether a later one was accepted since.
+        if (
+            key.type == EventType.SESSION_STARTED
+            and self._state.rejected.get(event.sequence) != key
+        ):
             self._rejected_here.add(event.correlation_id)
         self._readmit(event.sequence)
         self._result.rejected.append(self._redacted_as_before(event))

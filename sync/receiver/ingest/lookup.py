@@ -62,17 +62,17 @@ class _Lookup:
         rows: defaultdict[str, list[RowMapping]] = defaultdict(list)
         for row in self._rows(SELECT_UNDER_IDS, ids=ids) if ids else ():
             rows[row["kind"]].append(row)
-        sessions, rejected = rows[tables.sessions.name], _ids(rows[REJECTED])
-        till_id = self._inbound.sender.name.till_id
-        stored_here = _ids(row for row in sessions if row["till_id"] == till_id)
-        foreign = _ids(sessions) - stored_here
+        sessions = [(row["till_id"], _session(row)) for row in rows[tables.sessions.name]]
+        rejected, till_id = _ids(rows[REJECTED]), self._inbound.sender.name.till_id
+        own = {one.correlation_id: one for of_till, one in sessions if of_till == till_id}
+        foreign = _ids(rows[tables.sessions.name]) - own.keys()
         duplicated = self._rows(SELECT_DUPLICATED_SESSIONS, ids=foreign) if foreign else ()
         rejections = self._rows(SELECT_REJECTED_SESSIONS, ids=rejected) if rejected else ()
         answered = _ids(rows[ANSWERED])
         keys = _answer_keys(events, answered) if answered else {}
         return LedgerState(
-            sessions=_sessions_by_id(sessions),
-            stored_here=stored_here,
+            sessions=_by_id(session for _, session in sessions),
+            stored_here=own,
             duplicated_here=_ids(duplicated),
             answers=self._alike_answers(answered, keys.values()),
             digests={number: key.digest for number, key in keys.items()},
@@ -160,11 +160,11 @@ def _ids(rows: Iterable[RowMapping]) -> frozenset[str]:
     return frozenset(row["correlation_id"] for row in rows)
 
 
-def _sessions_by_id(rows: Iterable[RowMapping]) -> dict[str, list[SessionEvent]]:
-    sessions: dict[str, list[SessionEvent]] = {}
-    for row in rows:
-        sessions.setdefault(row["correlation_id"], []).append(_session(row))
-    return sessions
+def _by_id(sessions: Iterable[SessionEvent]) -> dict[str, list[SessionEvent]]:
+    found: dict[str, list[SessionEvent]] = {}
+    for session in sessions:
+        found.setdefault(session.correlation_id, []).append(session)
+    return found
 
 
 def _session(row: RowMapping) -> SessionEvent:

@@ -219,7 +219,7 @@ async def test_till_cannot_give_an_id_to_two_of_its_sessions(office: LedgerDrive
     await office.take(OTHER_TILL, session(1, "one", body={"channel": "kiosk"}))
     await office.take(TILL, session(1, "one"))
 
-    taken = await office.take(TILL, session(2, "one"))
+    taken = await office.take(TILL, session(2, "one", body={"channel": "web"}))
 
     assert [one.error_message for one in taken.rejections] == ["Invalid Correlation ID"]
 

@@ -111,12 +111,18 @@ class ReferenceLedger:
             gaps=[gap for gap in epoch.gaps if gap.first <= last and gap.last >= first],
             sessions=sessions,
             answers=answers,
-            stored_here=_ids_of_sessions(fact for (of, _), fact in facts if of == till),
+            stored_here={
+                fact.correlation_id: fact
+                for (of, _), fact in facts
+                if of == till and isinstance(fact, SessionEvent)
+            },
             duplicated_here=_ids_of_sessions(duplicates),
-            rejected_here=frozenset(_refused_sessions([epoch])),
-            rejected_elsewhere=frozenset(
-                _refused_sessions(
-                    e for other, e in self.epochs.items() if other != key and other[0] == key[0]
+            rejected_here=refused_sessions(epoch),
+            rejected_elsewhere=frozenset[str]().union(
+                *(
+                    refused_sessions(e)
+                    for other, e in self.epochs.items()
+                    if other != key and other[0] == key[0]
                 )
             ),
         )
@@ -135,13 +141,19 @@ def _ids_of_sessions(facts: Iterable[ValidEvent]) -> frozenset[str]:
     return frozenset(one.correlation_id for one in facts if isinstance(one, SessionEvent))
 
 
-def _refused_sessions(epochs: Iterable[Epoch]) -> Iterable[str]:
-    return (
-        event.correlation_id
-        for epoch in epochs
-        for event in epoch.rejected.values()
-        if event.type == EventType.SESSION_STARTED
-    )
+def refused_sessions(epoch: Epoch) -> frozenset[str]:
+    """Return the ids of which the last session in this epoch was rejected."""
+    last: dict[str, tuple[int, bool]] = {}
+    for rows, is_refused in (
+        (epoch.rejected, True),
+        (epoch.stored, False),
+        (epoch.duplicates, False),
+    ):
+        for number, event in rows.items():
+            if label(event).type == EventType.SESSION_STARTED:
+                found = (number, is_refused)
+                last[event.correlation_id] = max(last.get(event.correlation_id, found), found)
+    return frozenset(name for name, (_, is_refused) in last.items() if is_refused)
 
 
 def _write(epoch: Epoch, taken: AcceptedBatch) -> None:

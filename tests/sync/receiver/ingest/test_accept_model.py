@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sync.protocol.wire import ErrorCode, EventType
+from sync.protocol.wire import ErrorCode
 from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch
 from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent
 from sync.receiver.ingest.placement import SequenceGap
-from tests.support.models.ledger import Epoch, Key, ReferenceLedger
+from tests.support.models.ledger import Epoch, Key, ReferenceLedger, refused_sessions
 from tests.sync.receiver.ingest.event_builders import (
     AT,
     answer,
@@ -64,6 +64,13 @@ def is_same_capture(event: Event, other: Event) -> bool:
     return same_kind and msgspec.structs.replace(event, sequence=other.sequence) == other
 
 
+def is_repeat(event: Event, other: Event) -> bool:
+    """Return whether two events are one session, started at two times."""
+    if not (isinstance(event, SessionEvent) and isinstance(other, SessionEvent)):
+        return False
+    return is_same_capture(event, msgspec.structs.replace(other, occurred_at=event.occurred_at))
+
+
 class AcceptMachine(RuleBasedStateMachine):
     """Tills capture, agents send any part of it, head office accepts or rejects."""
 
@@ -103,6 +110,27 @@ class AcceptMachine(RuleBasedStateMachine):
             note = str(self.next())
             fact_ = answer(0, name, note=note)
             here.append(Captured(fact_, unknown(0, name), is_invalid=not is_fit))
+
+    @rule(till=TILLS, index=CHOICES)
+    def repeat_session(self, till: str, index: int) -> None:
+        """Start a session again at an agent that has forgotten it, and answer it."""
+        captured = [
+            one.fact
+            for key, here in self.captured.items()
+            for one in here
+            if key[0] == till and isinstance(one.fact, SessionEvent)
+        ]
+        if not captured:
+            return
+        fact = captured[index % len(captured)]
+        at = fact.occurred_at + timedelta(days=self.next())
+        again = msgspec.structs.replace(fact, occurred_at=at)
+        here, name = self.captured[self.current[till]], fact.correlation_id
+        if any(one.is_invalid and one.fact.correlation_id == name for one in here):
+            return
+        here.append(Captured(again, bad_session(0, name), is_invalid=False))
+        fact_ = answer(0, name, note=str(self.next()))
+        here.append(Captured(fact_, unknown(0, name), is_invalid=False))
 
     # Events at the machines.
 
@@ -203,7 +231,10 @@ class AcceptMachine(RuleBasedStateMachine):
                 assert is_same_capture(event, epoch.stored[number])
                 self.check_address(event, epoch)
             elif number in epoch.duplicates:
-                assert any(is_same_capture(event, fact) for _, fact in self.ledger.facts())
+                assert any(
+                    is_same_capture(event, fact) or (till == key[0] and is_repeat(event, fact))
+                    for (till, _), fact in self.ledger.facts()
+                )
             else:
                 assert number in epoch.rejected
 
@@ -292,7 +323,7 @@ class AcceptMachine(RuleBasedStateMachine):
         if event.sequence in epoch.duplicates:
             facts = [fact for _, fact in self.ledger.facts()]
             return isinstance(event, InvalidEvent) or not any(
-                is_same_capture(event, fact) for fact in facts
+                is_same_capture(event, fact) or is_repeat(event, fact) for fact in facts
             )
         stored = epoch.stored.get(event.sequence)
         return stored is not None and not is_same_capture(event, stored)
@@ -311,7 +342,10 @@ class AcceptMachine(RuleBasedStateMachine):
             case SessionEvent():
                 # Of its own till another one, and of no till the same.
                 others = self.sessions(event)
-                is_known = any(is_same_capture(event, other) for _, other in others)
+                is_known = any(
+                    is_same_capture(event, other) or (till == key[0] and is_repeat(event, other))
+                    for till, other in others
+                )
                 is_taken = any(till == key[0] for till, _ in others)
                 return ErrorCode.INVALID_REQUEST if is_taken and not is_known else None
             case AnswerEvent():
@@ -341,11 +375,7 @@ class AcceptMachine(RuleBasedStateMachine):
     def has_no_session(self, key: Key, event: AnswerEvent) -> bool:
         """Return whether the till's session under the answer's id was rejected."""
         refused = {
-            of: any(
-                invalid.type == EventType.SESSION_STARTED
-                and invalid.correlation_id == event.correlation_id
-                for invalid in epoch.rejected.values()
-            )
+            of: event.correlation_id in refused_sessions(epoch)
             for of, epoch in self.ledger.epochs.items()
             if of[0] == key[0]
         }
