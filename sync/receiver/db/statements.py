@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    literal,
     or_,
     select,
     true,
@@ -41,6 +42,7 @@ from sync.receiver.db.tables import (
     duplicates,
     gaps,
     hours,
+    purged_digests,
     rejections,
     sessions,
 )
@@ -176,23 +178,28 @@ def _count_epochs(condition: ColumnElement[bool]) -> Select[Any]:
     return select(func.count().label("epochs")).select_from(some)
 
 
+_NUMBERED = (sessions, answers, rejections, duplicates)
+_NO_NUMBER = literal(0, BigInteger)
 COUNT_EPOCHS = _count_epochs(true())
 COUNT_NEW_EPOCHS = _count_epochs(agents.c.begun_at > bindparam("since", type_=UtcTimestamp))
 
-# The highest stored number in each of these `epochs`.
+# The highest stored number in each of these `epochs`, and the highest one with a digest.
 _stored_numbers = union_all(
     *(
-        select(table.c.epoch, func.max(number).label("number"))
+        select(table.c.epoch, func.max(number).label("number"), func.max(purged).label("purged"))
         .where(is_agent(table), among(table.c.epoch, "epochs"))
         .group_by(table.c.epoch)
-        for table, number in (
-            *((table, table.c.sequence) for table in (sessions, answers, rejections, duplicates)),
-            (gaps, gaps.c.last_sequence),
+        for table, number, purged in (
+            *((one, one.c.sequence, _NO_NUMBER) for one in _NUMBERED),
+            (gaps, gaps.c.last_sequence, _NO_NUMBER),
+            (purged_digests, *(purged_digests.c.last_sequence,) * 2),
         )
     )
 ).subquery()
 SELECT_HIGHEST_NUMBERS = select(
-    _stored_numbers.c.epoch, func.max(_stored_numbers.c.number).label("through")
+    _stored_numbers.c.epoch,
+    func.max(_stored_numbers.c.number).label("through"),
+    func.max(_stored_numbers.c.purged).label("purged_through"),
 ).group_by(_stored_numbers.c.epoch)
 
 UPDATE_AGENT = update(agents).where(is_epoch(agents))
@@ -241,6 +248,11 @@ SELECT_OVERLAPPING_GAPS = select(gaps).where(
     is_epoch(gaps), gaps.c.first_sequence <= _LAST, gaps.c.last_sequence >= _FIRST
 )
 
+# The digests of purged events in the blocks that begin with these `numbers`.
+SELECT_PURGED_DIGESTS = select(purged_digests.c.first_sequence, purged_digests.c.digests).where(
+    is_epoch(purged_digests), purged_digests.c.first_sequence.in_(_NUMBERS)
+)
+
 # Delete the rejections of these `numbers`, and the gaps that begin with them.
 DELETE_REJECTIONS = delete(rejections).where(
     is_epoch(rejections), rejections.c.sequence.in_(_NUMBERS)
@@ -274,6 +286,14 @@ def upsert_boot(dialect: str) -> Insert:
     insert = _INSERT[dialect](boots)
     clock = {one.name: insert.excluded[one.name] for one in boots.c if not one.primary_key}
     return insert.on_conflict_do_update(index_elements=boots.primary_key, set_=clock)
+
+
+@cache
+def upsert_purged_digests(dialect: str) -> Insert:
+    """Return an upsert of blocks of digests."""
+    insert = _INSERT[dialect](purged_digests)
+    changed = {name: insert.excluded[name] for name in ("last_sequence", "digests")}
+    return insert.on_conflict_do_update(index_elements=purged_digests.primary_key, set_=changed)
 
 
 @cache

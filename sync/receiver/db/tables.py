@@ -11,7 +11,7 @@ address is permanently lost is in `email_answers` and in `gaps`.
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Boolean, Index, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Index, LargeBinary, Table, Text, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -266,6 +266,18 @@ class GapRecord(_EpochTable, table=True):
     acknowledged_reason: str | None = Field(sa_type=Text)
 
 
+class PurgedDigestsRecord(_EpochTable, table=True):
+    """Digests of the purged events of a block of numbers (`ingest.deduplication.purged`).
+
+    `last_sequence`: the last number with a digest.
+    """
+
+    __tablename__ = "purged_digests"
+    first_sequence: int = Field(sa_type=BigInteger, primary_key=True)
+    last_sequence: int = Field(sa_type=BigInteger)
+    digests: bytes = Field(sa_type=LargeBinary)
+
+
 class HourRecord(_TillTable, table=True):
     """Hourly rollup of a till, for plots; purged by age, not touched by `forget`."""
 
@@ -319,5 +331,6 @@ tokens, agents, boots = table_of(TokenRecord), table_of(AgentRecord), table_of(B
 sessions, answers = table_of(SessionRecord), table_of(EmailAnswerRecord)
 rejections, duplicates = table_of(RejectionRecord), table_of(DuplicateRecord)
 gaps, hours = table_of(GapRecord), table_of(HourRecord)
+purged_digests = table_of(PurgedDigestsRecord)
 audit_log = table_of(AuditRecord)
 reader_sessions = table_of(ReaderSessionRecord)

@@ -4,8 +4,9 @@
 
 Invariant: every sequence number of an epoch up to `accepted_through` is accounted for exactly
 once: as a stored event, a rejection, a duplicate of an event stored under another number, or
-part of a gap. Ingest is idempotent: a resent number changes nothing, unless it was rejected,
-lies in a gap, or supplies an address that was missing.
+part of a gap; or it was purged. Ingest is idempotent: a resent number changes nothing, unless it
+was rejected, lies in a gap, or supplies an address that was missing. An event is accepted only if
+it is then stored, or recognised by its content: a number proves nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ from sync.protocol.wire import ErrorCode, EventType, Rejection
 from sync.receiver.ingest.deduplication.alike import MAX_ALIKE, AlikeAnswers
 from sync.receiver.ingest.deduplication.digest import digest_of
 from sync.receiver.ingest.deduplication.equality import is_same_event
+from sync.receiver.ingest.deduplication.purged import PurgedNumbers
+from sync.receiver.ingest.deduplication.sessions import KnownSessions
 from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Gap, Gaps
 from sync.receiver.ingest.placement import Placement
@@ -43,7 +46,7 @@ class LedgerState:
     answers to these sessions, by number. `stored_here`: those of the `sessions` that are this
     till's own. Ids of sessions: `duplicated_here`, of which this till sent a duplicate of another
     till's; `rejected_here`, of which the last one in this epoch was rejected; `rejected_elsewhere`,
-    of which one was rejected in another epoch of this till.
+    of which one was rejected in another epoch of this till. `purged`: the numbers past retention.
     """
 
     stored: Mapping[int, ValidEvent] = field(default_factory=dict)
@@ -57,6 +60,7 @@ class LedgerState:
     duplicated_here: frozenset[str] = frozenset()
     rejected_here: frozenset[str] = frozenset()
     rejected_elsewhere: frozenset[str] = frozenset()
+    purged: PurgedNumbers = field(default_factory=PurgedNumbers)
 
 
 @dataclass(slots=True)
@@ -93,19 +97,16 @@ def accept_events(
     events: Iterable[Event],
     placement: Placement,
     state: LedgerState,
-    purged_through: int = 0,
     *,
     shares_sessions: bool = False,
 ) -> AcceptedBatch:
     """Decide on each event of a placed batch, in order.
 
-    Numbers up to `purged_through` are past retention and ignored, except rejected ones: those
-    were never stored. `shares_sessions`: tills of the store answer for each other's sessions.
+    `shares_sessions`: tills of the store answer for each other's sessions.
     """
     decision = _BatchDecision(placement, state, shares_sessions=shares_sessions)
     for event in events:
-        if event.sequence > purged_through or event.sequence in state.rejected:
-            decision.add(event)
+        decision.add(event)
     return decision.result()
 
 
@@ -120,12 +121,8 @@ class _BatchDecision:
         self._gaps = Gaps(state.gaps)
         if placement.gap is not None:
             self._gaps.add(placement.gap)
-        self._sessions = {name: list(sessions) for name, sessions in state.sessions.items()}
-        # By `id`: the sessions are kept.
-        self._session_digests: dict[int, str] = {}
+        self._sessions = KnownSessions(state.sessions, state.stored_here, state.duplicated_here)
         self._answers = {name: AlikeAnswers(answers) for name, answers in state.answers.items()}
-        self._stored_here = dict(state.stored_here)
-        self._own_sessions = {*state.stored_here, *state.duplicated_here}
         self._rejected_here = set(state.rejected_here)
 
     def result(self) -> AcceptedBatch:
@@ -139,8 +136,21 @@ class _BatchDecision:
         elif (duplicate := self._state.duplicates.get(event.sequence)) is not None:
             if isinstance(event, InvalidEvent) or not self._is_resent(event, duplicate):
                 self._reject_altered(event)
-        else:
+        elif not self._was_purged(event.sequence):
             self._accept(event)
+        elif not self._state.purged.recognises(event):
+            self._reject_altered(event)
+
+    def _was_purged(self, number: int) -> bool:
+        """Return whether an event was stored under this number and is past retention.
+
+        A rejected one was never stored, nor was one in a gap that retention walked over.
+        """
+        purged = self._state.purged
+        if number > purged.through or number in self._state.rejected:
+            return False
+        reason = self._gaps.reason_of(number)
+        return purged.has_digest(number) or reason in {None, ADDRESS_ERASED}
 
     def _compare(self, event: Event, stored: ValidEvent) -> None:
         if not is_same_event(event, stored):
@@ -168,22 +178,16 @@ class _BatchDecision:
 
     def _accept_session(self, session: SessionEvent) -> None:
         name = session.correlation_id
-        others = self._sessions.get(name)
-        if others is None:
-            self._result.sessions.append(session)
-            self._sessions[name] = [session]
-            self._stored_here[name] = session
-        elif any(self._is_same_session(session, other) for other in others):
+        if self._sessions.has_same(session):
             self._result.duplicates.append(session)
-        elif name in self._stored_here:
+            self._sessions.own(name)
+        elif self._sessions.is_stored_here(name):
             self._reject(_rejected(session, ErrorCode.INVALID_REQUEST, "Invalid Correlation ID"))
             return
         else:
             # Another till may have the same id for a session of its own: both are kept.
             self._result.sessions.append(session)
-            others.append(session)
-            self._stored_here[name] = session
-        self._own_sessions.add(name)
+            self._sessions.add(session)
         self._rejected_here.discard(name)
         self._readmit(session.sequence)
 
@@ -219,14 +223,15 @@ class _BatchDecision:
         if correlation_id in self._rejected_here:
             return True
         elsewhere = correlation_id in self._state.rejected_elsewhere
-        return elsewhere and correlation_id not in self._own_sessions
+        return elsewhere and not self._sessions.is_owned(correlation_id)
 
     def _is_session_foreign(self, correlation_id: str) -> bool:
         """Return whether only other tills have this session, and this one may not answer for them.
 
         An unknown session may be purged, or arrive later.
         """
-        is_foreign = correlation_id in self._sessions and correlation_id not in self._own_sessions
+        sessions = self._sessions
+        is_foreign = correlation_id in sessions and not sessions.is_owned(correlation_id)
         return is_foreign and not self._shares_sessions
 
     def _is_resent(self, event: ValidEvent, duplicate: EventKey) -> bool:
@@ -247,36 +252,13 @@ class _BatchDecision:
     def _is_stored(self, event: ValidEvent) -> bool:
         """Return whether an equal event is stored under any number."""
         if isinstance(event, SessionEvent):
-            others = self._sessions.get(event.correlation_id, ())
-            return any(self._is_same_session(event, other) for other in others)
+            return self._sessions.has_same(event)
         answers = self._answers.get(event.correlation_id)
         return answers is not None and answers.has_equal(self._digested(event))
 
     def _digested(self, answer: AnswerEvent) -> AnswerEvent:
         digest = self._state.digests.get(answer.sequence) or digest_of(answer)
         return msgspec.structs.replace(answer, digest=digest)
-
-    def _is_same_session(self, session: SessionEvent, other: SessionEvent) -> bool:
-        """Return whether the sessions are the same one.
-
-        At the same time or, if it is the till's own, at another: an agent that has forgotten a
-        session takes its repeat for a new one. Compare digests first: a batch may compare thousands
-        of sessions with one large body.
-        """
-        if session.occurred_at != other.occurred_at:
-            if not self._is_own(other):
-                return False
-            session = msgspec.structs.replace(session, occurred_at=other.occurred_at)
-        if id(other) not in self._session_digests:
-            self._session_digests[id(other)] = digest_of(other)
-        has_same_digest = digest_of(session) == self._session_digests[id(other)]
-        return has_same_digest and is_same_event(session, other)
-
-    def _is_own(self, session: SessionEvent) -> bool:
-        """Return whether this till stored the session or, without one of its own, repeated it."""
-        name = session.correlation_id
-        own = self._stored_here.get(name)
-        return own is session if own is not None else name in self._own_sessions
 
     def _readmit(self, sequence: int) -> None:
         if sequence in self._state.rejected:
@@ -303,7 +285,7 @@ class _BatchDecision:
 
     def _reject_altered(self, event: Event) -> None:
         self._result.altered.append(event.sequence)
-        message = "Another event is stored under this number"
+        message = "Another event has this number"
         self._add_rejection(event.sequence, ErrorCode.ALTERED, message)
 
     def _add_rejection(self, sequence: int, code: str, message: str) -> None:

@@ -178,12 +178,14 @@ class AgentTransaction:
         """
         retired_at = self.execute(statements.SELECT_RETIRED_AT).scalar()
         rows = self.execute(statements.SELECT_HIGHEST_NUMBERS, epochs=epochs).mappings()
-        highest = {row["epoch"]: row["through"] for row in rows}
+        highest = {row["epoch"]: row for row in rows}
+        none = {"through": 0, "purged_through": 0}
         return [
             {
                 **epoch_key(self.agent.name, epoch),
-                "accepted_through": highest.get(epoch, 0),
-                "last_sequence": highest.get(epoch, 0),
+                "accepted_through": highest.get(epoch, none)["through"],
+                "last_sequence": highest.get(epoch, none)["through"],
+                "purged_through": highest.get(epoch, none)["purged_through"],
                 "enrolled_at": self.agent.enrolled_at,
                 "begun_at": self.now,
                 "retired_at": retired_at,

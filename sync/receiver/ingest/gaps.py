@@ -39,6 +39,11 @@ class Gaps:
         """Return whether `number` lies in a gap."""
         return self._find(number) is not None
 
+    def reason_of(self, number: int) -> str | None:
+        """Return the reason of the gap in which `number` lies; None if in none."""
+        index = self._find(number)
+        return None if index is None else self._current[index].reason
+
     def add(self, gap: Gap) -> None:
         """Add a gap."""
         insort(self._current, gap)

@@ -17,7 +17,7 @@ from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpoc
 from sync.receiver.ingest.clock_skew import BootZero, SkewCorrector
 from sync.receiver.ingest.heartbeat import store_heartbeat
 from sync.receiver.ingest.hourly_rollup import roll_up
-from sync.receiver.ingest.lookup import look_up
+from sync.receiver.ingest.lookup import look_up, look_up_purged
 from sync.receiver.ingest.parse import InboundBatch, InboundHeartbeat
 from sync.receiver.ingest.placement import Placement, SequenceGap, place_batch
 from sync.receiver.ingest.rows import (
@@ -98,13 +98,8 @@ def _store_batch(
     result = AcceptedBatch(placement.accepted_through)
     for part in slices_of(inbound):
         state = look_up(connection, part, placement.resent)
-        accepted = accept_events(
-            part.events,
-            placement,
-            state,
-            epoch["purged_through"],
-            shares_sessions=shares_sessions,
-        )
+        state = replace(state, purged=look_up_purged(connection, part, epoch, corrector))
+        accepted = accept_events(part.events, placement, state, shares_sessions=shares_sessions)
         times = corrected_times(part, accepted, corrector)
         _write(transaction, batch.epoch, accepted, times)
         result.extend(accepted)

@@ -21,12 +21,14 @@ from sync.receiver.db.lookup_statements import (
     select_alike_answers,
 )
 from sync.receiver.ingest.accept import EventKey, LedgerState
+from sync.receiver.ingest.clock_skew import SkewCorrector
 from sync.receiver.ingest.deduplication.alike import MAX_ALIKE
 from sync.receiver.ingest.deduplication.digest import digest_of
+from sync.receiver.ingest.deduplication.purged import PurgedNumbers, first_of_block
 from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.parse import InboundBatch
-from sync.receiver.ingest.rows import gap_of
+from sync.receiver.ingest.rows import captured_times, gap_of
 
 # Below this density, query the numbers individually instead of their range: rejected events are
 # retried together and can lie a year apart.
@@ -49,6 +51,31 @@ def look_up(
         duplicates=lookup.event_keys(tables.duplicates, numbers),
         gaps=lookup.gaps(numbers),
     )
+
+
+def look_up_purged(
+    connection: Connection, inbound: InboundBatch, epoch: RowMapping, corrector: SkewCorrector
+) -> PurgedNumbers:
+    """Return the digests kept of the batch's purged numbers, and which have none and are younger.
+
+    Reads nothing for a batch without purged numbers.
+    """
+    through, newest_at = epoch["purged_through"], epoch["newest_trusted_at"]
+    numbers = [event.sequence for event in inbound.events if event.sequence <= through]
+    if not numbers:
+        return PurgedNumbers()
+    firsts = sorted({first_of_block(number) for number in numbers})
+    key = statements.params_for(inbound.sender.name, inbound.batch.epoch)
+    rows = connection.execute(statements.SELECT_PURGED_DIGESTS, {**key, "numbers": firsts})
+    purged = PurgedNumbers(through, {row.first_sequence: row.digests for row in rows})
+    captured_at = captured_times(inbound, numbers, corrector)
+    younger = (
+        number
+        for number in numbers
+        if not purged.has_digest(number)
+        and ((at := captured_at.get(number)) is None or newest_at is None or at > newest_at)
+    )
+    return replace(purged, younger=frozenset(younger))
 
 
 class _Lookup:

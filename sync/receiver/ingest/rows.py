@@ -1,6 +1,6 @@
 """Convert the decision on a batch into rows of the ledger's tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.ingest.accept import AcceptedBatch, type_of
 from sync.receiver.ingest.clock_skew import SkewCorrector
-from sync.receiver.ingest.events import ValidEvent
+from sync.receiver.ingest.events import InvalidEvent, ValidEvent
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.parse import InboundBatch
 
@@ -36,6 +36,23 @@ def corrected_times(
                 in_order=sent.sequence > accepted.resent_through,
             )
     return corrected
+
+
+def captured_times(
+    inbound: InboundBatch, numbers: Iterable[int], corrector: SkewCorrector
+) -> dict[int, datetime | None]:
+    """Return the skew-corrected times of these resent events, by sequence; None if unknown."""
+    wanted, own_boot = frozenset(numbers), inbound.batch.boot_id
+    events = {event.sequence: event for event in inbound.events if event.sequence in wanted}
+    captured: dict[int, datetime | None] = {}
+    for sent in inbound.batch.events:
+        event = events.get(sent.sequence)
+        if event is not None and not isinstance(event, InvalidEvent):
+            boot_id = sent.boot_id or own_boot
+            captured[sent.sequence] = corrector.correct(
+                event.occurred_at, boot_id, sent.monotonic_us, in_order=False
+            )
+    return captured
 
 
 def event_row(event: ValidEvent, corrected_times: Mapping[int, datetime | None]) -> Row:

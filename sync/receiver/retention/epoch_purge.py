@@ -13,6 +13,7 @@ from sync.receiver.db.columns import UtcTimestamp
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.rows import epoch_key, gap_row
+from sync.receiver.retention.kept_digests import keep_digests
 
 # A purge transaction delays agents no longer than a few batches do.
 NUMBERS_PER_TRANSACTION = 1000
@@ -42,12 +43,12 @@ def _is_late(table: sa.Table, purged_through: sa.ColumnElement[int]) -> sa.Colum
     return sa.and_(table.c.sequence <= purged_through, table.c.received_at < _RECEIVED_BEFORE)
 
 
-_DELETE_LATE = [
-    sa.delete(table).where(
-        statements.is_epoch(table), _is_late(table, sa.bindparam("purged", type_=sa.BigInteger))
-    )
-    for table in _PURGED
-]
+def _is_late_in_epoch(table: sa.Table) -> sa.ColumnElement[bool]:
+    purged_through = sa.bindparam("purged", type_=sa.BigInteger)
+    return sa.and_(statements.is_epoch(table), _is_late(table, purged_through))
+
+
+_DELETE_LATE = [sa.delete(table).where(_is_late_in_epoch(table)) for table in _PURGED]
 _HAS_LATE = sa.or_(
     *(
         sa.exists().where(
@@ -91,6 +92,7 @@ class EpochPurge:
         """Delete the expired events at or below `purged_through`; return their number."""
         purged = self._lock(connection)["purged_through"]
         values = {"purged": purged, "received_before": received_before}
+        keep_digests(connection, self.name, self.epoch, _is_late_in_epoch, **values)
         return sum(self._execute(connection, one, **values).rowcount for one in _DELETE_LATE)
 
     def delete_next(
@@ -98,7 +100,8 @@ class EpochPurge:
     ) -> int:
         """Delete the next expired numbers and advance `purged_through`; return how many.
 
-        Missing numbers are recorded as gaps, before the rows around them disappear.
+        Missing numbers are recorded as gaps, before the rows around them disappear, and digests
+        of the events are kept.
         """
         agent = self._lock(connection)
         first: int = agent["purged_through"] + 1
@@ -111,6 +114,8 @@ class EpochPurge:
         key = epoch_key(self.name, self.epoch)
         missing = self._missing(connection, first, last)
         insert_rows(connection, gaps, [gap_row(key, gap, at) for gap in missing])
+        numbers = {"first": first, "last": last}
+        keep_digests(connection, self.name, self.epoch, statements.in_range, **numbers)
         for statement in _DELETE:
             self._execute(connection, statement, first=first, last=last)
         self._execute(connection, statements.UPDATE_AGENT, purged_through=last)

@@ -14,6 +14,7 @@ SELECT create_distributed_table('email_answers', 'store_id', colocate_with => 't
 SELECT create_distributed_table('rejections', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('duplicates', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('gaps', 'store_id', colocate_with => 'tokens');
+SELECT create_distributed_table('purged_digests', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('hours', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('audit_log', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('reader_sessions', 'store_id', colocate_with => 'tokens');

@@ -22,7 +22,7 @@ _SEPARATOR = b"\0"
 def digest_of(event: SessionEvent | AnswerEvent) -> str:
     """Return the digest of an event's content, in hexadecimal digits."""
     own = event.query_locale if isinstance(event, SessionEvent) else event.status
-    head = f"{to_rfc3339(event.occurred_at)} {_masked(own or '')}".encode()
+    head = f"{to_rfc3339(event.occurred_at)} {masked(own or '')}".encode()
     digest = blake2b(head, digest_size=_BYTES)
     digest.update(_SEPARATOR)
     digest.update(canonical_json(event.body, may_hold_address) or _as_text(event.body))
@@ -32,8 +32,9 @@ def digest_of(event: SessionEvent | AnswerEvent) -> str:
 def _as_text(body: str) -> bytes:
     """Return the bytes to digest for a body that is no JSON: it equals only itself."""
     # In JSON any character can be written as a \u escape.
-    return _masked(_MASK if "\\u" in body else body).encode()
+    return masked(_MASK if "\\u" in body else body).encode()
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
+    """Return `text`, or the same one for all texts that may hold an address."""
     return _MASK if may_hold_address(text) else text

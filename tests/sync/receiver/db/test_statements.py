@@ -36,7 +36,9 @@ async def use(receiver: Receiver, till: SimulatedAgent) -> None:
     await receiver.heartbeat(till, lastSequence=2)
     await receiver.send(till, session(3, "a"), erased(4, "a"), baseSequence=3)
     await receiver.send(till, session(3, "a"), answer(4, "a"), answer(5, "b"), session(6, "c"))
-    await receiver.send(till, session(1, "d"), session(3, "e"), session(5, "b"), session(7, "c"))
+    await receiver.send(
+        till, session(1, "d"), session(3, "e"), session(5, "b"), session(7, "c", body={})
+    )
     await receiver.send(till, session(9, "f"))
     later = SimulatedAgent(till.store_id, till.till_id, "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
     # The first epoch's session again, under another number.
