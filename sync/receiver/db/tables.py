@@ -5,8 +5,8 @@ references between stores, so that the tables can be sharded by `store_id`.
 
 Invariant: each number of an epoch up to `agents.accepted_through` is in exactly one of
 `sessions`, `email_answers`, `rejections`, `duplicates` and `gaps`, until it is purged
-(`agents.purged_through`; rejections and gaps are never purged). One exception: an answer whose
-address is permanently lost is in `email_answers` and in `gaps`.
+(`agents.purged_through`; rejections and gaps are never purged) and its digest is kept. One
+exception: an answer whose address is permanently lost is in `email_answers` and in `gaps`.
 """
 
 from datetime import datetime

@@ -97,8 +97,8 @@ def _store_batch(
     corrector = _skew_corrector(transaction, inbound, epoch["newest_trusted_at"])
     result = AcceptedBatch(placement.accepted_through)
     for part in slices_of(inbound):
-        state = look_up(connection, part, placement.resent)
-        state = replace(state, purged=look_up_purged(connection, part, epoch, corrector))
+        purged = look_up_purged(connection, part, epoch["purged_through"], corrector)
+        state = replace(look_up(connection, part, placement.resent), purged=purged)
         accepted = accept_events(part.events, placement, state, shares_sessions=shares_sessions)
         times = corrected_times(part, accepted, corrector)
         _write(transaction, batch.epoch, accepted, times)

@@ -54,13 +54,13 @@ def look_up(
 
 
 def look_up_purged(
-    connection: Connection, inbound: InboundBatch, epoch: RowMapping, corrector: SkewCorrector
+    connection: Connection, inbound: InboundBatch, purged_through: int, corrector: SkewCorrector
 ) -> PurgedNumbers:
     """Return the digests kept of the batch's purged numbers, and which have none and are younger.
 
     Reads nothing for a batch without purged numbers.
     """
-    through, newest_at = epoch["purged_through"], epoch["newest_trusted_at"]
+    through, newest_at = purged_through, corrector.newest_trusted_at
     numbers = [event.sequence for event in inbound.events if event.sequence <= through]
     if not numbers:
         return PurgedNumbers()

@@ -22,7 +22,10 @@ from sync.receiver.ingest.rows import Row, epoch_key
 
 # Between two reads, head office answers other requests. A body has up to 32 KiB.
 _ROWS_PER_READ = 100
-_AFTER, _MOST = sa.bindparam("after", type_=sa.BigInteger), sa.bindparam("most")
+_AFTER, _MOST = (
+    sa.bindparam("after", type_=sa.BigInteger),
+    sa.bindparam("most", type_=sa.BigInteger),
+)
 _SESSION = ("sequence", "correlation_id", "occurred_at", "query_locale", "body")
 _ANSWER = ("sequence", "correlation_id", "occurred_at", "status", "body")
 _DUPLICATE = ("sequence", "correlation_id", "type")
