@@ -1,9 +1,9 @@
 """Retention: deletes expired events, oldest first, in small transactions.
 
 The numbers of an epoch are purged in order, so that one number, `purged_through`, accounts for all
-of them: nothing up to it counts as missing. A digest of each purged event tells its repeat from another
-event. Numbers that are missing by then are first recorded in `gaps`, and gaps are never purged; one
-that arrives after all is stored ("late", as below).
+of them: nothing up to it counts as missing. A digest of each purged event tells its repeat from
+another event. Numbers that are missing by then are first recorded in `gaps`, and gaps are never
+purged; one that arrives after all is stored ("late", as below).
 
 Rejected events are not accepted yet, and agents resend them daily: they are neither purged nor do
 they block the numbers behind them. An event accepted later is purged once its own retention period

@@ -6,8 +6,8 @@ Events that were purged before have none: only those that are not younger count 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 
 
 def upgrade() -> None:
