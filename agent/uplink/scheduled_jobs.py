@@ -88,6 +88,12 @@ async def make_room(outbox: StoreOutbox) -> None:
         await until_done(outbox.retention.make_room_once)
 
 
+async def save_results(outbox: StoreOutbox) -> None:
+    """Write delivery results that the disk could not take when they came."""
+    with contextlib.suppress(OutboxUnavailable):
+        await outbox.save_results()
+
+
 async def retry_dead_letters(outbox: StoreOutbox, delivery: DeliveryLoop) -> None:
     """Deliver dead letters again that are due for a retry."""
     with contextlib.suppress(OutboxUnavailable):

@@ -68,6 +68,7 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     sync, outbox, every = agent.settings.sync, agent.outbox, agent.schedule.every
     every(sync.interval_seconds, partial(scheduled_jobs.erase_addresses, outbox))
     every(_HOUR_SECONDS, partial(scheduled_jobs.purge, outbox))
+    every(scheduled_jobs.MAINTENANCE_SECONDS, partial(scheduled_jobs.save_results, outbox))
     every(scheduled_jobs.MAINTENANCE_SECONDS, partial(scheduled_jobs.make_room, outbox))
     every(scheduled_jobs.SCRUB_SECONDS, partial(scheduled_jobs.scrub, outbox))
     if not agent.settings.central.url:

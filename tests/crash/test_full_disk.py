@@ -1,12 +1,18 @@
 """A full disk: captures are refused with 507 and accepted again later; none is lost."""
 
+import asyncio
+import json
+import time
 from pathlib import Path
 
 import pytest
 
 from agent.store.files.disk_space import BALLAST_FILE
 from tests.support.agent.process import AgentProcess, agent_process
+from tests.support.central import ScriptedCentral, faults
 from tests.support.faults.small_disk import SmallDisk, small_disk
+from tests.support.shop.records import records_of
+from tests.support.shop.verdict import judge
 from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
 from tests.support.till.requests import Requests, fresh_pair, get, send_request
@@ -15,6 +21,8 @@ pytestmark = pytest.mark.process
 
 REQUESTS = Requests("127.0.0.1", 0)
 MIB = 1024 * 1024
+PATIENCE_SECONDS = 30.0
+LOOK_SECONDS = 0.05
 SETTINGS = {
     "LOYALTY_AGENT__STORAGE__MIN_FREE_BYTES": "0",
     "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": str(MIB),
@@ -89,6 +97,88 @@ async def test_start_on_full_disk_releases_ballast_and_opens_store(
             assert (await child.wait_for_log("store.opened"))["sequence"] == 1
             await refused_customers(await child.port(), 3)
         assert not (disk.outside / BALLAST_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "for_captures"),
+    [("8m", 4 * MIB), pytest.param("64m", 60 * MIB, marks=pytest.mark.campaign)],
+)
+async def test_everything_acknowledged_is_delivered_while_disk_is_full_to_last_byte(
+    tmp_path: Path, size: str, for_captures: int
+) -> None:
+    """A stranger's file has eaten the ballast as well: nothing at all can be written."""
+    ledger = TillLedger()
+    async with ScriptedCentral() as central, small_disk(tmp_path / "state", size) as disk:
+        central.default_fault = lambda _: faults.reset_before
+        settings = {**SETTINGS, **delivering_to(central.url)}
+        async with agent_process(disk.inside, program=disk.program, settings=settings) as child:
+            disk.fill(leaving_bytes=for_captures)
+            await fill_with_captures(child, ledger)
+            port = await child.port()
+            await eat_ballast(disk, port)
+
+            central.default_fault = lambda _: None
+            await arrived(central, len(ledger.acknowledged))
+            assert disk.free_bytes() == 0
+            not_ready = await get(port, "/readyz")
+            assert (not_ready.status, b"0.0 MiB free on the file system" in not_ready.body) == (
+                503,
+                True,
+            )
+            disk.free()
+            # The first one: no restart, no wait for a job.
+            pair = next(ledger.customers(1))
+            assert (await send_request(port, REQUESTS.session(pair))).status == 200
+            await arrived(central, len(ledger.acknowledged) + 1)
+            await settled(port)
+        refused = [line for line in child.lines if line.get("event") == "request.not_recorded"]
+    verdict = judge(ledger, records_of(central))
+    assert verdict.is_clean, verdict
+    assert len(refused) <= 3
+
+
+async def arrived(central: ScriptedCentral, count: int) -> None:
+    """Wait until head office has `count` records; fail if none arrives for some seconds."""
+    there, since = 0, time.monotonic()
+    while True:
+        found = len(central.ledger.records)
+        if found >= count:
+            return
+        if found > there:
+            there, since = found, time.monotonic()
+        assert time.monotonic() < since + PATIENCE_SECONDS, f"{found} of {count} arrived"
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def settled(port: int) -> None:
+    """Wait until the agent has recorded that everything is delivered."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            if json.loads((await get(port, "/agent/v1/status")).body)["waiting"] == 0:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def eat_ballast(disk: SmallDisk, port: int) -> None:
+    """Fill the disk each time the agent gives up some of its own space."""
+    disk.fill()
+    while disk.free_bytes() or (disk.outside / BALLAST_FILE).exists():
+        await refused_customers(port, 1)
+        disk.fill()
+
+
+def delivering_to(url: str) -> dict[str, str]:
+    """Return the settings of an agent that delivers to `url`, with the shortest waits."""
+    return {
+        "LOYALTY_AGENT__STORE__STORE_ID": "store-1",
+        "LOYALTY_AGENT__STORE__TILL_ID": "till-1",
+        "LOYALTY_AGENT__CENTRAL__URL": url,
+        "LOYALTY_AGENT__CENTRAL__PROTOCOL": "batch",
+        "LOYALTY_AGENT__SYNC__INTERVAL_SECONDS": "1",
+        "LOYALTY_AGENT__SYNC__BATCH_EVENTS": "500",
+        "LOYALTY_AGENT__SYNC__BACKOFF_BASE_SECONDS": "0.1",
+        "LOYALTY_AGENT__SYNC__BACKOFF_CAP_SECONDS": "0.1",
+    }
 
 
 async def fill_with_captures(child: AgentProcess, ledger: TillLedger) -> None:

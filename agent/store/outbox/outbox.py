@@ -4,23 +4,38 @@ Reads use short-lived read-only connections, in a thread. Writes go through the 
 transactions short enough not to delay a till.
 """
 
+import asyncio
+import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVarTuple
 
 from agent.facts import Receipt
 from agent.store.access import StoreAccess
+from agent.store.files.storage_errors import (
+    StorageDownError,
+    StorageFullError,
+    StorageMovedError,
+)
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
 from agent.store.outbox.rewind import renumber, rewind
 from agent.store.outbox.settle import settle
+from agent.store.outbox.unsaved_results import UnsavedResults
 from agent.store.outbox.windows import PENDING, RETRIES, WindowReader
 from agent.store.retention.retention import Retention, RetentionDays, RetentionNow
 from agent.store.writer import Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
+from sync.delivery.outcomes import Verdict
+from sync.runtime.logging import log_event
 
+_log = logging.getLogger(__name__)
 MAX_RESULTS_IN_A_TRANSACTION = 500
+_SAVE_AGAIN_SECONDS = 1.0
+_NOTHING_WRITTEN = (StorageFullError, StorageDownError, StorageMovedError)
 KNOWS_EPOCH = "SELECT 1 FROM epoch WHERE epoch = ?"
 Arguments = TypeVarTuple("Arguments")
 
@@ -48,26 +63,78 @@ class StoreOutbox:
         self.on_new_epoch: Callable[[], None] = lambda: None
         self._now_us = now_us
         self._agent_version = agent_version
+        self._unsaved = UnsavedResults()
+        self._saving = asyncio.Lock()
+        self._save_at = 0.0
+        self._why_unsaved: BaseException | None = None
+        # With `replay`: after a crash a repeat may have an effect.
+        self._records_attempts = False
         self.dead_letters = DeadLetters(self.access, now_us, agent_version)
         self.retention = Retention(self.access, days, now_us, retention_clock)
 
     async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events of one epoch above `after`."""
-        return await self.access.read_hot(self._windows.read, PENDING, limits, after)
+        return await self._next(PENDING, limits, after)
 
     async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters to retry, of one epoch, above `after`."""
-        return await self.access.read_hot(self._windows.read, RETRIES, limits, after)
+        return await self._next(RETRIES, limits, after)
 
     async def record_attempt(self, window: Window) -> None:
         """Record durably, before anything is sent, that `window` is in flight."""
+        self._records_attempts = True
         positions = [event.position for event in window.events]
         await self._write(window, record_attempt, positions)
 
     async def settle(
         self, window: Window, results: Sequence[EventResult], doubtful: Sequence[OutboxEvent] = ()
     ) -> None:
-        """Record durably the results of a window, and its `doubtful` events: possibly delivered."""
+        """Record durably the results of a window, and its `doubtful` events: possibly delivered.
+
+        If nothing can be written now, they stay in memory, unless a repeat could have an effect.
+        """
+        try:
+            await self.save_results()
+            await self._settle(window, results, doubtful)
+        except OutboxUnavailable as error:
+            verdicts = {one.event.position: one.verdict for one in results}
+            if not isinstance(error.__cause__, _NOTHING_WRITTEN) or self._records_attempts:
+                raise
+            is_first = not self._unsaved
+            if not self._unsaved.add(window.epoch, verdicts):
+                raise
+            if is_first:
+                log_event(_log, logging.WARNING, "outbox.results_in_memory", reason=str(error))
+
+    async def save_results(self) -> None:
+        """Write the results that are in memory; at most one attempt a second fails."""
+        loop = asyncio.get_running_loop()
+        async with self._saving:
+            if not self._unsaved:
+                return
+            if loop.time() < self._save_at:
+                raise OutboxUnavailable(str(self._why_unsaved)) from self._why_unsaved
+            try:
+                await self._save_results()
+            except OutboxUnavailable as error:
+                self._save_at = loop.time() + _SAVE_AGAIN_SECONDS
+                self._why_unsaved = error.__cause__
+                raise
+
+    async def _save_results(self) -> None:
+        epochs = list(self._unsaved.epochs)
+        while verdicts := self._unsaved.lowest(MAX_RESULTS_IN_A_TRANSACTION):
+            at_us, version = self._now_us(), self._agent_version
+            if await self.access.write_hot(_save, epochs, verdicts, at_us, version):
+                self._unsaved.remove_lowest(verdicts)
+            else:
+                self._unsaved.clear()
+        self._unsaved.clear()
+        log_event(_log, logging.INFO, "outbox.results_saved")
+
+    async def _settle(
+        self, window: Window, results: Sequence[EventResult], doubtful: Sequence[OutboxEvent]
+    ) -> None:
         at_us, version, rest = self._now_us(), self._agent_version, list(results)
         in_doubt = [event.position for event in doubtful]
         while len(rest) > MAX_RESULTS_IN_A_TRANSACTION:
@@ -82,7 +149,13 @@ class StoreOutbox:
 
         Returns True if any event became pending.
         """
-        return await self.access.write(rewind, epoch, expected_sequence)
+        are_forgotten = await self._save_or_forget()
+        try:
+            return await self.access.write(rewind, epoch, expected_sequence) or are_forgotten
+        except OutboxUnavailable:
+            if are_forgotten:
+                return True
+            raise
 
     async def renumber(self, epoch: str, after_sequence: int) -> bool:
         """Begin a new epoch with the events that follow `after_sequence` of `epoch`.
@@ -92,11 +165,36 @@ class StoreOutbox:
         The moved events become pending again: central has nothing of a new epoch. Later epochs keep
         their numbers: if `epoch` is not the current one, only its own end moves.
         """
+        await self._save_or_forget()
         receipt = Receipt(epoch, max(after_sequence, 0))
         is_done = await self.access.run(renumber, receipt, self._now_us())
         if is_done:
             self.on_new_epoch()
         return is_done
+
+    async def _next(self, sql: str, limits: BatchLimits, after: int) -> Window:
+        """Return the next window of events whose results are not in memory."""
+        window = await self.access.read_hot(self._windows.read, sql, limits, after)
+        while window.events and (end := self._unsaved.end_of_range(window.events[0].position)):
+            window = await self.access.read_hot(self._windows.read, sql, limits, end)
+        if not self._unsaved:
+            return window
+        open_ones = takewhile(
+            lambda event: self._unsaved.end_of_range(event.position) is None, window.events
+        )
+        return replace(window, events=tuple(open_ones))
+
+    async def _save_or_forget(self) -> bool:
+        """Write the results in memory, or forget them; return True if they are forgotten.
+
+        Forgotten events are sent again.
+        """
+        try:
+            await self.save_results()
+        except OutboxUnavailable:
+            self._unsaved.clear()
+            return True
+        return False
 
     async def _write(
         self,
@@ -126,10 +224,26 @@ def _settle(
     resolved: Iterable[int] | None,
 ) -> None:
     """Record `results`; end the attempt with the last part of a window, that with `resolved`."""
-    settle(connection, results, at_us, agent_version)
+    verdicts = {one.event.position: one.verdict for one in results}
+    settle(connection, verdicts, at_us, agent_version)
     if resolved is None:
         # A rejected event is no longer pending, so the in-flight range does not cover it: its doubt
         # is recorded with it.
         add_doubt(connection, {one.event.position for one in results}.intersection(doubtful))
     else:
         end_attempt(connection, resolved, doubtful)
+
+
+def _save(
+    connection: sqlite3.Connection,
+    epochs: Sequence[str],
+    verdicts: Mapping[int, Verdict],
+    at_us: int,
+    agent_version: str,
+) -> bool:
+    """Record verdicts that were in memory; return False if the database was replaced since."""
+    if not all(connection.execute(KNOWS_EPOCH, (epoch,)).fetchone() for epoch in epochs):
+        return False
+    settle(connection, verdicts, at_us, agent_version)
+    end_attempt(connection, verdicts, ())
+    return True

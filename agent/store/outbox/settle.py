@@ -5,13 +5,12 @@ A rejected event becomes a dead letter; an event accepted after all ceases to be
 
 import heapq
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 from agent.store.db.cursor import ensure_cursor
 from agent.store.db.rows import as_list
-from sync.delivery.outbox import EventResult
-from sync.delivery.outcomes import Refused
+from sync.delivery.outcomes import Refused, Verdict
 
 _SECOND_US = 1_000_000
 
@@ -59,15 +58,14 @@ WHERE destination = 'central' AND discarded_at_us IS NULL AND position IN (
 
 
 def settle(
-    connection: sqlite3.Connection, results: Sequence[EventResult], at_us: int, agent_version: str
+    connection: sqlite3.Connection, verdicts: Mapping[int, Verdict], at_us: int, agent_version: str
 ) -> None:
-    """Record `results`, at most some hundreds, of events sent by `agent_version`.
+    """Record the verdicts by position, at most some hundreds, on events sent by `agent_version`.
 
     If a dead letter is delivered late, the rejected answers of its session are marked for retry,
     and it gets its own delivery time.
     """
     before = ensure_cursor(connection).watermark
-    verdicts = {one.event.position: one.verdict for one in results}
     refused = {
         position: verdict for position, verdict in verdicts.items() if isinstance(verdict, Refused)
     }
