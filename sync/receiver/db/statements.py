@@ -228,6 +228,7 @@ SELECT_SOME_BOOTS = (
     .where(is_agent(boots))
     .limit(bindparam("most", type_=BigInteger))
 )
+UPDATE_BOOT = update(boots).where(is_agent(boots), boots.c.boot_id == bindparam("of_boot"))
 DELETE_BOOTS = delete(boots).where(is_agent(boots), among(boots.c.boot_id, "boot_ids"))
 
 
@@ -284,7 +285,8 @@ def insert_agents(dialect: str) -> Insert:
 def upsert_boot(dialect: str) -> Insert:
     """Return an upsert of a boot's clock."""
     insert = _INSERT[dialect](boots)
-    clock = {one.name: insert.excluded[one.name] for one in boots.c if not one.primary_key}
+    kept = {*boots.primary_key, boots.c.spoke_at}
+    clock = {one.name: insert.excluded[one.name] for one in boots.c if one not in kept}
     return insert.on_conflict_do_update(index_elements=boots.primary_key, set_=clock)
 
 

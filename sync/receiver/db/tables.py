@@ -69,6 +69,8 @@ class AgentRecord(_EpochTable, table=True):
     if that was before this was stored); `ended_through` the last number of the epoch by the word
     of its machine, `ended_reason` why it ended; see `ingest.epochs`. `acknowledged_…`: a person
     accepted that the machine of an ended epoch may hold more than has arrived.
+
+    `speaker…`: see `ingest.epochs.shared_name`; only those of the current row count.
     """
 
     __tablename__ = "agents"
@@ -132,12 +134,16 @@ class AgentRecord(_EpochTable, table=True):
     acknowledged_at: datetime | None = Field(sa_type=UtcTimestamp)
     acknowledged_by: str | None = Field(sa_type=Text)
     acknowledged_reason: str | None = Field(sa_type=Text)
+    speaker: str | None = Field(sa_type=Text)
+    speaker_returns: int | None = Field(sa_type=BigInteger)
+    speaker_returned_at: datetime | None = Field(sa_type=UtcTimestamp)
 
 
 class BootRecord(_TillTable, table=True):
     """A boot of a POS machine; `zero_at` is our time when its monotonic clock read zero.
 
-    The other columns are those of `ingest.clock_skew.BootClock`.
+    `spoke_at`: when it last became the speaker of its till, see `ingest.epochs.shared_name`. The
+    other columns are those of `ingest.clock_skew.BootClock`.
     """
 
     __tablename__ = "boots"
@@ -147,6 +153,7 @@ class BootRecord(_TillTable, table=True):
     is_confirmed: bool | None = Field(default=None, sa_type=Boolean)
     later_zero_at: datetime | None = Field(default=None, sa_type=UtcTimestamp)
     later_since: datetime | None = Field(default=None, sa_type=UtcTimestamp)
+    spoke_at: datetime | None = Field(default=None, sa_type=UtcTimestamp)
 
 
 class SessionRecord(_NumberedTable, table=True):

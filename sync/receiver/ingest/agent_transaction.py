@@ -15,6 +15,7 @@ from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import statements
 from sync.receiver.ingest.clock_skew import BootClock, BootZero, boot_zero
+from sync.receiver.ingest.epochs.shared_name import NameUse, name_use_of, speaker_of
 from sync.receiver.ingest.epochs.succession import end_of
 from sync.receiver.ingest.rows import Row, epoch_key
 from sync.runtime.logging import log_event
@@ -90,7 +91,8 @@ class AgentTransaction:
         """
         ended = end_of(self._current, captured_at, self.now)
         self.execute(statements.CLEAR_CURRENT_EPOCH, None, **ended)
-        self.execute(statements.UPDATE_AGENT, epoch, is_current=True)
+        name_use = name_use_of(self._current)
+        self.execute(statements.UPDATE_AGENT, epoch, is_current=True, **name_use.row())
 
     def note_contact(self) -> None:
         """Store the time of contact with the till's current epoch, which is all that pages read."""
@@ -116,6 +118,34 @@ class AgentTransaction:
         if clock != known:
             self._write_boot(boot_id, clock)
         return {boot_id: BootZero(clock.zero_at, clock.is_confirmed, (known.zero_at, measured))}
+
+    def name_use(
+        self, epoch: str, boot_id: str, sent_monotonic_us: int, *, was_heard: bool
+    ) -> NameUse:
+        """Store and return how the till's name is used, after a heartbeat of this epoch and boot.
+
+        `was_heard`: the epoch had a heartbeat before. Runs statements of its own only if another
+        machine, boot or epoch spoke last. Call `lock_epochs` and `store_boot` before.
+        """
+        current, speaker = self._current, speaker_of(epoch, boot_id)
+        use = name_use_of(current)
+        if current is None or use.speaker is None:
+            self.execute(statements.UPDATE_BOOT, of_boot=boot_id, spoke_at=self.now)
+            return use.after(speaker, self.now, is_return=False)
+        if use.speaker == speaker:
+            return use
+        row = self.execute(statements.SELECT_BOOTS, boot_ids=[boot_id]).mappings().first()
+        if row is None:
+            return use
+        has_spoken = row["spoke_at"] is not None and (
+            was_heard or not use.speaker.startswith(f"{boot_id} ")
+        )
+        measured = boot_zero(self.now, sent_monotonic_us) or self.now
+        late = measured - row["zero_at"]
+        if has_spoken and late >= self.now - (current["heartbeat_at"] or self.now):
+            return use
+        self.execute(statements.UPDATE_BOOT, of_boot=boot_id, spoke_at=self.now)
+        return use.after(speaker, self.now, is_return=has_spoken)
 
     def find_boots(self, boot_ids: Collection[str]) -> dict[str, BootZero]:
         """Return what is known of other boots."""

@@ -47,7 +47,10 @@ def store_heartbeat(
     refused = heartbeat.terms_refused
     terms_refused = None if refused is None else printable(refused, _MAX_TERMS_REFUSED)
     accepted, older_missing = _extend(transaction, current, older, rows)
-    transaction.store_boot(heartbeat.boot_id, heartbeat.sent_monotonic_us)
+    sent_us = heartbeat.sent_monotonic_us
+    transaction.store_boot(heartbeat.boot_id, sent_us)
+    was_heard = rows[current.epoch]["heartbeat_at"] is not None
+    use = transaction.name_use(current.epoch, heartbeat.boot_id, sent_us, was_heard=was_heard)
     transaction.execute(
         statements.UPDATE_HEARTBEAT,
         heartbeat.epoch,
@@ -64,9 +67,10 @@ def store_heartbeat(
         free_bytes=heartbeat.free_bytes,
         older_missing=older_missing,
         terms_refused=terms_refused,
+        **use.row(),
     )
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
-    return HeartbeatAnswer(epochs=accepted, rejected=rejected)
+    return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=use.is_shared(now))
 
 
 def _extend(

@@ -26,6 +26,7 @@ class Condition(StrEnum):
 
     SILENT = "silent"
     DEAD_LETTERS = "refused"
+    SHARED_NAME = "shared-name"
     TOO_MANY_EPOCHS = "too-many-epochs"
     DISK_LOW = "disk-low"
     CLOCK_WRONG = "clock-wrong"

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sync.receiver.db.database import Reads
 from sync.receiver.db.statements import IS_CURRENT
 from sync.receiver.db.tables import agents, tokens
+from sync.receiver.ingest.epochs.shared_name import MIN_RETURNS
 from sync.receiver.reports.json_views import is_valid_text, json_members
 
 _EPOCH = (
@@ -30,6 +31,15 @@ _EPOCH = (
     "last_activity_at",
     "terms_refused",
 )
+# When another machine under the name of the till was last heard; NULL if there was none.
+_SHARED_NAME_AT = sa.case(
+    (sa.and_(IS_CURRENT, agents.c.speaker_returns >= MIN_RETURNS), agents.c.speaker_returned_at)
+).label("shared_name_at")
+_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
+    *(agents.c[name] for name in _EPOCH),
+    _SHARED_NAME_AT,
+)
+_NAMES = (*_EPOCH, _SHARED_NAME_AT.name)
 _KEY = ("store_id", "till_id")
 _TILLS_PER_READ = 500
 # A few milliseconds of the event loop, on PostgreSQL.
@@ -194,7 +204,7 @@ def _read_epochs(
     if after is not None:
         first = sa.tuple_(*key) > sa.tuple_(*after.till, after.epoch)
     found = (
-        sa.select(*key[:2], *(agents.c[name] for name in _EPOCH))
+        sa.select(*key[:2], *_COLUMNS)
         .where(first, sa.tuple_(*key[:2]) <= sa.tuple_(*tills[-1]), _IN_SERVICE)
         .order_by(*key)
         .limit(_EPOCHS_PER_READ)
@@ -203,7 +213,7 @@ def _read_epochs(
         _EncodedEpoch(
             _Till(row.store_id, row.till_id),
             row.epoch,
-            msgspec.json.encode(json_members(row, _EPOCH)),
+            msgspec.json.encode(json_members(row, _NAMES)),
         )
         for row in connection.execute(found)
     ]

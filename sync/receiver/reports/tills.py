@@ -16,6 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from sync.receiver.db.statements import IS_CURRENT
 from sync.receiver.db.tables import agents, tokens
+from sync.receiver.ingest.epochs.shared_name import FORGOTTEN_AFTER, MIN_RETURNS
 from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
     CLOCK_WRONG_BEYOND,
@@ -43,6 +44,8 @@ _REPORTED = (
     "last_seen_at",
     "epochs_refused_at",
     "terms_refused",
+    "speaker_returns",
+    "speaker_returned_at",
 )
 
 
@@ -143,6 +146,10 @@ def _conditions(last: sa.Subquery, reference: Reference) -> dict[Condition, sa.C
     return {
         Condition.SILENT: sa.or_(contact.is_(None), contact < reference.now - SILENT_AFTER),
         Condition.DEAD_LETTERS: last.c.dead_letters > 0,
+        Condition.SHARED_NAME: sa.and_(
+            last.c.speaker_returns >= MIN_RETURNS,
+            last.c.speaker_returned_at >= reference.now - FORGOTTEN_AFTER,
+        ),
         Condition.TOO_MANY_EPOCHS: last.c.epochs_refused_at > reference.now - EPOCHS_REFUSED_WITHIN,
         Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
         Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),

@@ -11,6 +11,7 @@ from sync.receiver.db.tables import AgentRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     AT,
+    BOOT,
     EPOCH,
     SimulatedAgent,
     session,
@@ -71,6 +72,9 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
             "acknowledged_at": None,
             "acknowledged_by": None,
             "acknowledged_reason": None,
+            "speaker": f"{BOOT} {EPOCH}",
+            "speaker_returns": None,
+            "speaker_returned_at": None,
         }
     ]
 

@@ -83,7 +83,9 @@ def _add(connection: Connection, rows: list[Row]) -> None:
         for row in rows
     ]
     insert_rows(connection, table_of(TokenRecord), tokens)
-    insert_rows(connection, table_of(AgentRecord), rows)
+    agents = table_of(AgentRecord)
+    unset = dict.fromkeys(column.name for column in agents.c if column.nullable)
+    insert_rows(connection, agents, [{**unset, **row} for row in rows])
 
 
 def _row(store_id: str, till_id: str, number: int) -> Row:
