@@ -13,6 +13,8 @@ from agent.api.delivery import SyncReport, sync_metrics, sync_report
 from agent.api.metrics import counter, gauge
 from agent.api.responses import Count, Operation, Time, timestamp
 from agent.api.status_page import status_page
+from agent.store.db.epochs import NEW_FILE
+from agent.store.db.lost_captures import LostCaptures
 from agent.store.files.storage_errors import StorageDownError, StorageError, StorageFullError
 from agent.store.queries import StorageStatus
 from sync.runtime.http_server import json_response
@@ -82,6 +84,27 @@ class TermsRefusedReport(TypedDict):
     reason: str
 
 
+class LostReport(TypedDict):
+    """Captures acknowledged to tills that this machine does not hold any more.
+
+    `isCertain`: head office has answered that it lacks them, and no file set aside may hold them.
+    """
+
+    epoch: str
+    firstSequence: Count
+    lastSequence: Count
+    isCertain: bool
+    noticedAt: Time
+    reason: str
+
+
+class NewEpochReport(TypedDict):
+    """A new epoch that began within the retention, and why, unless it is that of a new machine."""
+
+    beganAt: Time
+    reason: str
+
+
 class StatusReport(TypedDict):
     """State of the agent; values that cannot be read now are null.
 
@@ -102,6 +125,8 @@ class StatusReport(TypedDict):
     central: CentralReport
     sync: SyncReport
     termsRefused: TermsRefusedReport | None
+    lost: list[LostReport]
+    newEpoch: NewEpochReport | None
     portTakenAt: str | None
 
 
@@ -185,6 +210,8 @@ async def _status(context: Context) -> StatusReport:
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
         "sync": sync_report(context),
         "termsRefused": _terms_refused(context),
+        "lost": [_lost(one) for one in (store.lost if store else []) if one.count],
+        "newEpoch": _new_epoch(context, store),
         "portTakenAt": context.other_loopback.taken_by_another,
     }
 
@@ -192,6 +219,24 @@ async def _status(context: Context) -> StatusReport:
 def _terms_refused(context: Context) -> TermsRefusedReport | None:
     fault = context.terms_refused()
     return None if fault is None else {"field": fault.field, "reason": fault.reason}
+
+
+def _lost(lost: LostCaptures) -> LostReport:
+    return {
+        "epoch": lost.epoch,
+        "firstSequence": lost.first,
+        "lastSequence": lost.lost_through,
+        "isCertain": not lost.is_open,
+        "noticedAt": timestamp(lost.noticed_at_us),
+        "reason": lost.reason,
+    }
+
+
+def _new_epoch(context: Context, store: StorageStatus | None) -> NewEpochReport | None:
+    began = store.new_epoch if store else None
+    if began is None or began.reason == NEW_FILE or not _is_recent(context, began.began_at_us):
+        return None
+    return {"beganAt": timestamp(began.began_at_us), "reason": began.reason}
 
 
 def _storage(context: Context, health: Health) -> StorageReport:
@@ -229,7 +274,7 @@ def _salvage(store: StorageStatus | None) -> SalvageReport | None:
 def _early_purge(context: Context, store: StorageStatus | None) -> EarlyPurgeReport | None:
     """Return the last early purge, as long as captures of its time are missing for it."""
     found, days = store.early_purge if store else None, context.identity.delivered_days
-    if found is None or found.at_us + days * _DAY_US < context.now().wall_us:
+    if found is None or not _is_recent(context, found.at_us):
         return None
     return {
         "at": timestamp(found.at_us),
@@ -237,6 +282,11 @@ def _early_purge(context: Context, store: StorageStatus | None) -> EarlyPurgeRep
         "deliveredDays": days,
         "limit": found.limit,
     }
+
+
+def _is_recent(context: Context, at_us: int) -> bool:
+    """Return whether delivered captures of that time are still kept."""
+    return at_us + context.identity.delivered_days * _DAY_US >= context.now().wall_us
 
 
 def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
@@ -259,6 +309,11 @@ def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
         gauge("waiting_events", "Events not settled by head office yet", store.waiting),
         gauge("oldest_waiting_seconds", "Age of the oldest such event; 0 if none", age_seconds),
         gauge("dead_letters", "Events that head office rejected", store.dead_letters),
+        gauge(
+            "lost_captures",
+            "Captures acknowledged to tills that this machine lost and head office has not",
+            sum(lost.count for lost in store.lost),
+        ),
         gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
         gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),
         gauge("databases_set_aside", "Quarantined damaged databases", len(store.quarantined)),

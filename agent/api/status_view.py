@@ -84,8 +84,9 @@ class Status:
         return str(self._members.get("tillId")), str(self._members.get("storeId"))
 
     def headlines(self) -> Iterator[Headline]:
-        """Yield headlines on capture, delivery, dead letters, terms and quarantined databases."""
+        """Yield headlines on capture, losses, delivery, dead letters, terms and the database."""
         yield self._recording()
+        yield from self._losses()
         if taken := self._members.get("portTakenAt"):
             text = f"Another program listens on {taken}: tills that call localhost may reach it"
             yield Headline(Level.ALARM, f"{text}. For the program: loyalty-agent doctor")
@@ -101,8 +102,28 @@ class Status:
             )
         yield from self._storage_notes()
 
+    @property
+    def has_lost(self) -> bool:
+        """Whether captures that tills were told are recorded are lost."""
+        return bool(_sections(self._members, "lost"))
+
+    def _losses(self) -> Iterator[Headline]:
+        """Yield an alarm for the lost captures of each epoch."""
+        for lost in _sections(self._members, "lost"):
+            first, last = _number(lost, "firstSequence"), _number(lost, "lastSequence")
+            count = None if first is None or last is None else last - first + 1
+            known = "some captures" if count is None else _captures(count)
+            were = "was" if count == 1 else "were"
+            text = f"{known} {were} lost" if lost.get("isCertain") else f"Up to {known} {were} lost"
+            numbers = f"{lost.get('epoch')}/{first} to {last}: {lost.get('reason')}"
+            advice = "For advice: loyalty-agent doctor"
+            yield Headline(Level.ALARM, f"{text} ({numbers}). {advice}")
+
     def _storage_notes(self) -> Iterator[Headline]:
-        """Yield headlines on early purges, copies and quarantined databases."""
+        """Yield headlines on a new epoch, early purges, copies and quarantined databases."""
+        if began := _section(self._members, "newEpoch"):
+            text = f"A new epoch began on {_time(began.get('beganAt'), _UNKNOWN)}"
+            yield Headline(Level.NOTE, f"{text}: {began.get('reason')}.")
         if early := _section(self._storage, "earlyPurge"):
             kept, usual = _days(early.get("keptDays")), _days(early.get("deliveredDays"))
             text = f"Delivered captures are kept {kept} days instead of {usual}"
@@ -197,6 +218,11 @@ def _section(members: Mapping[str, object], name: str) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _sections(members: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
+    value = members.get(name)
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
 def _number(members: Mapping[str, object], name: str) -> int | None:
     value = members.get(name)
     return value if isinstance(value, int) else None
@@ -208,7 +234,7 @@ def _names(value: object) -> list[str]:
 
 def _copies(value: object) -> list[str]:
     """Return the names of copies with the date on which each was made."""
-    members = [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+    members = _sections({"copies": value}, "copies")
     return [f"{one.get('name')} of {str(one.get('madeAt'))[:10]}" for one in members]
 
 

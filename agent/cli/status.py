@@ -23,8 +23,8 @@ def status(
 ) -> None:
     """Show the status of the running agent.
 
-    The exit code is 1 if the agent is unreachable, cannot take captures, or is rejected by head
-    office.
+    The exit code is 1 if the agent is unreachable, cannot take captures, has lost some, or is
+    rejected by head office.
     """
     with agent_client(config) as client:
         response = client.status()
@@ -36,6 +36,7 @@ def status(
     else:
         print_values("Status of the agent", values)
     is_ok = values.get("storage.state") == "ready" and values.get("sync.state") != "holding"
+    is_ok = is_ok and not Status(response.members).has_lost
     raise typer.Exit(ExitCode.OK if is_ok else ExitCode.PROBLEM)
 
 

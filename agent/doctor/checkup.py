@@ -17,6 +17,7 @@ from agent.doctor import (
     disk_space,
     fsync,
     kept_data,
+    lost_captures,
     mounts,
     port,
     storage_directory,
@@ -87,7 +88,9 @@ def _check_kept_data(settings: Settings, now: datetime, *, is_owned: bool) -> li
     directory, days = settings.storage.directory, settings.retention.delivered_days
     copies = kept_data.check_copies(directory, now)
     retention = kept_data.check_retention(directory, days, now, is_owned=is_owned)
-    return [check for check in (copies, retention) if check is not None]
+    lost = lost_captures.check_lost_captures(directory, is_owned=is_owned)
+    epoch = lost_captures.check_epoch(directory, is_owned=is_owned)
+    return [check for check in (lost, epoch, copies, retention) if check is not None]
 
 
 async def _check_central(settings: Settings, instruments: Instruments, show: Show) -> list[Check]:

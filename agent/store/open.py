@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.store.crypto.vault import UnusableKey, Vault, open_vault, restore_key
 from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.epochs import NEW_FILE, EpochCause
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.lock import StoreInUse
 from agent.store.files.quarantine import has_orphan_wal, quarantine
@@ -60,6 +61,8 @@ class StoreOpener:
             raise error from cause
         last = store.epochs.last
         log_event(_log, logging.INFO, "store.opened", epoch=last.epoch, sequence=last.sequence)
+        if store.new_epoch_cause is not None:
+            _log_new_epoch(last.epoch, store.new_epoch_cause)
         return store
 
     def rescue(self, store: Store) -> None:
@@ -134,3 +137,13 @@ class StoreOpener:
             )
         self._vault_in_use = vault
         return vault
+
+
+def _log_new_epoch(epoch: str, cause: EpochCause) -> None:
+    level = logging.INFO if cause.reason == NEW_FILE else logging.WARNING
+    log_event(_log, level, "store.epoch_began", epoch=epoch, reason=cause.reason)
+    if cause.lost is not None:
+        first, last = cause.held_through + 1, cause.lost.sequence
+        numbers = {"epoch": cause.lost.epoch, "first": first, "last": last}
+        reason = f"{cause.reason}; only head office may have these captures"
+        log_event(_log, logging.ERROR, "store.captures_lost", **numbers, reason=reason)

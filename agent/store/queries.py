@@ -1,7 +1,7 @@
 """Queries of the store for status, metrics and lookups, on short-lived read-only connections."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from agent.facts import DeliveryState, EmailStatus, Receipt
 from agent.store.db.connect import DATABASE_FILE, database_bytes, read_only
 from agent.store.db.cursor import DeliveryCursor, read_cursor
 from agent.store.db.epochs import EpochRange, Epochs, read_epochs
+from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.db.rows import checked, checked_rows
 from agent.store.files.quarantine import list_quarantined, list_unfinished
 from agent.store.files.storage_errors import CorruptRow, free_bytes
@@ -36,6 +37,9 @@ ORDER BY event.position
 _EARLY_PURGE = """
 SELECT purged_early_at_us, purged_early_kept_us, purged_early_reason
 FROM destination WHERE name = 'central' AND purged_early_at_us IS NOT NULL
+"""
+_NEW_EPOCH = """
+SELECT began_at_us, reason FROM epoch ORDER BY base_position DESC, number DESC LIMIT 1
 """
 _SALVAGE = "SELECT source, salvaged, unreadable, is_read FROM salvage"
 _STATUS = """
@@ -74,7 +78,8 @@ class EpochProgress:
     """The last sequence number of an epoch, and the last one that central settled without a gap.
 
     All events from `base_sequence` on are held. `ended_reason` and `moved_through`: see
-    `EpochRange`.
+    `EpochRange`; without a reason also while it is not known which captures of it are lost, those
+    up to `lost_through`.
     """
 
     epoch: str
@@ -83,6 +88,7 @@ class EpochProgress:
     base_sequence: int = 1
     ended_reason: str = ""
     moved_through: int = 0
+    lost_through: int = 0
 
 
 class EarlyPurge(NamedTuple):
@@ -91,6 +97,13 @@ class EarlyPurge(NamedTuple):
     at_us: int
     kept_us: int
     limit: str
+
+
+class NewEpoch(NamedTuple):
+    """When the current epoch began, and why."""
+
+    began_at_us: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +120,13 @@ class StorageStatus:
     """State of the store, for the status page, metrics and heartbeats.
 
     Sizes in bytes, times in microseconds since 1970 UTC. The last of `epochs` is the current one;
-    `waiting` counts the pending events of all epochs.
+    `waiting` counts the pending events of all epochs. `epochs` has those of `lost` as well, even if
+    the database has not; head office may have captures of `lost`.
     """
 
     epochs: list[EpochProgress]
+    new_epoch: NewEpoch
+    lost: list[LostCaptures]
     waiting: int
     oldest_waiting_at_us: int | None
     last_activity_at_us: int | None
@@ -158,12 +174,16 @@ class StoreReader:
             cursor = read_cursor(connection)
             row = connection.execute(_STATUS, {"watermark": cursor.watermark}).fetchone()
             early_purge = read_early_purge(connection)
+            lost = read_lost_captures(connection, self._directory)
+            new_epoch = read_new_epoch(connection)
             salvage = _read_salvage(connection, list_unfinished(self._directory))
         settled_ahead, dead_letters, oldest_at_us, newest_at_us = checked(
             row, tuple[int, int, int | None, int | None]
         )
         return StorageStatus(
-            epochs=[_progress(known, cursor) for known in epochs.ranges],
+            epochs=_with_lost([_progress(known, cursor) for known in epochs.ranges], lost),
+            new_epoch=new_epoch,
+            lost=lost,
             waiting=epochs.last_position - cursor.watermark - settled_ahead,
             oldest_waiting_at_us=oldest_at_us,
             last_activity_at_us=newest_at_us,
@@ -175,6 +195,11 @@ class StoreReader:
             early_purge=early_purge,
             copies=list_migration_copies(self._directory / DATABASE_FILE),
         )
+
+
+def read_new_epoch(connection: sqlite3.Connection) -> NewEpoch:
+    """Return when the current epoch began, and why."""
+    return checked(connection.execute(_NEW_EPOCH).fetchone(), NewEpoch)
 
 
 def read_early_purge(connection: sqlite3.Connection) -> EarlyPurge | None:
@@ -220,4 +245,31 @@ def _progress(known: EpochRange, cursor: DeliveryCursor) -> EpochProgress:
         base_sequence,
         known.ended_reason,
         known.moved_through,
+    )
+
+
+def _with_lost(epochs: list[EpochProgress], lost: list[LostCaptures]) -> list[EpochProgress]:
+    """Return `epochs` with their losses, and before them those that only `lost` names.
+
+    Until it is certain what is lost, such an epoch is not reported as ended.
+    """
+    held = {one.epoch: one for one in epochs}
+    absent = [
+        EpochProgress(one.epoch, 0, 0, ended_reason=one.reason)
+        for one in lost
+        if one.epoch not in held
+    ]
+    of_epoch = {one.epoch: one for one in lost}
+    return [_with_loss(one, of_epoch.get(one.epoch)) for one in [*absent, *epochs]]
+
+
+def _with_loss(progress: EpochProgress, lost: LostCaptures | None) -> EpochProgress:
+    if lost is None:
+        return progress
+    if lost.is_open:
+        return replace(progress, ended_reason="")
+    return replace(
+        progress,
+        moved_through=max(progress.moved_through, lost.moved_through),
+        lost_through=lost.lost_through if lost.count else 0,
     )

@@ -21,7 +21,13 @@ from agent.store.db.connect import (
     writing_engine,
 )
 from agent.store.db.cursor import ensure_cursor
-from agent.store.db.epochs import Epochs, begin_epoch, read_epochs, reason_for_new_epoch
+from agent.store.db.epochs import (
+    EpochCause,
+    Epochs,
+    begin_epoch_for,
+    cause_of_new_epoch,
+    read_epochs,
+)
 from agent.store.db.stale_frames import overwrite_stale_frames, read_salts
 from agent.store.db.wal import WAL_BYTES, preallocate_wal, wal_of
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
@@ -84,7 +90,9 @@ class Store:
         try:
             self._mark = self._files.enter_context(contextlib.closing(HighWaterMark(directory)))
             with transaction(self.connection):
-                self.epochs = _open_epochs(self.connection, last_commit, environment)
+                self.epochs, self.new_epoch_cause = _open_epochs(
+                    self.connection, last_commit, environment
+                )
                 boot_number = open_boot(self.connection, environment.boot_id, environment.now_us())
             self.open_files = self._open_files = OpenFiles(directory / DATABASE_FILE)
         except BaseException:
@@ -285,16 +293,11 @@ class Store:
 
 def _open_epochs(
     connection: sqlite3.Connection, last_commit: Receipt | None, environment: StoreEnvironment
-) -> Epochs:
-    """Read the epochs; begin a new one if the current one's numbers cannot be trusted."""
+) -> tuple[Epochs, EpochCause | None]:
+    """Read the epochs; begin a new one, and return why, if the numbers cannot be trusted."""
     epochs = read_epochs(connection)
-    reason = reason_for_new_epoch(epochs, last_commit)
-    if reason is None:
-        return epochs
-    return begin_epoch(
-        connection,
-        environment.new_epoch(),
-        base_position=epochs.last_position,
-        at_us=environment.now_us(),
-        reason=reason,
-    )
+    cause = cause_of_new_epoch(epochs, last_commit)
+    if cause is not None:
+        epoch, now_us = environment.new_epoch(), environment.now_us()
+        epochs = begin_epoch_for(connection, cause, epoch, epochs, now_us)
+    return epochs, cause

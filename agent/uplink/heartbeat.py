@@ -16,6 +16,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import NoReturn, assert_never
 
+from agent.store.db.epochs import AHEAD
+from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import EpochProgress, SalvageStatus, StorageStatus, StoreReader
 from agent.uplink.terms_sync import ProgramTermsSync
@@ -111,6 +113,7 @@ class HeartbeatLoop:
                 await self._rewind_lost(answer, status)
                 await self._start_new_epoch(answer)
                 await self._resend_rejected(answer)
+                await self._note_lost(answer, heartbeat, status.lost)
             case Blocked():
                 self._on_result(answer)
             case None:
@@ -148,7 +151,7 @@ class HeartbeatLoop:
         for theirs in answer.epochs:
             if theirs.epoch != ours.epoch or theirs.accepted_through <= ours.last_sequence:
                 continue
-            if not await self._outbox.renumber(ours.epoch, ours.settled_through):
+            if not await self._outbox.renumber(ours.epoch, ours.settled_through, AHEAD):
                 return
             log_event(
                 _log,
@@ -178,6 +181,27 @@ class HeartbeatLoop:
                     _log, logging.WARNING, "delivery.rejected_resent", epoch=epoch, events=count
                 )
                 self._on_requeued()
+
+    async def _note_lost(
+        self, answer: HeartbeatAnswer, sent: Heartbeat, lost: Sequence[LostCaptures]
+    ) -> None:
+        """Record how far head office has the epochs of lost captures; tell it at once of a loss.
+
+        `older_epochs` may leave such an epoch out of a heartbeat; another one names it.
+        """
+        accepted = {one.epoch: one.accepted_through for one in answer.epochs}
+        told = {one.epoch: one.lost_through for one in sent.epochs}
+        now_us = self._sender.clock().wall_us
+        changed = [
+            after
+            for one in lost
+            if one.epoch in accepted.keys() & told.keys()
+            and (after := after_answer(one, accepted[one.epoch], told[one.epoch], now_us)) != one
+        ]
+        if changed:
+            await self._outbox.record_lost(changed)
+        if any(one.count and not one.is_open and not one.told_at_us for one in changed):
+            await self.trigger()
 
     async def _fetch_terms(self) -> None:
         if self._until_terms > 0:
@@ -231,6 +255,7 @@ def _heartbeat(
                 base_sequence=one.base_sequence,
                 ended_reason=one.ended_reason,
                 moved_through=one.moved_through,
+                lost_through=one.lost_through,
             )
             for one in older
         ],

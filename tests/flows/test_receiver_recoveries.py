@@ -211,13 +211,13 @@ async def test_lost_agent_database_starts_new_epoch(
 async def test_agent_restored_from_copy_does_not_reuse_sequences(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:
-    """The high-water mark is lost with the disk: only head office knows the used sequences."""
+    """The high-water mark is put back as well: only head office knows the used sequences."""
     state, copy = tmp_path / "state", tmp_path / "copy"
     async with head_office.shop(state) as shop:
         await shop.trade(5)
         await shop.delivered()
     copy.mkdir()
-    for name in ("agent.db", "encryption.key"):
+    for name in ("agent.db", "agent.mark", "encryption.key"):
         (copy / name).write_bytes((state / name).read_bytes())
     async with head_office.shop(state, shop.ledger) as shop:
         await shop.trade(5)

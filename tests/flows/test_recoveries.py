@@ -61,14 +61,14 @@ async def test_lost_database_starts_new_epoch(tmp_path: Path) -> None:
 
 
 async def test_agent_restored_from_copy_does_not_reuse_sequences(tmp_path: Path) -> None:
-    """The high-water mark is lost with the disk: only head office knows the used sequences."""
+    """The high-water mark is put back as well: only head office knows the used sequences."""
     state, copy = tmp_path / "state", tmp_path / "copy"
     async with ScriptedCentral() as central:
         async with shop_at(state, central.url, "batch") as shop:
             await shop.trade(5)
             await shop.delivered()
         copy.mkdir()
-        for name in ("agent.db", "encryption.key"):
+        for name in ("agent.db", "agent.mark", "encryption.key"):
             (copy / name).write_bytes((state / name).read_bytes())
         async with shop_at(state, central.url, "batch", shop.ledger) as shop:
             await shop.trade(5)

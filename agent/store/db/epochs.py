@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.facts import Receipt
+from agent.store.db.lost_captures import LostCaptures, add_lost_captures
 from agent.store.db.rows import checked, checked_rows
 from agent.store.files.storage_errors import CorruptRow
 
+NEW_FILE = "new file"
+MARK_MISSING = "the high-water mark is missing: nothing shows that the file is the newest"
 RENUMBERED = "head office has other events under these numbers"
+AHEAD = "an older copy: head office has numbers that this database does not know"
 ALL_EPOCHS = """
 SELECT epoch, base_position, reason, moved_events FROM epoch ORDER BY base_position, number
+"""
+# Before a file of an earlier version is migrated.
+ALL_EPOCHS_OF_ANY_VERSION = """
+SELECT epoch, base_position, reason, 0 FROM epoch ORDER BY base_position, number
 """
 # The numbers of purged events stay used: they are at or below the watermark, or in `settled`.
 LAST_POSITION = """
@@ -37,6 +45,15 @@ class EpochStart(NamedTuple):
     base_position: int
     reason: str = ""
     moved_events: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EpochCause:
+    """Why a new epoch begins; `lost`: the last number that the file does not hold any more."""
+
+    reason: str
+    lost: Receipt | None = None
+    held_through: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,30 +162,37 @@ def _ended(start: EpochStart, later: EpochStart) -> EpochRange:
     return EpochRange(start.epoch, *end, later.reason, later.moved_events or 0)
 
 
-def read_epochs(connection: sqlite3.Connection) -> Epochs:
+def read_epochs(connection: sqlite3.Connection, sql: str = ALL_EPOCHS) -> Epochs:
     """Read the epochs and the last position."""
-    starts = list(checked_rows(connection.execute(ALL_EPOCHS), EpochStart))
+    starts = list(checked_rows(connection.execute(sql), EpochStart))
     highest_base = max((start.base_position for start in starts), default=0)
     last_position = checked(connection.execute(LAST_POSITION).fetchone()[0], int)
     return Epochs(starts, max(last_position, highest_base))
 
 
-def reason_for_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> str | None:
-    """Return the reason to begin a new epoch; None if the current one can be continued.
+def cause_of_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> EpochCause | None:
+    """Return why a new epoch has to begin; None if the current one can be continued.
 
     The high-water mark is written after each commit: a file that holds less than the mark, or does
-    not know its epoch, is not the file that was written last.
+    not know its epoch, is not the file that was written last. Without a mark nothing shows that it
+    is: the file may be a copy, put back alone. An epoch without numbers is continued then, so that
+    a mark that cannot be written does not cost an epoch at every start.
     """
-    if not epochs.ranges:
-        return "new file"
     if last_commit is None:
+        if not epochs.ranges:
+            return EpochCause(NEW_FILE)
+        return EpochCause(MARK_MISSING) if epochs.last.sequence else None
+    known, committed = epochs.range_of(last_commit.epoch), last_commit.sequence
+    held = 0 if known is None else known.last_sequence
+    if held >= committed and known is not None:
         return None
-    known = epochs.range_of(last_commit.epoch)
+    lost = last_commit if held < committed else None
+    if not epochs.ranges:
+        return EpochCause("new file: the one before is gone or was set aside", lost)
     if known is None:
-        return "restored backup: the file does not know the epoch last used here"
-    if (end := known.last_sequence) < last_commit.sequence:
-        return f"commits lost: the file ends at {end}, {last_commit.sequence} was committed"
-    return None
+        return EpochCause("restored backup: the file does not know the epoch last used here", lost)
+    reason = f"commits lost: the file ends at {held}, {committed} was committed"
+    return EpochCause(reason, lost, held)
 
 
 def begin_epoch(
@@ -186,3 +210,17 @@ def begin_epoch(
     """
     connection.execute(ADD_EPOCH, (epoch, base_position, at_us, reason, moved_events))
     return read_epochs(connection)
+
+
+def begin_epoch_for(
+    connection: sqlite3.Connection, cause: EpochCause, epoch: str, epochs: Epochs, at_us: int
+) -> Epochs:
+    """Begin an epoch after the last position; record the captures that are lost with it."""
+    if cause.lost is not None:
+        name, through = cause.lost.epoch, cause.lost.sequence
+        lost = LostCaptures(name, cause.held_through, through, cause.reason, at_us)
+        add_lost_captures(connection, lost)
+    base_position = epochs.last_position
+    return begin_epoch(
+        connection, epoch, base_position=base_position, at_us=at_us, reason=cause.reason
+    )

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
-NEWEST_REVISION = "0006"
+NEWEST_REVISION = "0007"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -51,6 +51,21 @@ class BootRow(_Strict, table=True):
     first_seen_us: int
 
 
+class LostCapturesRow(_Strict, table=True):
+    """Captures of an epoch that only the high-water mark knew: see `lost_captures.py`."""
+
+    __tablename__ = "lost_captures"
+    epoch: str = Field(sa_type=Text, primary_key=True)
+    held_through: int
+    lost_through: int
+    reason: str = Field(sa_type=Text)
+    noticed_at_us: int
+    accepted_through: int | None
+    told_at_us: int | None
+    returned: int = Field(default=0, sa_column_kwargs=ZERO)
+    moved_through: int = Field(default=0, sa_column_kwargs=ZERO)
+
+
 class EventRow(_Strict, table=True):
     """The outbox: append-only, one row for each capture. `body`: see `crypto/bodies.py`.
 
@@ -173,6 +188,17 @@ class LearnedTermsRow(_Strict, table=True):
     etag: str | None = Field(sa_type=Text)
     terms: str = Field(sa_type=Text)
     learned_at_us: int
+    agent_version: str = Field(default="", sa_type=Text, sa_column_kwargs=NOTHING)
+
+
+class TermsFetchRow(_Strict, table=True):
+    """The last time that central answered with its terms, and the fault of those it sends now."""
+
+    __tablename__ = "terms_fetch"
+    source: str = Field(sa_type=Text, primary_key=True)
+    answered_at_us: int | None
+    refused_field: str | None = Field(sa_type=Text)
+    refused_reason: str | None = Field(sa_type=Text)
 
 
 class DamagedRow(_Strict, table=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.facts import Receipt
-from agent.store.db.epochs import read_epochs, reason_for_new_epoch
+from agent.store.db.epochs import ALL_EPOCHS_OF_ANY_VERSION, cause_of_new_epoch, read_epochs
 from agent.store.db.migrate import revision_of
 from agent.store.files.quarantine import copy_wal, has_orphan_wal
 from agent.store.files.storage_errors import StorageDamagedError, storage_error_from
@@ -56,7 +56,8 @@ def _lacks_commits(connection: sqlite3.Connection, path: Path, last_commit: Rece
     try:
         if last_commit is None or revision_of(connection) is None:
             return last_commit is not None
-        return reason_for_new_epoch(read_epochs(connection), last_commit) is not None
+        epochs = read_epochs(connection, ALL_EPOCHS_OF_ANY_VERSION)
+        return cause_of_new_epoch(epochs, last_commit) is not None
     except sqlite3.DatabaseError as error:
         return isinstance(storage_error_from(error, path.parent), StorageDamagedError)
 

@@ -15,6 +15,8 @@ from typing import TypeVarTuple
 
 from agent.facts import Receipt
 from agent.store.access import StoreAccess
+from agent.store.db.epochs import RENUMBERED
+from agent.store.db.lost_captures import LostCaptures, record_answers
 from agent.store.files.storage_errors import (
     StorageDownError,
     StorageFullError,
@@ -157,7 +159,7 @@ class StoreOutbox:
                 return True
             raise
 
-    async def renumber(self, epoch: str, after_sequence: int) -> bool:
+    async def renumber(self, epoch: str, after_sequence: int, reason: str = RENUMBERED) -> bool:
         """Begin a new epoch with the events that follow `after_sequence` of `epoch`.
 
         Returns False if head office has caused too many of late: nothing is changed then.
@@ -167,10 +169,14 @@ class StoreOutbox:
         """
         await self._save_or_forget()
         receipt = Receipt(epoch, max(after_sequence, 0))
-        is_done = await self.access.run(renumber, receipt, self._now_us())
+        is_done = await self.access.run(renumber, receipt, reason, self._now_us())
         if is_done:
             self.on_new_epoch()
         return is_done
+
+    async def record_lost(self, changed: Sequence[LostCaptures]) -> None:
+        """Record the answers of head office on lost captures."""
+        await self.access.write_hot(record_answers, changed)
 
     async def _next(self, sql: str, limits: BatchLimits, after: int) -> Window:
         """Return the next window of events whose results are not in memory."""

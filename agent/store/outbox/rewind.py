@@ -4,7 +4,7 @@ from sqlmodel import Session, col, delete, func, select
 
 from agent.facts import Receipt
 from agent.store.db.cursor import CENTRAL, ensure_cursor
-from agent.store.db.epochs import RENUMBERED, Epochs, begin_epoch, read_epochs
+from agent.store.db.epochs import AHEAD, RENUMBERED, Epochs, begin_epoch, read_epochs
 from agent.store.db.rows import driver_connection
 from agent.store.db.tables import DeliveryRow, DestinationRow, EpochRow, SettledRow
 from agent.store.store import Store
@@ -29,7 +29,7 @@ def rewind(session: Session, epoch: str, expected_sequence: int) -> bool:
     return _rewind_to(session, known.base_position + max(expected_sequence, 1) - 1)
 
 
-def renumber(store: Store, receipt: Receipt, now_us: int) -> bool:
+def renumber(store: Store, receipt: Receipt, reason: str, now_us: int) -> bool:
     """Begin a new epoch with the events that follow `receipt` in its epoch; they become pending.
 
     If no event follows, only the current epoch ends: new captures go to the next one. Returns False
@@ -49,9 +49,8 @@ def renumber(store: Store, receipt: Receipt, now_us: int) -> bool:
         store.lower_mark(Receipt(receipt.epoch, sequence))
     base_position, epoch = known.base_position + sequence, store.environment.new_epoch()
     moved_events = max(known.last_sequence, known.moved_through) - sequence
-    store.adopt_epochs(
-        store.run_in_session(_move_events, base_position, epoch, now_us, moved_events)
-    )
+    move = (base_position, epoch, reason, now_us, moved_events)
+    store.adopt_epochs(store.run_in_session(_move_events, *move))
     return True
 
 
@@ -61,13 +60,15 @@ def _count_caused(session: Session, now_us: int) -> int:
     caused = (
         select(func.count())
         .select_from(EpochRow)
-        .where(col(EpochRow.reason) == RENUMBERED, col(EpochRow.began_at_us).between(*day))
+        .where(
+            col(EpochRow.reason).in_((RENUMBERED, AHEAD)), col(EpochRow.began_at_us).between(*day)
+        )
     )
     return session.exec(caused).one()
 
 
 def _move_events(
-    session: Session, base_position: int, epoch: str, now_us: int, moved_events: int
+    session: Session, base_position: int, epoch: str, reason: str, now_us: int, moved_events: int
 ) -> Epochs:
     _rewind_to(session, base_position)
     return begin_epoch(
@@ -75,7 +76,7 @@ def _move_events(
         epoch,
         base_position=base_position,
         at_us=now_us,
-        reason=RENUMBERED,
+        reason=reason,
         moved_events=moved_events,
     )
 

@@ -67,6 +67,9 @@ ORDER BY dead_letter.position LIMIT :max_events
 """  # noqa: S608 - contains no value
 
 
+HAS_LOST = "SELECT 1 FROM lost_captures WHERE epoch = ?"
+
+
 class _Row(NamedTuple):
     position: int
     type: EventType
@@ -107,7 +110,10 @@ class WindowReader:
         known = epochs.range_at(first.position)
         events = list(self._events(chain([first], rows), known, limits.max_bytes))
         base_sequence = known.base_sequence(cursor.purged_through)
-        ended_at = known.last_sequence if known.epoch != epochs.last.epoch else None
+        is_ended = known.epoch != epochs.last.epoch
+        if is_ended and connection.execute(HAS_LOST, (known.epoch,)).fetchone():
+            is_ended = False  # it had more events, and a heartbeat says what became of them
+        ended_at = known.last_sequence if is_ended else None
         return Window(known.epoch, base_sequence, events, ended_at)
 
     def _events(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from agent.store.access import StoreAccess
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
+from agent.store.db.lost_captures import count_returned
 from agent.store.db.rows import checked
 from agent.store.files.high_water_mark import read_high_water_mark
 from agent.store.files.quarantine import (
@@ -171,6 +172,7 @@ def _read_state(connection: sqlite3.Connection, source: str) -> _State:
 
 def _end(connection: sqlite3.Connection, source: str, unreadable: int) -> tuple[int, int]:
     row = connection.execute(_END, (source, unreadable)).fetchone()
+    count_returned(connection)
     return checked(row, tuple[int, int])
 
 

@@ -74,11 +74,13 @@ def accept_heartbeat(ledger: Ledger, body: bytes) -> tuple[Heartbeat, Answer]:
     heartbeat = _heartbeat.decode(body)
     bases = {heartbeat.epoch: heartbeat.base_sequence}
     bases |= {one.epoch: one.base_sequence for one in heartbeat.epochs}
-    here = []
     for name, base_sequence in bases.items():
-        epoch = ledger.epochs.setdefault(name, EpochLedger())
-        epoch.begin_at(base_sequence)
-        here.append(AcceptedThrough(epoch=name, accepted_through=epoch.through))
+        ledger.epochs.setdefault(name, EpochLedger()).begin_at(base_sequence)
+    for one in heartbeat.epochs:
+        ledger.epochs[one.epoch].begin_at(one.lost_through + 1)
+    here = [
+        AcceptedThrough(epoch=name, accepted_through=ledger.epochs[name].through) for name in bases
+    ]
     after = heartbeat.rejected_after
     rejected = [
         EpochSequence(epoch=name, sequence=sequence)

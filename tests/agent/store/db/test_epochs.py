@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.facts import Receipt, Recorded
-from agent.store.db.epochs import Epochs, EpochStart
+from agent.store.db.epochs import MARK_MISSING, Epochs, EpochStart
 from agent.store.files.high_water_mark import MARK_FILE, read_high_water_mark
 from agent.store.files.storage_errors import CorruptRow, StorageDownError
 from agent.store.journal.insert import GroupInserter
@@ -88,12 +88,22 @@ def test_backup_from_before_the_current_epoch_starts_a_new_one(tmp_path: Path) -
     )
 
 
-def test_missing_mark_keeps_the_epoch(tmp_path: Path) -> None:
-    """The mark detects lost commits; its absence proves nothing."""
+def test_copy_put_back_without_its_mark_starts_a_new_epoch(tmp_path: Path) -> None:
+    """Nothing shows that it is the newest: its numbers may have been given out already."""
     epochs = EpochIds()
     receipts(tmp_path, epochs, "a")
     (tmp_path / MARK_FILE).unlink()
-    assert receipts(tmp_path, epochs, "b") == [Receipt("epoch-1", 2)]
+    assert receipts(tmp_path, epochs, "b") == [Receipt("epoch-2", 1)]
+    assert reasons(tmp_path)[1] == MARK_MISSING
+
+
+def test_mark_that_cannot_be_written_costs_one_epoch_only(tmp_path: Path) -> None:
+    epochs = EpochIds()
+    receipts(tmp_path, epochs, "a")
+    for _ in range(3):
+        (tmp_path / MARK_FILE).unlink()
+        receipts(tmp_path, epochs)
+    assert len(reasons(tmp_path)) == 2
 
 
 def test_mark_older_than_the_file_keeps_the_epoch(tmp_path: Path) -> None:
@@ -132,7 +142,8 @@ def test_numbers_of_a_purged_tail_are_not_reused(tmp_path: Path, with_mark: bool
     )
     if not with_mark:
         (tmp_path / MARK_FILE).unlink()
-    assert receipts(tmp_path, epochs, "d") == [Receipt("epoch-1", 4)]
+    new = Receipt("epoch-1", 4) if with_mark else Receipt("epoch-2", 1)
+    assert receipts(tmp_path, epochs, "d") == [new]
     assert query(tmp_path, "SELECT position FROM event") == [(4,)]
 
 

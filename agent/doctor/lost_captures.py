@@ -1,0 +1,62 @@
+"""Checks of what only the agent knows: captures that are lost, and why a new epoch began."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from agent.doctor.check import Check, fault, warning
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.epochs import NEW_FILE
+from agent.store.db.inspection import inspect_database
+from agent.store.db.lost_captures import LostCaptures, read_lost_captures
+from agent.store.queries import NewEpoch, read_new_epoch
+
+_LOST, _EPOCH = "lost captures", "epoch"
+_READ_SECONDS = 5.0
+_ADVICE = (
+    "if you have a newer copy of the database, or its disk, keep it and read it with"
+    " loyalty-agent salvage FILE; else acknowledge the loss at head office"
+)
+T = TypeVar("T")
+
+
+def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
+    """Name the captures that are lost; None if there are none."""
+    found = (
+        _read(directory, lambda one: read_lost_captures(one, directory), is_owned=is_owned) or []
+    )
+    lost = [one for one in found if one.count]
+    if not lost:
+        return None
+    return fault(_LOST, "; ".join(map(_described, lost)), _ADVICE)
+
+
+def check_epoch(directory: Path, *, is_owned: bool) -> Check | None:
+    """Warn if the current epoch began for another reason than a new machine."""
+    began: NewEpoch | None = _read(directory, read_new_epoch, is_owned=is_owned)
+    if began is None or began.reason == NEW_FILE:
+        return None
+    advice = "none if somebody replaced the database or restored a copy; else look into the disk"
+    return warning(_EPOCH, f"captures are numbered anew: {began.reason}", advice)
+
+
+def _described(lost: LostCaptures) -> str:
+    numbers = f"{lost.epoch}/{lost.first} to {lost.lost_through}"
+    known = " (head office, or a file set aside, may have some)" if lost.is_open else ""
+    return (
+        f"{lost.count} captures that tills were told are recorded, {numbers}{known}: {lost.reason}"
+    )
+
+
+def _read(directory: Path, query: Callable[[sqlite3.Connection], T], *, is_owned: bool) -> T | None:
+    """Return the result of `query`; None if it cannot be read: the integrity check says why."""
+    if not (directory / DATABASE_FILE).exists():
+        return None
+    try:
+        with inspect_database(
+            directory, within_seconds=_READ_SECONDS, is_owned=is_owned
+        ) as connection:
+            return query(connection)
+    except (sqlite3.Error, OSError):
+        return None

@@ -1,0 +1,141 @@
+"""Captures that only the high-water mark knows: acknowledged to tills, in no database any more.
+
+Recorded with the epoch that begins for it, as the mark is overwritten then. Head office may have
+some of them, so it is asked first (`accepted_through`), and told afterwards that the rest is lost.
+*Obvious:* tell at once. *Why not:* its answer would count lost numbers as well, and no one here
+would ever know how many captures are lost.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.store.db.rows import checked_rows
+from agent.store.files.quarantine import list_unfinished
+
+_ADD = """
+INSERT INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (epoch) DO UPDATE SET lost_through = max(lost_through, excluded.lost_through),
+    told_at_us = NULL
+"""
+_ALL = """
+SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
+    returned, moved_through
+FROM lost_captures ORDER BY noticed_at_us, epoch
+"""
+# Not if more was lost meanwhile: head office has not answered that.
+_SET_ANSWER = """
+UPDATE lost_captures SET accepted_through = ?, told_at_us = ? WHERE epoch = ? AND lost_through = ?
+"""
+_SALVAGED = "SELECT source FROM salvage WHERE is_read = 1"
+# The numbers of salvaged captures are the receipts that tills were given for them.
+_RETURNED = """
+SELECT sequence FROM receipt_alias WHERE epoch = ? AND sequence BETWEEN ? AND ? ORDER BY sequence
+"""
+_SET_RETURNED = "UPDATE lost_captures SET returned = ?, moved_through = ? WHERE epoch = ?"
+
+
+class _Row(NamedTuple):
+    epoch: str
+    held_through: int
+    lost_through: int
+    reason: str
+    noticed_at_us: int
+    accepted_through: int | None
+    told_at_us: int | None
+    returned: int
+    moved_through: int
+
+
+@dataclass(frozen=True, slots=True)
+class LostCaptures:
+    """Numbers of `epoch` above `held_through`, up to `lost_through`, that this machine has not.
+
+    `accepted_through`: how far head office has the epoch; None if it has not answered yet.
+    `told_at_us`: when it confirmed that it knows of the loss. `may_return`: files that were set
+    aside are not salvaged yet, and may hold some.
+    """
+
+    epoch: str
+    held_through: int
+    lost_through: int
+    reason: str
+    noticed_at_us: int
+    accepted_through: int | None = None
+    told_at_us: int | None = None
+    returned: int = 0
+    moved_through: int = 0
+    may_return: bool = False
+
+    @property
+    def first(self) -> int:
+        """The first lost number, as far as head office has answered."""
+        return max(self.held_through, self.accepted_through or 0) + 1
+
+    @property
+    def count(self) -> int:
+        """How many captures are lost, or may be; 0 if all are at head office or salvaged."""
+        return max(self.lost_through - self.first + 1 - self.returned, 0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not certain yet which of them are lost."""
+        return self.accepted_through is None or self.may_return
+
+
+def add_lost_captures(connection: sqlite3.Connection, lost: LostCaptures) -> None:
+    """Record lost captures, in the transaction that begins the next epoch."""
+    values = (lost.epoch, lost.held_through, lost.lost_through, lost.reason, lost.noticed_at_us)
+    connection.execute(_ADD, values)
+
+
+def read_lost_captures(connection: sqlite3.Connection, directory: Path) -> list[LostCaptures]:
+    """Return the captures of older epochs that this machine had and has not any more.
+
+    The one place that says so; also those that head office has. Raises `OSError`.
+    """
+    read = {source for (source,) in connection.execute(_SALVAGED)}
+    may_return = not read.issuperset(list_unfinished(directory))
+    rows = checked_rows(connection.execute(_ALL), _Row)
+    return [replace(_lost(row), may_return=may_return) for row in rows]
+
+
+def after_answer(
+    lost: LostCaptures, accepted_through: int, told_through: int, now_us: int
+) -> LostCaptures:
+    """Return `lost` after an answer of head office to a heartbeat.
+
+    `told_through` is the loss that the heartbeat named; 0 if it named none. If it did, a number
+    that head office has accepted may be a lost one.
+    """
+    if not told_through:
+        return replace(lost, accepted_through=accepted_through)
+    if lost.told_at_us is None and accepted_through >= told_through:
+        return replace(lost, told_at_us=now_us)
+    return lost
+
+
+def record_answers(connection: sqlite3.Connection, changed: Sequence[LostCaptures]) -> None:
+    """Store the answers of head office."""
+    rows = [(one.accepted_through, one.told_at_us, one.epoch, one.lost_through) for one in changed]
+    connection.executemany(_SET_ANSWER, rows)
+    count_returned(connection)
+
+
+def count_returned(connection: sqlite3.Connection) -> None:
+    """Count the lost captures that were salvaged, after a file is read to its end."""
+    for lost in map(_lost, checked_rows(connection.execute(_ALL), _Row)):
+        values = (lost.epoch, lost.first, lost.lost_through)
+        returned = [sequence for (sequence,) in connection.execute(_RETURNED, values)]
+        moved_through = lost.first - 1
+        for sequence in returned:
+            moved_through += sequence == moved_through + 1
+        moved_through = moved_through if returned else 0
+        connection.execute(_SET_RETURNED, (len(returned), moved_through, lost.epoch))
+
+
+def _lost(row: _Row) -> LostCaptures:
+    return LostCaptures(*row)

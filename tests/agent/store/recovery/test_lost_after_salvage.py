@@ -1,0 +1,79 @@
+"""Captures of a quarantined database count as lost once it is salvaged, and then the rest only."""
+
+from pathlib import Path
+
+from agent.store.db.lost_captures import LostCaptures, after_answer
+from agent.store.queries import StorageStatus, StoreReader
+from tests.support.agent.outbox import OutboxRig, outbox_on
+from tests.support.agent.salvage import salvage_of, set_aside
+from tests.support.agent.store import EpochIds, answer, change, session
+
+PATIENCE_SECONDS = 10
+
+
+async def reopened(directory: Path, *changes: str) -> EpochIds:
+    """Record four captures, change the file, and set it aside."""
+    epochs = EpochIds()
+    async with outbox_on(directory, epochs=epochs) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"), answer("two"))
+    change(directory, *changes)
+    set_aside(directory)
+    return epochs
+
+
+async def salvage_and_deliver(rig: OutboxRig) -> StorageStatus:
+    """Salvage all, deliver it, and let head office answer that it has nothing of the old epoch."""
+    await rig.writer.check(PATIENCE_SECONDS)
+    await salvage_of(rig).run_once()
+    await rig.deliver(*(await rig.window()).events)
+    await salvage_of(rig).run_once()
+    (lost,) = StoreReader(rig.directory).status().lost
+    await rig.outbox.record_lost([after_answer(lost, 0, 0, 1)])
+    return StoreReader(rig.directory).status()
+
+
+def told(status: StorageStatus) -> tuple[str, int, int, str]:
+    """Return what the heartbeat says of the oldest epoch."""
+    one = status.epochs[0]
+    return one.epoch, one.last_sequence, one.lost_through, one.ended_reason
+
+
+async def test_nothing_is_said_to_be_lost_while_a_quarantined_file_is_not_salvaged(
+    tmp_path: Path,
+) -> None:
+    epochs = await reopened(tmp_path)
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.writer.check(PATIENCE_SECONDS)
+        (lost,) = StoreReader(tmp_path).status().lost
+        await rig.outbox.record_lost([after_answer(lost, 0, 0, 1)])
+        status = StoreReader(tmp_path).status()
+    assert (lost.first, lost.lost_through, lost.is_open) == (1, 4, True)
+    assert told(status) == ("epoch-1", 0, 0, "")
+
+
+async def test_salvaged_captures_are_not_lost(tmp_path: Path) -> None:
+    epochs = await reopened(tmp_path)
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        status = await salvage_and_deliver(rig)
+    assert [one.count for one in status.lost] == [0]
+    epoch, last_sequence, lost_through, reason = told(status)
+    assert (epoch, last_sequence, lost_through) == ("epoch-1", 0, 0)
+    assert reason
+
+
+async def test_what_salvage_did_not_find_is_lost(tmp_path: Path) -> None:
+    gone = ("DELETE FROM event WHERE position = 4", "DELETE FROM email_answer WHERE position = 4")
+    epochs = await reopened(tmp_path, *gone)
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        status = await salvage_and_deliver(rig)
+    assert [(one.count, one.is_open) for one in status.lost] == [(1, False)]
+    assert told(status)[2] == 4
+
+
+def test_captures_that_head_office_has_are_not_lost() -> None:
+    lost = LostCaptures("epoch", 10, 20, "a reason", 1)
+    assert lost.is_open
+    assert after_answer(lost, 15, 0, 2).count == 5
+    assert after_answer(lost, 20, 0, 2).count == 0
+    told_of = after_answer(after_answer(lost, 15, 0, 2), 20, 20, 3)
+    assert (told_of.accepted_through, told_of.told_at_us) == (15, 3)
