@@ -14,7 +14,7 @@ from agent.api.context import CONTEXT
 from agent.api.responses import CorrelationId, Count, Epoch, Operation, Sequence, Time, timestamp
 from agent.facts import Receipt
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
-from sync.protocol.wire import ErrorCode, EventType
+from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError, bad_request
 from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
@@ -31,7 +31,7 @@ class DeadLetterReport(TypedDict):
 
     epoch: Epoch
     sequence: Sequence
-    type: EventType
+    type: str
     correlationId: CorrelationId
     errorCode: str
     errorMessage: str

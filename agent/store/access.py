@@ -12,6 +12,7 @@ from sqlmodel import Session
 from agent.store.crypto.vault import UnusableKey
 from agent.store.db.connect import DATABASE_FILE, read_only, reading_engine, session_on
 from agent.store.files.storage_errors import (
+    DamagedRowError,
     StorageDamagedError,
     StorageDownError,
     StorageError,
@@ -66,12 +67,13 @@ class StoreAccess:
     async def run(self, job: Callable[[Store, *Arguments], T], *arguments: *Arguments) -> T:
         """Run `job` in the writer's thread.
 
-        On a full disk it is retried once, since the store has then freed its ballast.
+        On a full disk it is retried once, since the store has then freed its ballast; and after
+        damage to a row, since the store has then repaired it.
         """
         try:
             try:
                 return await self._writer.run(job, *arguments)
-            except StorageFullError:
+            except (StorageFullError, DamagedRowError):
                 return await self._writer.run(job, *arguments)
         except StorageError as error:
             raise OutboxUnavailable(str(error)) from error
@@ -94,9 +96,9 @@ class StoreAccess:
 
         try:
             return await asyncio.to_thread(read)
-        except (StorageDamagedError, StorageMovedError):
-            # Retry on the writer's connection, which quarantines a damaged file, and still holds a
-            # moved one.
+        except (StorageDamagedError, DamagedRowError, StorageMovedError):
+            # Retry on the writer's connection, which quarantines a damaged file, repairs rows, and
+            # still holds a moved one.
             return await self.run(lambda store: run_on_writer(store, query, *arguments))
         except StorageError as error:
             raise OutboxUnavailable(str(error)) from error

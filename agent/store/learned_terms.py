@@ -1,11 +1,16 @@
 """Stores the latest program terms, for use while central is unreachable."""
 
+import logging
 from dataclasses import asdict, dataclass
 
 from sqlmodel import Session, col, select
 
-from agent.store.db.rows import checked_rows
+from agent.store.db.rows import checked
 from agent.store.db.tables import LearnedTermsRow
+from agent.store.files.storage_errors import CorruptRow
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +28,25 @@ def keep_terms(session: Session, learned: LearnedTerms, now_us: int) -> None:
 
 
 def read_terms(session: Session) -> list[LearnedTerms]:
-    """Return the stored terms of all sources, the latest last."""
+    """Return the stored terms of all sources, the latest last; log those that are damaged."""
     rows = session.exec(
         select(LearnedTermsRow.source, LearnedTermsRow.terms).order_by(
             col(LearnedTermsRow.learned_at_us)
         )
     )
-    return [LearnedTerms(*row) for row in checked_rows(map(tuple, rows), tuple[str, str])]
+    learned = []
+    for row in rows:
+        try:
+            learned.append(LearnedTerms(*checked(tuple(row), tuple[str, str])))
+        except CorruptRow:
+            # The configured terms apply until central sends these again.
+            log_event(_log, logging.ERROR, "terms.damaged")
+    return learned
 
 
 def read_etag(session: Session, source: str) -> str | None:
     """Return the ETag of the stored terms of `source`."""
-    row = session.get(LearnedTermsRow, source)
-    return None if row is None else row.etag
+    found: object = session.exec(
+        select(LearnedTermsRow.etag).where(LearnedTermsRow.source == source)
+    ).first()
+    return found if isinstance(found, str) and found.isascii() and found.isprintable() else None

@@ -13,6 +13,8 @@ from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.lock import StoreInUse
 from agent.store.files.quarantine import has_orphan_wal, quarantine
 from agent.store.files.storage_errors import (
+    DATA_ERRORS,
+    DamagedRowError,
     StorageDamagedError,
     StorageDownError,
     StorageFullError,
@@ -115,7 +117,9 @@ class StoreOpener:
             return self._open_once()
         except sqlite3.DatabaseError as cause:
             error = storage_error_from(cause, self.directory)
-            if not isinstance(error, StorageDamagedError):
+            # The last resort: rows that no repair can mend, rather than no store at all.
+            is_beyond_repair = isinstance(error, DamagedRowError) or isinstance(cause, DATA_ERRORS)
+            if not (is_beyond_repair or isinstance(error, StorageDamagedError)):
                 raise
             self.quarantine(str(error))
         return self._open_once()

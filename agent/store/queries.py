@@ -1,6 +1,7 @@
 """Queries of the store for status, metrics and lookups, on short-lived read-only connections."""
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +10,9 @@ from agent.facts import DeliveryState, EmailStatus, Receipt
 from agent.store.db.connect import DATABASE_FILE, database_bytes, read_only
 from agent.store.db.cursor import DeliveryCursor, read_cursor
 from agent.store.db.epochs import EpochRange, Epochs, read_epochs
+from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
-from agent.store.db.rows import checked, checked_rows
+from agent.store.db.rows import checked, undecoded_text
 from agent.store.files.quarantine import list_quarantined, list_unfinished
 from agent.store.files.storage_errors import CorruptRow, free_bytes
 from sync.runtime.migration_copies import MigrationCopy, list_migration_copies
@@ -42,13 +44,16 @@ _NEW_EPOCH = """
 SELECT began_at_us, reason FROM epoch ORDER BY base_position DESC, number DESC LIMIT 1
 """
 _SALVAGE = "SELECT source, salvaged, unreadable, is_read FROM salvage"
-_STATUS = """
+_STATUS = f"""
 SELECT
     (SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark),
     (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND discarded_at_us IS NULL),
-    (SELECT occurred_at_us FROM event WHERE position > :watermark ORDER BY position LIMIT 1),
-    (SELECT occurred_at_us FROM event WHERE position = (SELECT max(position) FROM event))
-"""
+    (SELECT occurred_at_us FROM event
+        WHERE position > :watermark AND position <= {MAX_POSITION} ORDER BY position LIMIT 1),
+    (SELECT occurred_at_us FROM event
+        WHERE position <= {MAX_POSITION} ORDER BY position DESC LIMIT 1),
+    (SELECT count(*) FROM damaged_row)
+"""  # noqa: S608 - contains no value
 
 
 class _Capture(NamedTuple):
@@ -120,8 +125,9 @@ class StorageStatus:
     """State of the store, for the status page, metrics and heartbeats.
 
     Sizes in bytes, times in microseconds since 1970 UTC. The last of `epochs` is the current one;
-    `waiting` counts the pending events of all epochs. `epochs` has those of `lost` as well, even if
-    the database has not; head office may have captures of `lost`.
+    `waiting` counts the pending events of all epochs, `damaged_rows` the rows that were repaired.
+    `epochs` has those of `lost` as well, even if the database has not; head office may have
+    captures of `lost`.
     """
 
     epochs: list[EpochProgress]
@@ -131,6 +137,7 @@ class StorageStatus:
     oldest_waiting_at_us: int | None
     last_activity_at_us: int | None
     dead_letters: int
+    damaged_rows: int
     database_bytes: int
     free_bytes: int
     quarantined: list[str]
@@ -152,7 +159,7 @@ class StoreReader:
 
     def session(self, correlation_id: str) -> list[CaptureStatus]:
         """Return a session start and its answers, in order; empty if there is none."""
-        with read_only(self._directory) as connection:
+        with read_only(self._directory) as connection, undecoded_text(connection):
             epochs = read_epochs(connection)
             watermark = read_cursor(connection).watermark
             rows = connection.execute(_CAPTURES, {"correlation_id": correlation_id})
@@ -164,12 +171,12 @@ class StoreReader:
                     delivered_at_us=None if row.is_refused else row.delivered_at_us,
                     status=row.status,
                 )
-                for row in checked_rows(rows, _Capture)
+                for row in map(_capture, rows)
             ]
 
     def status(self) -> StorageStatus:
         """Return backlog and sizes; the cost does not depend on the backlog."""
-        with read_only(self._directory) as connection:
+        with read_only(self._directory) as connection, undecoded_text(connection):
             epochs = read_epochs(connection)
             cursor = read_cursor(connection)
             row = connection.execute(_STATUS, {"watermark": cursor.watermark}).fetchone()
@@ -177,17 +184,16 @@ class StoreReader:
             lost = read_lost_captures(connection, self._directory)
             new_epoch = read_new_epoch(connection)
             salvage = _read_salvage(connection, list_unfinished(self._directory))
-        settled_ahead, dead_letters, oldest_at_us, newest_at_us = checked(
-            row, tuple[int, int, int | None, int | None]
-        )
+        settled_ahead, dead_letters, oldest_at_us, newest_at_us, damaged_rows = row
         return StorageStatus(
             epochs=_with_lost([_progress(known, cursor) for known in epochs.ranges], lost),
             new_epoch=new_epoch,
             lost=lost,
-            waiting=epochs.last_position - cursor.watermark - settled_ahead,
-            oldest_waiting_at_us=oldest_at_us,
-            last_activity_at_us=newest_at_us,
+            waiting=max(epochs.last_position - cursor.watermark - settled_ahead, 0),
+            oldest_waiting_at_us=_time(oldest_at_us),
+            last_activity_at_us=_time(newest_at_us),
             dead_letters=dead_letters,
+            damaged_rows=damaged_rows,
             database_bytes=database_bytes(self._directory),
             free_bytes=free_bytes(self._directory),
             quarantined=list_quarantined(self._directory),
@@ -205,18 +211,26 @@ def read_new_epoch(connection: sqlite3.Connection) -> NewEpoch:
 def read_early_purge(connection: sqlite3.Connection) -> EarlyPurge | None:
     """Return the last purge for lack of room; None if there was none."""
     row = connection.execute(_EARLY_PURGE).fetchone()
-    return None if row is None else checked(row, EarlyPurge)
+    try:
+        return None if row is None else checked(row, EarlyPurge)
+    except CorruptRow:
+        return None
 
 
 def _read_salvage(connection: sqlite3.Connection, unfinished: list[str]) -> SalvageStatus:
     """Return the state of the salvage; `unfinished` are the names of its sources."""
-    rows = list(checked_rows(connection.execute(_SALVAGE), tuple[str, int, int, int]))
+    rows = [row for row in connection.execute(_SALVAGE) if _is_readable(row)]
     read = {source for source, _, _, is_read in rows if is_read}
     return SalvageStatus(
         pending=len(set(unfinished) - read),
         salvaged=sum(salvaged for _, salvaged, _, _ in rows),
         unreadable=sum(unreadable for _, _, unreadable, _ in rows),
     )
+
+
+def _is_readable(row: Sequence[object]) -> bool:
+    source, *counts = row
+    return isinstance(source, str) and all(isinstance(count, int) for count in counts)
 
 
 def _receipt(row: _Capture, epochs: Epochs) -> Receipt:
@@ -226,9 +240,23 @@ def _receipt(row: _Capture, epochs: Epochs) -> Receipt:
     return Receipt(row.alias_epoch, row.alias_sequence)
 
 
+def _capture(values: Sequence[object]) -> _Capture:
+    """Return a capture; what is damaged of it is unknown, and the delivery reports it."""
+    row = _Capture._make(values)
+    is_alias = isinstance(row.alias_epoch, str) and isinstance(row.alias_sequence, int)
+    return row._replace(
+        occurred_at_us=_time(row.occurred_at_us) or 0,
+        status=next((known for known in EmailStatus if known == row.status), None),
+        delivered_at_us=_time(row.delivered_at_us),
+        alias_epoch=row.alias_epoch if is_alias else None,
+    )
+
+
+def _time(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
 def _state(row: _Capture, watermark: int) -> DeliveryState:
-    if row.position != row.session_position and row.status is None:
-        raise CorruptRow(f"the e-mail answer at position {row.position} is missing")
     if row.is_refused:
         return DeliveryState.REFUSED
     is_settled = row.position <= watermark or row.delivered_at_us is not None

@@ -66,7 +66,7 @@ class ReopeningStore:
             self.open()
 
     def recover_from(self, error: StorageError) -> StorageError | None:
-        """Quarantine a damaged file, reopen a failing one.
+        """Quarantine a damaged file, reopen a failing one; opening repairs damaged rows.
 
         A moved one is saved into a new file. With a full disk, or without a free descriptor, only
         wait: a file that was closed could not be opened again.

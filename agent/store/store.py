@@ -28,12 +28,15 @@ from agent.store.db.epochs import (
     cause_of_new_epoch,
     read_epochs,
 )
+from agent.store.db.repair.epoch_table import EPOCHS_DAMAGED
+from agent.store.db.repair.repair import Repair
 from agent.store.db.stale_frames import overwrite_stale_frames, read_salts
 from agent.store.db.wal import WAL_BYTES, preallocate_wal, wal_of
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.file_identity import OpenFiles
 from agent.store.files.high_water_mark import HighWaterMark, read_high_water_mark
 from agent.store.files.storage_errors import (
+    DATA_ERRORS,
     StorageFullError,
     StorageMovedError,
     storage_error_from,
@@ -53,8 +56,6 @@ PAGES_BEFORE_FORCED_CHECKPOINT = 4_000
 PAGE_BYTES = 4_096
 
 COUNT_SCRUB = "UPDATE destination SET scrubs = scrubs + 1 WHERE name = 'central'"
-# Errors of the data or of this program, not of the disk.
-_DATA_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,16 @@ class Store:
         try:
             self._mark = self._files.enter_context(contextlib.closing(HighWaterMark(directory)))
             with transaction(self.connection):
-                self.epochs, self.new_epoch_cause = _open_epochs(
-                    self.connection, last_commit, environment
+                repair = Repair(
+                    self.connection, last_commit, environment.now_us, environment.new_epoch
                 )
+                if repair.run():
+                    self.epochs = read_epochs(self.connection)
+                    self.new_epoch_cause: EpochCause | None = EpochCause(EPOCHS_DAMAGED)
+                else:
+                    self.epochs, self.new_epoch_cause = _open_epochs(
+                        self.connection, last_commit, environment
+                    )
                 boot_number = open_boot(self.connection, environment.boot_id, environment.now_us())
             self.open_files = self._open_files = OpenFiles(directory / DATABASE_FILE)
         except BaseException:
@@ -279,7 +287,7 @@ class Store:
         """Turn errors of SQLite and of the system into `StorageError`s."""
         try:
             yield
-        except _DATA_ERRORS:
+        except DATA_ERRORS:
             raise
         except (sqlite3.DatabaseError, OSError) as cause:
             error = storage_error_from(cause, self.directory)

@@ -16,7 +16,8 @@ class OutboxEvent:
     decrypted; `is_erased`: the address no longer exists. `is_doubtful`: an earlier attempt may
     have delivered it. `session_refused`: its session is a dead letter. `is_overtaken`: a later
     answer of its session was delivered. `refusal`: central's last refusal, if the event is a dead
-    letter being retried.
+    letter being retried. `damage`: why the stored event cannot be believed; then only its number
+    is sent, and this is the verdict on it.
     """
 
     position: int
@@ -34,6 +35,7 @@ class OutboxEvent:
     session_refused: bool = False
     is_overtaken: bool = False
     refusal: Refused | None = None
+    damage: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class EventType(StrEnum):
 # Placeholder for an event that cannot be sent: head office rejects the unknown type, but its
 # sequence number is accounted for and leaves no gap.
 WITHHELD_TYPE = "event.withheld"
+# The same for an event that the agent's disk has damaged: its content is lost or not to be trusted.
+DAMAGED_TYPE = "event.damaged"
 
 
 class ErrorCode(StrEnum):
@@ -39,6 +41,7 @@ class ErrorCode(StrEnum):
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     SESSION_REFUSED = "SESSION_REFUSED"
     FOREIGN_SESSION = "FOREIGN_SESSION"
+    DAMAGED = "DAMAGED"
     TOO_MANY_EPOCHS = "TOO_MANY_EPOCHS"
     UNAUTHORIZED = "UNAUTHORIZED"
     FORBIDDEN = "FORBIDDEN"

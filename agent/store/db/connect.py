@@ -15,6 +15,7 @@ from sqlmodel import Session
 
 from agent.facts import Receipt
 from agent.store.db.migrate import migrate
+from agent.store.db.rows import text_or_bytes
 from agent.store.db.wal import copy_suspect_wal, require_no_orphan_wal, sync_leftover_wal, wal_of
 from agent.store.files.file_identity import require_not_moved
 from sync.runtime.private_files import create_private
@@ -49,6 +50,8 @@ def connect_for_writing(
     # The WAL and its index get the mode of the database.
     create_private(path)
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    # A text that is not UTF-8 is that row's trouble: it fails where the row is checked.
+    connection.text_factory = text_or_bytes
     try:
         copy_suspect_wal(connection, path, last_commit, now_us)
         for pragma in _PRAGMAS:
@@ -108,7 +111,7 @@ def writing_engine(connection: sqlite3.Connection) -> Engine:
 def reading_engine(directory: Path) -> Engine:
     """Return an engine for read-only sessions, each on a connection of its own."""
     engine = create_engine(
-        "sqlite://", creator=lambda: _connect_for_reading(directory), poolclass=NullPool
+        "sqlite://", creator=lambda: _connect_with_bytes(directory), poolclass=NullPool
     )
     event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
     return engine
@@ -157,6 +160,12 @@ def reusable_bytes_in(database: Path) -> int:
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _connect_with_bytes(directory: Path) -> sqlite3.Connection:
+    connection = _connect_for_reading(directory)
+    connection.text_factory = text_or_bytes
+    return connection
 
 
 def _connect_for_reading(directory: Path) -> sqlite3.Connection:

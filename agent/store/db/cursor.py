@@ -3,13 +3,15 @@
 import sqlite3
 from typing import NamedTuple
 
+from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.rows import checked
+from agent.store.files.storage_errors import CorruptRow
 
 CENTRAL = "central"
-READ_CURSOR = """
-SELECT watermark, attempting_from, attempting_through, erased_through, purged_through,
-    digests_erased_through
-FROM destination WHERE name = 'central'
+# Two witnesses: a watermark alone, if damaged, would erase and purge what is undelivered.
+DELIVERED_THROUGH = """
+SELECT max(through_position) FROM delivery
+WHERE destination = 'central' AND through_position <= ?
 """
 ADD_CURSOR = (
     "INSERT INTO destination (name, watermark) VALUES ('central', 0) ON CONFLICT DO NOTHING"
@@ -27,10 +29,27 @@ class DeliveryCursor(NamedTuple):
     digests_erased_through: int = 0
 
 
+COLUMNS = DeliveryCursor._fields
+READ_CURSOR = f"SELECT {', '.join(COLUMNS)} FROM destination WHERE name = 'central'"  # noqa: S608 - no value
+
+
 def read_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
-    """Read the cursor; all zeros if there is no row yet."""
+    """Read the cursor; all zeros if there is no row yet. Raises `CorruptRow`."""
     row = connection.execute(READ_CURSOR).fetchone()
-    return DeliveryCursor() if row is None else checked(row, DeliveryCursor)
+    if row is None:
+        return DeliveryCursor()
+    cursor = checked(row, DeliveryCursor)
+    if not all(0 <= position <= MAX_POSITION for position in cursor):
+        raise CorruptRow("a position of the cursor is out of range")
+    return cursor
+
+
+def read_proven_cursor(connection: sqlite3.Connection) -> DeliveryCursor:
+    """Read the cursor, its watermark not above the last acknowledgement: to erase and to purge."""
+    cursor = read_cursor(connection)
+    (through,) = connection.execute(DELIVERED_THROUGH, (MAX_POSITION,)).fetchone()
+    proven = through if isinstance(through, int) else 0
+    return cursor._replace(watermark=min(cursor.watermark, proven))
 
 
 def ensure_cursor(connection: sqlite3.Connection) -> DeliveryCursor:

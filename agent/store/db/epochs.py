@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.facts import Receipt
+from agent.store.db.event_rows import MAX_POSITION, is_id
 from agent.store.db.lost_captures import LostCaptures, add_lost_captures
 from agent.store.db.rows import checked, checked_rows
 from agent.store.files.storage_errors import CorruptRow
@@ -21,13 +22,19 @@ ALL_EPOCHS_OF_ANY_VERSION = """
 SELECT epoch, base_position, reason, 0 FROM epoch ORDER BY base_position, number
 """
 # The numbers of purged events stay used: they are at or below the watermark, or in `settled`.
-LAST_POSITION = """
+# A session or answer whose event is gone has its number, too. What is beyond every receipt is
+# damage, and no number.
+LAST_POSITION = f"""
 SELECT max(
-    coalesce((SELECT max(position) FROM event), 0),
-    coalesce((SELECT max(watermark) FROM destination), 0),
-    coalesce((SELECT max(position) FROM settled), 0)
+    coalesce((SELECT max(position) FROM event WHERE position <= {MAX_POSITION}), 0),
+    coalesce((SELECT max(position) FROM session WHERE position <= {MAX_POSITION}), 0),
+    coalesce((SELECT max(position) FROM email_answer WHERE position <= {MAX_POSITION}), 0),
+    coalesce((SELECT max(position) FROM settled
+        WHERE destination = 'central' AND position <= {MAX_POSITION}), 0),
+    coalesce((SELECT max(watermark) FROM destination
+        WHERE watermark <= {MAX_POSITION} AND typeof(watermark) = 'integer'), 0)
 )
-"""
+"""  # noqa: S608 - contains no value
 ADD_EPOCH = """
 INSERT INTO epoch (number, epoch, base_position, began_at_us, reason, moved_events)
 SELECT 1 + coalesce(max(number), 0), ?, ?, ?, ?, ? FROM epoch
@@ -100,6 +107,8 @@ class Epochs:
     @property
     def last(self) -> Receipt:
         """The current epoch and its last committed sequence number (0: none yet)."""
+        if not self._starts:
+            raise CorruptRow("there is no epoch")
         current = self._starts[-1]
         return Receipt(current.epoch, self.last_position - current.base_position)
 
@@ -165,6 +174,8 @@ def _ended(start: EpochStart, later: EpochStart) -> EpochRange:
 def read_epochs(connection: sqlite3.Connection, sql: str = ALL_EPOCHS) -> Epochs:
     """Read the epochs and the last position."""
     starts = list(checked_rows(connection.execute(sql), EpochStart))
+    if not all(is_id(start.epoch) and 0 <= start.base_position <= MAX_POSITION for start in starts):
+        raise CorruptRow("an epoch has no usable id or base")
     highest_base = max((start.base_position for start in starts), default=0)
     last_position = checked(connection.execute(LAST_POSITION).fetchone()[0], int)
     return Epochs(starts, max(last_position, highest_base))

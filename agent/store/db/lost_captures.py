@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.store.db.rows import checked_rows
+from agent.store.db.rows import intact_rows
 from agent.store.files.quarantine import list_unfinished
 
 _ADD = """
@@ -99,7 +99,7 @@ def read_lost_captures(connection: sqlite3.Connection, directory: Path) -> list[
     """
     read = {source for (source,) in connection.execute(_SALVAGED)}
     may_return = not read.issuperset(list_unfinished(directory))
-    rows = checked_rows(connection.execute(_ALL), _Row)
+    rows = intact_rows(connection.execute(_ALL), _Row)
     return [replace(_lost(row), may_return=may_return) for row in rows]
 
 
@@ -127,7 +127,7 @@ def record_answers(connection: sqlite3.Connection, changed: Sequence[LostCapture
 
 def count_returned(connection: sqlite3.Connection) -> None:
     """Count the lost captures that were salvaged, after a file is read to its end."""
-    for lost in map(_lost, checked_rows(connection.execute(_ALL), _Row)):
+    for lost in map(_lost, intact_rows(connection.execute(_ALL), _Row)):
         values = (lost.epoch, lost.first, lost.lost_through)
         returned = [sequence for (sequence,) in connection.execute(_RETURNED, values)]
         moved_through = lost.first - 1

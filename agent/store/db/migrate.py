@@ -1,24 +1,84 @@
 """Schema of the database file: its revision, and migration to the newest one."""
 
+import logging
+import re
 import sqlite3
 from pathlib import Path
 
 from sqlalchemy import StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from agent.store.db.rows import is_undecodable
+from sync.runtime.logging import log_event
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
+_log = logging.getLogger(__name__)
 NEWEST_REVISION = "0007"
 MIGRATIONS = Path(__file__).parent / "migrations"
+# What each revision added, the newest first: the tables tell if the recorded revision cannot be.
+ADDED = (
+    ("0007", "program_terms", "agent_version"),
+    ("0006", "epoch", "moved_events"),
+    ("0005", "salvage", "source"),
+    ("0004", "event", "checksum"),
+    ("0003", "destination", "scrubs"),
+    ("0002", "destination", "attempting_from"),
+    ("0001", "event", "position"),
+)
+_REVISION = re.compile(r"\d{4}")
+HAS_COLUMN = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+_RECORD = (
+    "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
+    "DELETE FROM alembic_version",
+)
 
 
 def revision_of(connection: sqlite3.Connection) -> str | None:
-    """Return the schema revision of the file, or None for a file without tables."""
+    """Return the schema revision of the file, or None for a file without tables.
+
+    A recorded revision that is gone, unreadable or older than the tables is not believed.
+    """
+    recorded, found = _recorded(connection), _revision_of_tables(connection)
+    if recorded is None or found is None:
+        return found
+    return max(recorded, found)
+
+
+def _recorded(connection: sqlite3.Connection) -> str | None:
+    """Return the recorded revision; None if there is none, or not exactly one."""
     tables = connection.execute("SELECT name FROM sqlite_schema WHERE name = 'alembic_version'")
     if tables.fetchone() is None:
         return None
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return None if row is None else str(row[0])
+    try:
+        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.OperationalError as error:
+        if is_undecodable(error):
+            return None
+        raise
+    text = rows[0][0] if len(rows) == 1 else None
+    return text if isinstance(text, str) and _REVISION.fullmatch(text) else None
+
+
+def _revision_of_tables(connection: sqlite3.Connection) -> str | None:
+    for revision, table, column in ADDED:
+        if connection.execute(HAS_COLUMN, (table, column)).fetchone() is not None:
+            return revision
+    return None
+
+
+def _record(connection: sqlite3.Connection, revision: str) -> None:
+    """Record `revision`, in place of one that cannot be believed."""
+    log_event(_log, logging.ERROR, "store.schema_revision_restored", revision=revision)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _RECORD:
+            connection.execute(statement)
+        connection.execute("INSERT INTO alembic_version (version_num) VALUES (?)", (revision,))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -27,6 +87,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     Raises `sqlite3.Error`; the database is then unchanged.
     """
     found = revision_of(connection)
+    if found is not None and found != _recorded(connection):
+        _record(connection, found)
     if found is not None and found >= NEWEST_REVISION:
         return
     if found is not None:

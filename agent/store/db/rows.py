@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +12,8 @@ from sqlmodel import Session
 from agent.store.files.storage_errors import CorruptRow
 
 T = TypeVar("T")
+# Its message quotes the text, which may be a customer's.
+_UNDECODABLE = "Could not decode to UTF-8"
 
 
 def checked(row: object, kind: type[T]) -> T:
@@ -29,6 +32,45 @@ def checked(row: object, kind: type[T]) -> T:
 def checked_rows(rows: Iterable[object], kind: type[T]) -> Iterator[T]:
     """Yield `rows` as `checked` returns them."""
     return (checked(row, kind) for row in rows)
+
+
+def intact_rows(rows: Iterable[object], kind: type[T]) -> Iterator[T]:
+    """Yield `rows` as `checked` returns them, without those that are damaged."""
+    for row in rows:
+        with suppress(CorruptRow):
+            yield checked(row, kind)
+
+
+def is_undecodable(error: sqlite3.Error) -> bool:
+    """Return whether the driver found a text that is not UTF-8: the row at fault is not named."""
+    return str(error).startswith(_UNDECODABLE)
+
+
+@contextmanager
+def undecoded_text(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read a text that is not UTF-8 as bytes instead of failing, until the block ends.
+
+    Slower for each text, so connections on the hot paths use it only after a failure.
+    """
+    before = connection.text_factory
+    connection.text_factory = text_or_bytes
+    try:
+        yield
+    finally:
+        connection.text_factory = before
+
+
+def text_or_bytes(raw: bytes) -> str | bytes:
+    """Return `raw` as text if it is UTF-8, unchanged if it is not."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def readable(text: object, otherwise: str = "") -> str:
+    """Return `text` if it is one; else `otherwise`."""
+    return text if isinstance(text, str) else otherwise
 
 
 def as_list(values: Iterable[int | str]) -> str:

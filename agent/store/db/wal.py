@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.facts import Receipt
 from agent.store.db.epochs import ALL_EPOCHS_OF_ANY_VERSION, cause_of_new_epoch, read_epochs
 from agent.store.db.migrate import revision_of
+from agent.store.db.repair.evidence import has_damaged_epochs
 from agent.store.files.quarantine import copy_wal, has_orphan_wal
 from agent.store.files.storage_errors import StorageDamagedError, storage_error_from
 from sync.runtime.logging import log_event
@@ -56,6 +57,9 @@ def _lacks_commits(connection: sqlite3.Connection, path: Path, last_commit: Rece
     try:
         if last_commit is None or revision_of(connection) is None:
             return last_commit is not None
+        if has_damaged_epochs(connection):
+            # Nothing can be told from them; opening repairs them.
+            return False
         epochs = read_epochs(connection, ALL_EPOCHS_OF_ANY_VERSION)
         return cause_of_new_epoch(epochs, last_commit) is not None
     except sqlite3.DatabaseError as error:

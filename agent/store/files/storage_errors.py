@@ -12,6 +12,8 @@ _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF
+# Errors of the data or of this program, not of the disk.
+DATA_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 # The driver found a text that is no UTF-8. Its message quotes the text: it may be a customer's.
 _UNDECODABLE = "Could not decode to UTF-8"
 
@@ -44,6 +46,13 @@ class DatabaseMoved(sqlite3.OperationalError):
     """The database at the path is not the one that this process has open."""
 
 
+class DamagedRowError(StorageError):
+    """A row of which much depends is damaged: opening the store again repairs it.
+
+    The file itself can be read and goes on.
+    """
+
+
 class CorruptRow(sqlite3.DatabaseError):
     """A row that SQLite read from a damaged page without an error, with impossible values."""
 
@@ -53,12 +62,8 @@ def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> Stora
     if isinstance(error, OSError):
         return _storage_error_from_os_error(error, directory)
     code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
-    if str(error).startswith(_UNDECODABLE):
-        error = CorruptRow("unexpected bytes in a text")
-    if code in _DAMAGE or isinstance(error, CorruptRow):
-        return StorageDamagedError(f"the database in {directory} is damaged ({error})")
-    if isinstance(error, DatabaseMoved):
-        return StorageMovedError(f"the database in {directory} is not the one in use: {error}")
+    if found := _found_in_content(error, code, directory):
+        return found
     if code == sqlite3.SQLITE_CANTOPEN and _is_out_of_descriptors():
         return _too_many_open_files()
     if code == sqlite3.SQLITE_FULL or is_nearly_full(directory):
@@ -66,6 +71,19 @@ def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> Stora
     return StorageDownError(
         f"the database in {directory} cannot be used ({error}): check the disk and the permissions"
     )
+
+
+def _found_in_content(error: sqlite3.Error, code: int, directory: Path) -> StorageError | None:
+    """Return the storage error if the content of the file is at fault, or it is another file."""
+    if str(error).startswith(_UNDECODABLE):
+        error = CorruptRow("unexpected bytes in a text")
+    if isinstance(error, CorruptRow):
+        return DamagedRowError(f"a row of the database in {directory} is damaged ({error})")
+    if code in _DAMAGE:
+        return StorageDamagedError(f"the database in {directory} is damaged ({error})")
+    if isinstance(error, DatabaseMoved):
+        return StorageMovedError(f"the database in {directory} is not the one in use: {error}")
+    return None
 
 
 def is_nearly_full(directory: Path) -> bool:

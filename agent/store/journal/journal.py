@@ -146,10 +146,15 @@ class Journal:
     def _repeat_of_session(
         self, group: Group, known: KnownSession, started: SessionStarted
     ) -> Outcome:
-        body = group.bodies.get(known.position) or self._original_body(
-            self._sessions.body_at(known.position), started.correlation_id
-        )
-        if known.query_locale != started.query_locale or not json_equal(body, started.body):
+        body = group.bodies.get(known.position)
+        if body is None:
+            stored = self._sessions.body_at(known.position)
+            body = b"" if stored is None else self._original_body(stored, started.correlation_id)
+        is_same = known.query_locale == started.query_locale and json_equal(body, started.body)
+        # A damaged session was acknowledged under this number, and is reported as damaged: a
+        # conflict would be of no use to the till.
+        is_new = known.position in group.bodies
+        if not is_same and (is_new or self._sessions.is_intact(known.position)):
             return IdTaken()
         return Recorded(self._aliases.receipt(known.position, self._epochs), repeated=True)
 
@@ -201,6 +206,9 @@ class Journal:
         if position in group.answers:
             return group.answers[position]
         last = self._sessions.answer_at(position)
+        if last is None:
+            # Damaged: an answer that may be its repeat is recorded again.
+            return None
         return last._replace(body=self._original_body(last.body, correlation_id))
 
     def _original_body(self, stored: bytes, correlation_id: str) -> bytes:

@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 
+from agent.store.db.event_rows import StoredEvent, check_event, is_position
 from agent.store.db.rows import as_list, checked
 from agent.store.files.storage_errors import CorruptRow
 
@@ -21,6 +22,16 @@ SELECT json_group_array(json_array(
     (SELECT max(position) FROM email_answer WHERE session_position = session.position)
 ))
 FROM session WHERE correlation_id IN (SELECT value FROM json_each(?))
+"""
+SESSION_BY_ID = """
+SELECT position, closed, query_locale,
+    (SELECT max(position) FROM email_answer WHERE session_position = session.position)
+FROM session WHERE correlation_id = ?
+"""
+SESSION_EVENT_AT = """
+SELECT event.position, type, session_position, correlation_id, occurred_at_us, monotonic_us,
+    boot_number, '', body, query_locale, NULL, NULL, checksum
+FROM event JOIN session USING (position) WHERE event.position = ?
 """
 BODY_AT = "SELECT body FROM event WHERE position = ?"
 ANSWER_AT = """
@@ -63,16 +74,32 @@ class SessionCache:
 
     def read(self, correlation_ids: Iterable[str]) -> dict[str, KnownSession]:
         """Return those of the sessions that are in the file."""
-        ids = as_list(correlation_ids)
-        (rows,) = self._connection.execute(SESSIONS_BY_ID, (ids,)).fetchone()
+        ids = list(correlation_ids)
         try:
+            (rows,) = self._connection.execute(SESSIONS_BY_ID, (as_list(ids),)).fetchone()
             found = _found.decode(rows)
-        except msgspec.MsgspecError:
-            raise CorruptRow("unexpected value in a session") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, sqlite3.OperationalError):
+            return self._read_one_by_one(ids)
         return {
             name: KnownSession(position, bool(closed), locale, last_answer)
             for name, position, closed, locale, last_answer in found
         }
+
+    def _read_one_by_one(self, correlation_ids: Sequence[str]) -> dict[str, KnownSession]:
+        """Read each session by itself: a damaged one does not stop the till that asks for another.
+
+        What cannot be read of it counts as unknown: it takes e-mail answers.
+        """
+        sessions = {}
+        for name in correlation_ids:
+            row = self._connection.execute(SESSION_BY_ID, (name,)).fetchone()
+            if row is None:
+                continue
+            position, closed, locale, last_answer = row
+            known_locale = locale if isinstance(locale, str) else None
+            known_answer = last_answer if is_position(last_answer) else None
+            sessions[name] = KnownSession(position, closed == 1, known_locale, known_answer)
+        return sessions
 
     def put(self, sessions: Mapping[str, KnownSession]) -> None:
         """Cache these sessions; evict the least recently used."""
@@ -86,11 +113,20 @@ class SessionCache:
         """Clear the cache: the file was changed outside the journal."""
         self._recent.clear()
 
-    def body_at(self, position: int) -> bytes:
-        """Return the body of the event at `position`."""
+    def body_at(self, position: int) -> bytes | None:
+        """Return the body of the event at `position`; None if it is damaged."""
         row = self._connection.execute(BODY_AT, (position,)).fetchone()
-        return checked(row and row[0], bytes)
+        return row[0] if row is not None and isinstance(row[0], bytes) else None
 
-    def answer_at(self, position: int) -> LastAnswer:
-        """Return the e-mail answer at `position`."""
-        return checked(self._connection.execute(ANSWER_AT, (position,)).fetchone(), LastAnswer)
+    def is_intact(self, position: int) -> bool:
+        """Return whether the session start at `position` can be believed."""
+        row = self._connection.execute(SESSION_EVENT_AT, (position,)).fetchone()
+        return row is not None and isinstance(check_event(row), StoredEvent)
+
+    def answer_at(self, position: int) -> LastAnswer | None:
+        """Return the e-mail answer at `position`; None if it is damaged."""
+        row = self._connection.execute(ANSWER_AT, (position,)).fetchone()
+        try:
+            return checked(row, LastAnswer)
+        except CorruptRow:
+            return None

@@ -4,18 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, and_, col, exists, or_, select, update
+from sqlmodel import Session, and_, col, exists, func, or_, select, update
 from sqlmodel.sql.expression import Select
 
 from agent.facts import Receipt
 from agent.store.access import StoreAccess
 from agent.store.db.cursor import CENTRAL, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
-from agent.store.db.rows import checked, driver_connection
+from agent.store.db.rows import driver_connection, readable
 from agent.store.db.tables import DeadLetterRow, EmailAnswerRow, EventRow, SessionRow, SettledRow
 from agent.store.outbox.settle import add_dead_letters, retry_answers
+from agent.store.outbox.windows import UNREADABLE
 from sync.delivery.outcomes import Refused
-from sync.protocol.wire import EventType
+from sync.protocol.wire import DAMAGED_TYPE, EventType
 
 RETRY_AFTER_US = 24 * 3600 * 1_000_000
 MAX_RETRIES_IN_A_TRANSACTION = 500
@@ -25,17 +26,22 @@ STANDS_REFUSED = Refused(
     None,
 )
 _position = col(DeadLetterRow.position)
+# Discarded is what has a time of it: any other value is damage, and the dead letter stays open.
 _is_open = and_(
-    col(DeadLetterRow.destination) == CENTRAL, col(DeadLetterRow.discarded_at_us).is_(None)
+    col(DeadLetterRow.destination) == CENTRAL,
+    func.typeof(col(DeadLetterRow.discarded_at_us)) != "integer",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A rejected event and the reason. Times in microseconds since 1970 UTC."""
+    """A rejected event and the reason. Times in microseconds since 1970 UTC.
+
+    Of a damaged event, the type may be `DAMAGED_TYPE`, and the correlation id empty.
+    """
 
     receipt: Receipt
-    type: EventType
+    type: str
     correlation_id: str
     error_code: str
     error_message: str
@@ -113,49 +119,66 @@ def _find(session: Session, epoch: str, sequence: int) -> DeadLetter | None:
     return None if row is None else _dead_letter(epochs, *row)
 
 
-def _letters() -> Select[DeadLetterRow, int, str, str]:
-    return (
-        select(DeadLetterRow, EventRow.position, EventRow.type, SessionRow.correlation_id)
-        .join(EventRow, col(EventRow.position) == _position)
-        .join(SessionRow, col(SessionRow.position) == col(EventRow.session_position))
+def _letters() -> Select[int, str, str, int, int, int, int, int, str, str]:
+    """Select dead letters; also those of which the event or its session is gone."""
+    letter = DeadLetterRow
+    columns = (letter.position, letter.error_code, letter.error_message, letter.http_status)
+    more = (letter.refused_at_us, letter.attempts, letter.retry_wanted, letter.discarded_at_us)
+    return (  # type: ignore[no-any-return] # ten columns: the stubs know four
+        select(*columns, *more, EventRow.type, SessionRow.correlation_id)  # type: ignore[call-overload]
+        .join(EventRow, col(EventRow.position) == _position, isouter=True)
+        .join(SessionRow, col(SessionRow.position) == col(EventRow.session_position), isouter=True)
     )
 
 
-def _dead_letter(
-    epochs: Epochs, letter: DeadLetterRow, position: int, kind: str, correlation_id: str
-) -> DeadLetter:
-    columns = dict(letter) | {
-        "receipt": epochs.receipt(position),
-        "type": kind,
-        "correlation_id": correlation_id,
-        "retry_wanted": letter.retry_wanted == 1,
-    }
-    return checked(columns, DeadLetter)
+def _dead_letter(epochs: Epochs, *values: object) -> DeadLetter:
+    """Return a dead letter; a value of it that is damaged holds it up no more than any other."""
+    position, code, message, status, refused_at, attempts, retry, discarded, kind, name = values
+    assert isinstance(position, int)  # noqa: S101 - the column is compared with a number
+    return DeadLetter(
+        receipt=epochs.receipt(position),
+        type=kind if isinstance(kind, str) and kind in set(EventType) else DAMAGED_TYPE,
+        correlation_id=readable(name),
+        error_code=readable(code, UNREADABLE),
+        error_message=readable(message, UNREADABLE),
+        http_status=status if isinstance(status, int) else None,
+        refused_at_us=refused_at if isinstance(refused_at, int) else 0,
+        attempts=attempts if isinstance(attempts, int) else 0,
+        retry_wanted=retry == 1,
+        discarded_at_us=discarded if isinstance(discarded, int) else None,
+    )
 
 
-def _open_letter(session: Session, epoch: str, sequence: int) -> DeadLetterRow | None:
+def _change_open(session: Session, epoch: str, sequence: int, **values: int | None) -> int | None:
+    """Change an open dead letter; return its position, None if there is no such one."""
     at = _epochs(session).position_of(epoch, sequence)
-    return session.exec(select(DeadLetterRow).where(_is_open, _position == at)).first()
+    changed = session.exec(
+        update(DeadLetterRow)
+        .where(_is_open, _position == at)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    ).rowcount
+    return at if changed else None
 
 
 def _retry(session: Session, epoch: str, sequence: int) -> bool:
-    letter = _open_letter(session, epoch, sequence)
-    if letter is None:
-        return False
-    letter.retry_wanted = 1
-    retry_answers(driver_connection(session), [letter.position])
-    return True
+    # A damaged time of discarding would keep it from being read for the retry.
+    at = _change_open(session, epoch, sequence, retry_wanted=1, discarded_at_us=None)
+    if at is not None:
+        retry_answers(driver_connection(session), [at])
+    return at is not None
 
 
 def _discard(session: Session, epoch: str, sequence: int, now_us: int) -> bool:
-    letter = _open_letter(session, epoch, sequence)
-    if letter is None:
-        return False
-    letter.discarded_at_us, letter.retry_wanted = now_us, 0
-    answer = session.get(EmailAnswerRow, letter.position)
-    if answer is not None:
-        answer.address = None
-    return True
+    at = _change_open(session, epoch, sequence, retry_wanted=0, discarded_at_us=now_us)
+    if at is not None:
+        session.exec(
+            update(EmailAnswerRow)
+            .where(col(EmailAnswerRow.position) == at)
+            .values(address=None)
+            .execution_options(synchronize_session=False)
+        )
+    return at is not None
 
 
 def _find_delivered(session: Session, epoch: str, sequences: Sequence[int]) -> list[int]:

@@ -16,7 +16,9 @@ _SECOND_US = 1_000_000
 
 SET_WATERMARK = "UPDATE destination SET watermark = ? WHERE name = 'central'"
 AHEAD = """
-SELECT position FROM settled WHERE destination = 'central' AND position > ? ORDER BY position
+SELECT position FROM settled
+WHERE destination = 'central' AND position > ? AND typeof(position) = 'integer'
+ORDER BY position
 """
 ADD_SETTLED = """
 INSERT OR REPLACE INTO settled (destination, position, delivered_at_us) VALUES ('central', ?, ?)
@@ -28,10 +30,11 @@ DELIVERED_THROUGH = """
 SELECT delivered_at_us FROM delivery WHERE destination = 'central' AND through_position = ?
 """
 ADD_DELIVERY = """
-INSERT INTO delivery (destination, through_position, delivered_at_us) VALUES ('central', ?, ?)
+INSERT OR REPLACE INTO delivery (destination, through_position, delivered_at_us)
+VALUES ('central', ?, ?)
 """
 EXTEND_DELIVERY = """
-UPDATE delivery SET through_position = :through
+UPDATE OR REPLACE delivery SET through_position = :through
 WHERE destination = 'central' AND through_position = :before
 """
 ADD_DEAD_LETTER = """
@@ -119,7 +122,8 @@ def _advance_watermark(
 def _add_delivery(connection: sqlite3.Connection, before: int, through: int, at_us: int) -> None:
     """Record when the watermark advanced; within one second, extend the last row."""
     last = connection.execute(DELIVERED_THROUGH, (before,)).fetchone()
-    if last is not None and last[0] // _SECOND_US == at_us // _SECOND_US:
+    is_known = last is not None and isinstance(last[0], int)
+    if is_known and last[0] // _SECOND_US == at_us // _SECOND_US:
         connection.execute(EXTEND_DELIVERY, {"before": before, "through": through})
     else:
         connection.execute(ADD_DELIVERY, (through, at_us))

@@ -3,27 +3,37 @@
 One statement for each window, over a range of positions; it never scans the backlog.
 """
 
+import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.facts import EmailStatus
+from agent.facts import Receipt
 from agent.store.crypto.vault import Vault, read_vault
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
-from agent.store.db.rows import checked_rows
+from agent.store.db.event_rows import DamagedEvent, StoredEvent, check_event
+from agent.store.db.rows import is_undecodable, readable, undecoded_text
+from agent.store.files.storage_errors import CorruptRow
 from agent.store.outbox.payloads import PayloadBuilder
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused
-from sync.protocol.wire import EventType
+from sync.protocol.wire import ErrorCode, EventType
+from sync.runtime.logging import log_event
 
-# The columns of `_Row`, in its order; `is_doubtful` and those after it differ.
-_COLUMNS = """event.position, event.type, event.session_position, session.correlation_id,
-    event.occurred_at_us, event.monotonic_us, boot.boot_id, event.body, session.query_locale,
-    email_answer.status, email_answer.address"""
+_log = logging.getLogger(__name__)
+_MAX_LOGGED = 1_000
+UNREADABLE = "unreadable"
+
+# The columns of `check_event`, but for the position before them. Three of a `_Row` follow, and with
+# a dead letter its last refusal.
+_COLUMNS = """event.type, event.session_position, session.correlation_id,
+    event.occurred_at_us, event.monotonic_us, event.boot_number, boot.boot_id, event.body,
+    session.query_locale, email_answer.status, email_answer.address, event.checksum"""
+_CHECKED = len(StoredEvent._fields)
 _BESIDE = """
 LEFT JOIN session ON session.position = event.session_position
 LEFT JOIN boot ON boot.number = event.boot_number
@@ -34,18 +44,19 @@ LEFT JOIN dead_letter AS dead_session ON dead_session.destination = 'central'
 LEFT JOIN settled ON settled.destination = 'central' AND settled.position = event.position
 """
 PENDING = f"""
-SELECT {_COLUMNS},
+SELECT event.position, {_COLUMNS},
     doubt.position IS NOT NULL OR event.position BETWEEN :attempting_from AND :attempting_through,
     dead_session.position IS NOT NULL, FALSE
 FROM event {_BESIDE}
-WHERE event.position > max(:after, :watermark) AND settled.position IS NULL
+WHERE event.position > max(:after, :watermark) AND event.position <= :last
+    AND settled.position IS NULL
 ORDER BY event.position LIMIT :max_events
 """  # noqa: S608 - contains no value
 # Only a dead letter's own attempts leave it in doubt, and a rejected session is no reason to
 # reject it while that session is retried, too. A dead letter that is pending again since a rewind
 # is sent in its turn, after the events before it that central lacks.
 RETRIES = f"""
-SELECT {_COLUMNS},
+SELECT dead_letter.position, {_COLUMNS},
     doubt.position IS NOT NULL, dead_session.retry_wanted IS 0, EXISTS (
         SELECT 1 FROM email_answer AS later
         WHERE later.session_position = event.session_position AND later.position > event.position
@@ -59,35 +70,34 @@ SELECT {_COLUMNS},
             )
     ),
     dead_letter.error_code, dead_letter.error_message, dead_letter.http_status
-FROM dead_letter JOIN event ON event.position = dead_letter.position {_BESIDE}
+FROM dead_letter LEFT JOIN event ON event.position = dead_letter.position {_BESIDE}
 WHERE dead_letter.destination = 'central' AND dead_letter.position > :after
     AND dead_letter.retry_wanted = 1 AND dead_letter.discarded_at_us IS NULL
-    AND (dead_letter.position <= :watermark OR settled.position IS NOT NULL)
+    AND dead_letter.position <= :last
+    AND (dead_letter.position <= :watermark OR EXISTS (
+        SELECT 1 FROM settled
+        WHERE settled.destination = 'central' AND settled.position = dead_letter.position
+    ))
 ORDER BY dead_letter.position LIMIT :max_events
 """  # noqa: S608 - contains no value
 
 
 HAS_LOST = "SELECT 1 FROM lost_captures WHERE epoch = ?"
+SETTLED_BETWEEN = """
+SELECT position FROM settled
+WHERE destination = 'central' AND position BETWEEN ? AND ? AND typeof(position) = 'integer'
+"""
+_MISSING = "its row is missing"
 
 
 class _Row(NamedTuple):
-    position: int
-    type: EventType
-    session_position: int
-    correlation_id: str
-    occurred_at_us: int
-    monotonic_us: int
-    boot_id: str
-    body: bytes
-    query_locale: str | None
-    status: EmailStatus | None
-    address: bytes | None
-    is_doubtful: int
-    session_refused: int
-    is_overtaken: int
-    error_code: str | None = None
-    error_message: str | None = None
-    http_status: int | None = None
+    """An event, believed or not, and what is known of its attempts."""
+
+    event: StoredEvent | DamagedEvent
+    is_doubtful: bool = False
+    session_refused: bool = False
+    is_overtaken: bool = False
+    refusal: Refused | None = None
 
 
 class WindowReader:
@@ -96,18 +106,38 @@ class WindowReader:
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
         self._payloads = PayloadBuilder()
+        self._damage = DamageLog()
 
     def read(
         self, connection: sqlite3.Connection, sql: str, limits: BatchLimits, after: int
     ) -> Window:
-        """Return the lowest events above `after` of `PENDING` or `RETRIES`, of one epoch."""
+        """Return the lowest events above `after` of `PENDING` or `RETRIES`, of one epoch.
+
+        A damaged event is among them, with its damage.
+        """
+        try:
+            return self._read(connection, sql, limits, after)
+        except sqlite3.OperationalError as error:
+            if not is_undecodable(error):
+                raise
+        with undecoded_text(connection):
+            return self._read(connection, sql, limits, after)
+
+    def _read(
+        self, connection: sqlite3.Connection, sql: str, limits: BatchLimits, after: int
+    ) -> Window:
         epochs, cursor = read_epochs(connection), read_cursor(connection)
-        values = cursor._asdict() | {"after": after, "max_events": limits.events}
-        rows = checked_rows(connection.execute(sql, values), _Row)
+        last = epochs.last_position
+        values = cursor._asdict() | {"after": after, "last": last, "max_events": limits.events}
+        rows: Iterator[_Row] = map(_row, connection.execute(sql, values))
+        if sql == PENDING:
+            above = max(after, cursor.watermark)
+            every = _with_missing(connection, rows, above, last, limits.events)
+            rows = islice(every, limits.events)
         first = next(rows, None)
         if first is None:
             return Window(epochs.last.epoch, 1, ())
-        known = epochs.range_at(first.position)
+        known = epochs.range_at(first.event.position)
         events = list(self._events(chain([first], rows), known, limits.max_bytes))
         base_sequence = known.base_sequence(cursor.purged_through)
         is_ended = known.epoch != epochs.last.epoch
@@ -122,38 +152,113 @@ class WindowReader:
         """Yield the events of `rows` up to the end of the epoch or `max_bytes`; at least one."""
         vault, size = cache(partial(read_vault, self._key_file)), 0
         for row in rows:
-            if row.position > known.last_position:
+            if row.event.position > known.last_position:
                 return
-            event = self._event(row, known.base_position, vault)
+            event = self._event(row, known, vault)
             if size and size + len(event.body) > max_bytes:
                 return
             size += len(event.body)
             yield event
 
-    def _event(self, row: _Row, base_position: int, vault: Callable[[], Vault]) -> OutboxEvent:
-        body, is_erased = self._payloads.build(
-            row.body, row.correlation_id, row.status, row.address, vault
-        )
+    def _event(self, row: _Row, known: EpochRange, vault: Callable[[], Vault]) -> OutboxEvent:
+        event = row.event
+        if isinstance(event, DamagedEvent):
+            return self._damaged(event, row, known)
+        try:
+            body, is_erased = self._payloads.build(
+                event.body, event.correlation_id, event.status, event.address, vault
+            )
+        except CorruptRow:
+            fault = DamagedEvent(event.position, "its body is no JSON", event.type)
+            return self._damaged(fault, row, known)
         return OutboxEvent(
-            position=row.position,
-            sequence=row.position - base_position,
-            type=row.type,
-            session=row.session_position,
-            correlation_id=row.correlation_id,
-            occurred_at_us=row.occurred_at_us,
-            monotonic_us=row.monotonic_us,
-            boot_id=row.boot_id,
-            query_locale=row.query_locale if row.status is None else None,
+            position=event.position,
+            sequence=event.position - known.base_position,
+            type=event.type,
+            session=event.session_position,
+            correlation_id=event.correlation_id,
+            occurred_at_us=event.occurred_at_us,
+            monotonic_us=event.monotonic_us,
+            boot_id=event.boot_id,
+            query_locale=event.query_locale if event.status is None else None,
             body=body,
             is_erased=is_erased,
-            is_doubtful=bool(row.is_doubtful),
-            session_refused=bool(row.session_refused),
-            is_overtaken=bool(row.is_overtaken),
-            refusal=_refusal(row),
+            is_doubtful=row.is_doubtful,
+            session_refused=row.session_refused,
+            is_overtaken=row.is_overtaken,
+            refusal=row.refusal,
+        )
+
+    def _damaged(self, event: DamagedEvent, row: _Row, known: EpochRange) -> OutboxEvent:
+        """Return a damaged event: its number without a content, and the verdict on it."""
+        sequence = event.position - known.base_position
+        self._damage.add(Receipt(known.epoch, sequence), event.fault)
+        return OutboxEvent(
+            position=event.position,
+            sequence=sequence,
+            type=event.type or EventType.SESSION_STARTED,
+            session=event.session_position or event.position,
+            correlation_id=event.correlation_id,
+            occurred_at_us=event.occurred_at_us,
+            monotonic_us=0,
+            boot_id="",
+            query_locale=None,
+            body=b"{}",
+            is_doubtful=row.is_doubtful,
+            damage=Refused(ErrorCode.DAMAGED, f"the stored event is damaged: {event.fault}", None),
         )
 
 
-def _refusal(row: _Row) -> Refused | None:
-    if row.error_code is None or row.error_message is None:
+class DamageLog:
+    """Logs each damaged event once."""
+
+    def __init__(self) -> None:
+        self._logged: set[Receipt] = set()
+
+    def add(self, receipt: Receipt, fault: str) -> None:
+        """Log a damaged event, unless it is known or very many are."""
+        if receipt not in self._logged and len(self._logged) < _MAX_LOGGED:
+            self._logged.add(receipt)
+            log_event(_log, logging.ERROR, "event.damaged", receipt=str(receipt), reason=fault)
+
+
+def _row(values: tuple[object, ...]) -> _Row:
+    event = check_event(values[:_CHECKED])
+    is_doubtful, session_refused, is_overtaken, *refusal = values[_CHECKED:]
+    return _Row(
+        event, bool(is_doubtful), bool(session_refused), bool(is_overtaken), _refusal(refusal)
+    )
+
+
+def _refusal(values: Sequence[object]) -> Refused | None:
+    """Return the last refusal of a dead letter; a text that cannot be read does not hold it up."""
+    if not values:
         return None
-    return Refused(row.error_code, row.error_message, row.http_status)
+    code, message, status = values
+    known = status if isinstance(status, int) else None
+    return Refused(readable(code, UNREADABLE), readable(message, UNREADABLE), known)
+
+
+def _with_missing(
+    connection: sqlite3.Connection, rows: Iterator[_Row], above: int, last: int, limit: int
+) -> Iterator[_Row]:
+    """Yield `rows` and, in its place, a damaged event for each number without a row.
+
+    Numbers have no gaps: one between two pending events is settled, or its row is gone.
+    """
+    count, expected = 0, above + 1
+    for count, row in enumerate(rows, 1):  # noqa: B007 - used after the loop
+        yield from _missing(connection, expected, row.event.position - 1)
+        yield row
+        expected = row.event.position + 1
+    if count < limit:
+        yield from _missing(connection, expected, last)
+
+
+def _missing(connection: sqlite3.Connection, first: int, last: int) -> Iterator[_Row]:
+    if first > last:
+        return
+    settled = {position for (position,) in connection.execute(SETTLED_BETWEEN, (first, last))}
+    for position in range(first, last + 1):
+        if position not in settled:
+            yield _Row(DamagedEvent(position, _MISSING))

@@ -18,7 +18,8 @@ from agent.store.db.tables import DeadLetterRow, DeliveryRow, SettledRow
 EARLIEST_US = 1_735_689_600_000_000
 FIRST_YOUNGER = """
 SELECT through_position FROM delivery
-WHERE destination = 'central' AND through_position > ? AND delivered_at_us > ?
+WHERE destination = 'central' AND through_position > ?
+    AND (delivered_at_us > ? OR delivered_at_us IS NULL)
 ORDER BY through_position LIMIT 1
 """
 LAST_BEFORE = """

@@ -6,7 +6,7 @@ until it is scrubbed (`db/stale_frames.py`).
 
 import sqlite3
 
-from agent.store.db.cursor import read_cursor
+from agent.store.db.cursor import read_proven_cursor
 from agent.store.db.rows import as_list
 from agent.store.retention.delivery_times import delivered_before
 
@@ -50,7 +50,7 @@ def erase_below_watermark(connection: sqlite3.Connection, cutoff_us: int | None)
     Returns True if more remain. A dead letter keeps its address until it is delivered or discarded.
     Events settled individually have their own delivery time (see `find_settled_individually`).
     """
-    cursor = read_cursor(connection)
+    cursor = read_proven_cursor(connection)
     above, bound = cursor.erased_through, cursor.watermark
     if cutoff_us is not None:
         bound = delivered_before(connection, cursor, cutoff_us, above=above)

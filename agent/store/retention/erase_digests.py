@@ -8,7 +8,7 @@ address, which must not be dropped.
 
 import sqlite3
 
-from agent.store.db.cursor import read_cursor
+from agent.store.db.cursor import read_proven_cursor
 from agent.store.db.rows import as_list
 from agent.store.retention.delivery_times import delivered_before
 from agent.store.retention.erase import (
@@ -45,7 +45,7 @@ SET_ERASED = "UPDATE destination SET digests_erased_through = ? WHERE name = 'ce
 
 def erase_digests_below_watermark(connection: sqlite3.Connection, cutoff_us: int) -> bool:
     """Erase some digests of addresses delivered before `cutoff_us`; return True if more remain."""
-    cursor = read_cursor(connection)
+    cursor = read_proven_cursor(connection)
     above = cursor.digests_erased_through
     bound = delivered_before(connection, cursor, cutoff_us, above=above)
     # An address that is still there is erased first.

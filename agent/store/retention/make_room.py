@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from agent.store.db.cursor import read_cursor
+from agent.store.db.cursor import read_proven_cursor
 from agent.store.db.rows import as_list
 from agent.store.retention.purge import MAX_EVENTS, find_purgeable_through, purge
 
@@ -35,7 +35,7 @@ def purge_oldest_delivered(
     same events are kept as by a purge of any other time: what waits, dead letters, and the sessions
     that they need.
     """
-    watermark = read_cursor(connection).watermark
+    watermark = read_proven_cursor(connection).watermark
     candidates = find_purgeable_through(connection, watermark, _ANY_TIME_US, MAX_EVENTS)
     values = (as_list(candidates.events), now_us - spared_us, now_us)
     events = [position for (position,) in connection.execute(NOT_RECENT, values)]

@@ -8,7 +8,7 @@ does not grow.
 import sqlite3
 from typing import NamedTuple
 
-from agent.store.db.cursor import read_cursor
+from agent.store.db.cursor import read_proven_cursor
 from agent.store.db.rows import as_list
 from agent.store.retention.delivery_times import delivered_before
 from agent.store.retention.purge_answers import (
@@ -42,7 +42,7 @@ _IS_NEEDED = """(
     )
 )"""
 PURGEABLE_EVENTS = f"""
-SELECT position FROM event WHERE position <= :bound AND NOT {_IS_NEEDED}
+SELECT position FROM event WHERE position > 0 AND position <= :bound AND NOT {_IS_NEEDED}
 ORDER BY position LIMIT :limit
 """  # noqa: S608 - contains no value
 PURGEABLE_DELIVERIES = """
@@ -99,7 +99,7 @@ def find_purgeable(
     A session stays as long as an answer to it; a dead letter until it was discarded or delivered
     before `cutoff_us`, and with it the later answers of its session.
     """
-    cursor = read_cursor(connection)
+    cursor = read_proven_cursor(connection)
     bound = delivered_before(connection, cursor, cutoff_us, above=cursor.purged_through)
     candidates = find_purgeable_through(connection, bound, cutoff_us, MAX_EVENTS)
     return candidates._replace(
@@ -119,7 +119,7 @@ def find_purgeable_through(
 
 def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int) -> bool:
     """Delete those of `candidates` that still qualify; return True if there were any."""
-    cursor = read_cursor(connection)
+    cursor = read_proven_cursor(connection)
     values = {"positions": as_list(candidates.events), "cutoff_us": cutoff_us}
     rows = connection.execute(REMOVE_EVENTS, values | {"watermark": cursor.watermark})
     purged = [position for (position,) in rows]

@@ -5,6 +5,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from sync.protocol import wire
 from sync.protocol.program_terms import first_valid_locale
 from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import BatchEvent, ErrorCode, EventType
@@ -113,6 +114,8 @@ def parse_event(event: BatchEvent) -> Event:
                 return _parse_session(event)
             case EventType.EMAIL_ANSWERED:
                 return _parse_answer(event)
+            case wire.DAMAGED_TYPE:
+                code, message = ErrorCode.DAMAGED, "The event was damaged on the POS machine"
             case _:
                 code, message = ErrorCode.UNKNOWN_TYPE, "Unknown event type"
     except _InvalidEventError as error:

@@ -77,7 +77,7 @@ class BatchTransport:
             # Only the sequence number counts here: ignore rejections such as `ALTERED`.
             outcome = msgspec.structs.replace(outcome, rejected=[])
         known, stop = verdicts_on(part, outcome)
-        return [EventResult(one.event, refused) for one in known], stop
+        return [EventResult(one.event, one.event.damage or refused) for one in known], stop
 
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False

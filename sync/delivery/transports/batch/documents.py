@@ -10,7 +10,7 @@ import zstandard
 
 from sync.delivery.outbox import OutboxEvent, Window
 from sync.protocol.rfc3339 import us_to_rfc3339
-from sync.protocol.wire import WITHHELD_TYPE, Batch, BatchEvent
+from sync.protocol.wire import DAMAGED_TYPE, WITHHELD_TYPE, Batch, BatchEvent
 
 # Encoding more events than these would block the event loop and delay tills: use a thread.
 _FEW_EVENTS = 16
@@ -63,6 +63,14 @@ async def compressed_batch(
 
 
 def _batch_event(event: OutboxEvent, boot_id: str, *, withheld: bool) -> BatchEvent:
+    if event.damage is not None:
+        return BatchEvent(
+            sequence=event.sequence,
+            type=DAMAGED_TYPE,
+            correlation_id=event.correlation_id,
+            occurred_at=us_to_rfc3339(event.occurred_at_us),
+            body=msgspec.Raw(b"{}"),
+        )
     return BatchEvent(
         sequence=event.sequence,
         type=WITHHELD_TYPE if withheld else event.type,

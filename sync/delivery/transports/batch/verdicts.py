@@ -74,7 +74,7 @@ def verdicts_on(sent: Sequence[OutboxEvent], outcome: BatchAccepted | Stop) -> V
         through = min(through, stop.after_sequence)
     refused = {one.sequence: refusal(one, None) for one in outcome.rejected}
     verdicts = [
-        EventResult(event, refused.get(event.sequence, _DELIVERED))
+        EventResult(event, event.damage or refused.get(event.sequence) or _DELIVERED)
         for event in sent
         if event.sequence <= through
     ]
@@ -96,7 +96,13 @@ def _accepted(response: HttpResponse, sent: Sequence[OutboxEvent]) -> BatchAccep
 
 
 def _stop(sent: Sequence[OutboxEvent], accepted: BatchAccepted) -> Stop | None:
-    altered = [one.sequence for one in accepted.rejected if one.error_code == ErrorCode.ALTERED]
+    # Of a damaged event only the number is sent: that another event is known by it tells nothing.
+    damaged = {event.sequence for event in sent if event.damage is not None}
+    altered = [
+        one.sequence
+        for one in accepted.rejected
+        if one.error_code == ErrorCode.ALTERED and one.sequence not in damaged
+    ]
     if altered:
         return Renumber(min(altered) - 1)
     if accepted.accepted_through < sent[0].sequence - 1:

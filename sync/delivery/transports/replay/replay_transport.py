@@ -219,6 +219,8 @@ class _Run:
 
     def local_refusal(self, event: OutboxEvent) -> Refused | None:
         """Return why `event` must not be sent; None if it may."""
+        if event.damage is not None:
+            return event.damage
         if event.type is EventType.SESSION_STARTED:
             return None
         if event.session_refused or isinstance(self.verdicts.get(event.session), Refused):

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 from agent.store.db import migrate as schema
 from agent.store.db import tables
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.migrate import MIGRATIONS, NEWEST_REVISION, migrate, revision_of
+from agent.store.db.migrate import ADDED, MIGRATIONS, NEWEST_REVISION, migrate, revision_of
 from agent.store.db.tables import table_of
 from tests.support.agent.store import EpochIds, change, opened, query, record, session
 from tests.support.sqlite import describe_schema
@@ -72,6 +72,16 @@ def test_newest_revision_is_the_head_of_the_migrations() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_REVISION]
+
+
+def test_each_revision_is_recognised_by_what_it_added() -> None:
+    """A recorded revision that is gone or too old is restored from the tables."""
+    scripts = Config()
+    scripts.set_main_option("script_location", str(MIGRATIONS))
+    revisions = [
+        script.revision for script in ScriptDirectory.from_config(scripts).walk_revisions()
+    ]
+    assert [revision for revision, _, _ in ADDED] == revisions
 
 
 def test_migrated_schema_equals_the_tables(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ async def test_no_session_query_scans_a_growing_table(tmp_path: Path, executed: 
         statements = [one for one in executed if not one[0].startswith(("BEGIN", "INSERT"))]
         with read_only(tmp_path) as connection:
             assert [sql for sql, values in statements if scans(connection, sql, values)] == []
-    assert len(statements) > 15
+    assert len(statements) > 14
 
 
 def test_queries_under_test_are_those_in_use() -> None:

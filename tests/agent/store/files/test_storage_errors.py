@@ -9,6 +9,7 @@ import pytest
 from agent.store.files import storage_errors
 from agent.store.files.storage_errors import (
     CorruptRow,
+    DamagedRowError,
     StorageDamagedError,
     StorageDownError,
     StorageError,
@@ -34,7 +35,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (sqlite_error(sqlite3.SQLITE_CORRUPT), StorageDamagedError),
         (sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX), StorageDamagedError),
         (sqlite_error(sqlite3.SQLITE_NOTADB), StorageDamagedError),
-        (CorruptRow("null"), StorageDamagedError),
+        (CorruptRow("null"), DamagedRowError),
         (sqlite_error(sqlite3.SQLITE_FULL), StorageFullError),
         (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC), StorageDownError),
         (sqlite_error(sqlite3.SQLITE_CANTOPEN), StorageDownError),

@@ -1,0 +1,80 @@
+"""Repairs the delivery cursor: what it claims counts only as far as other rows bear it out."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from agent.store.db.cursor import ADD_CURSOR, COLUMNS, READ_CURSOR, DeliveryCursor
+from agent.store.db.event_rows import MAX_POSITION
+from agent.store.db.repair.evidence import Evidence
+
+SET_VALUES = f"""
+UPDATE destination SET {", ".join(f"{name} = ?" for name in COLUMNS)} WHERE name = 'central'
+"""  # noqa: S608 - contains no value
+OTHERS = """
+UPDATE destination SET scrubs = 0
+WHERE name = 'central' AND (typeof(scrubs) <> 'integer' OR scrubs < 0 OR scrubs > ?)
+"""
+Note = Callable[[str, str, str], None]
+
+
+def repair_cursor(connection: sqlite3.Connection, evidence: Evidence, note: Note) -> int:
+    """Repair the cursor's row; return the watermark.
+
+    Too low a watermark sends events again, which head office recognises. Too high a one would lose
+    them, and erase their addresses.
+    """
+    connection.execute(OTHERS, (MAX_POSITION,))
+    row = connection.execute(READ_CURSOR).fetchone()
+    believed = believed_cursor(row, evidence)
+    if row is None and believed == DeliveryCursor():
+        return 0
+    if row is None or tuple(row) != tuple(believed):
+        connection.execute(ADD_CURSOR)
+        connection.execute(SET_VALUES, believed)
+        reason = "its row was missing" if row is None else "a position was not to be believed"
+        note("destination", "central", reason)
+    return believed.watermark
+
+
+def believed_cursor(row: Sequence[object] | None, evidence: Evidence) -> DeliveryCursor:
+    """Return the cursor in `row` (None: it is gone) as far as it can be believed. Pure."""
+    values = [_position(value) for value in row] if row is not None else [None] * len(COLUMNS)
+    claimed = DeliveryCursor._make(-1 if value is None else value for value in values)
+    watermark = _watermark(claimed, evidence)
+    # Without one to believe, nothing is known of the events in flight: all may have arrived.
+    attempting = (claimed.attempting_from, claimed.attempting_through)
+    if row is None or min(attempting) < 0:
+        attempting = (watermark + 1, max(evidence.last, watermark + 1))
+    purged = claimed.purged_through
+    if purged < 0 or purged > watermark:
+        # Below the lowest event nothing is held.
+        purged = watermark if evidence.lowest is None else min(evidence.lowest - 1, watermark)
+    if row is None and watermark == 0:
+        return DeliveryCursor()
+    erased = min(max(claimed.erased_through, 0), watermark)
+    digests = min(max(claimed.digests_erased_through, 0), watermark)
+    return DeliveryCursor(watermark, *attempting, erased, purged, digests)
+
+
+def _watermark(claimed: DeliveryCursor, evidence: Evidence) -> int:
+    """Return the watermark that the last acknowledgement and the purged events bear out."""
+    delivered = evidence.delivered
+    if delivered is not None and delivered > evidence.numbered:
+        delivered = None
+    # Whatever is below the lowest event was delivered, or it would not be purged.
+    least = evidence.numbered if evidence.lowest is None else evidence.lowest - 1
+    if evidence.numbered == 0 and claimed.watermark > 0:
+        # All is purged and no mark is left: the watermark alone knows the numbers, and there is
+        # nothing that it could lose.
+        return claimed.watermark
+    if not 0 <= claimed.watermark <= evidence.numbered:
+        return max(delivered or 0, least)
+    if delivered is None or claimed.watermark == delivered:
+        return claimed.watermark
+    reached = max(claimed.erased_through, claimed.purged_through, claimed.digests_erased_through)
+    is_too_low = claimed.watermark < max(min(reached, delivered), min(least, delivered))
+    return delivered if is_too_low else min(claimed.watermark, max(delivered, least))
+
+
+def _position(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= MAX_POSITION else None

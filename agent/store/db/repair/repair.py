@@ -1,0 +1,130 @@
+"""Repairs, at each opening, the few rows on which all others depend: cursor, epochs, numbers.
+
+Damaged events are not touched here: each is found when its turn comes (`outbox/windows.py`). But a
+cursor, an epoch or a number that cannot be believed would stop every capture and every event, so
+it is rebuilt from what the other rows bear out (`evidence.py`), or an epoch begins. Each damaged
+row is listed in `damaged_row` and logged. Nothing here depends on the size of the backlog.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.facts import Receipt
+from agent.store.db.event_rows import MAX_POSITION
+from agent.store.db.repair.delivery_cursor import repair_cursor
+from agent.store.db.repair.epoch_table import repair_epochs
+from agent.store.db.repair.evidence import ASIDE, Evidence, read_evidence
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+ADD_DAMAGED = """
+INSERT INTO damaged_row (table_name, row_key, reason, found_at_us) VALUES (?, ?, ?, ?)
+ON CONFLICT (table_name, row_key) DO UPDATE SET reason = excluded.reason
+"""
+# Rows of other tables than `event` have a key of their own only: one out of range can neither be
+# used nor shown, and the id of a session would stand in the way of a till that repeats it.
+STRAY_SESSIONS = "SELECT position FROM session WHERE position <= 0 OR position > ?"
+STRAY_EVENTS = "SELECT position FROM event WHERE position > ? AND position <= ?"
+MOVE_EVENT = "UPDATE event SET position = position + ? WHERE position = ?"
+REMOVE_SESSION = "DELETE FROM session WHERE position = ?"
+MOVE_ANSWERS = """
+UPDATE OR IGNORE email_answer SET position = position + ? WHERE position > ? AND position <= ?
+"""
+_BESIDE = ("delivery", "settled", "doubt", "dead_letter")
+# Index ranges: every other value than the only one that is used.
+FOREIGN_ROWS = {
+    table: f"""
+UPDATE OR IGNORE {table} SET destination = 'central'
+WHERE destination < 'central' OR destination > 'central' OR destination IS NULL
+"""  # noqa: S608 - contains no value
+    for table in _BESIDE
+}
+_POSITION = dict.fromkeys(_BESIDE, "position") | {"delivery": "through_position"}
+# Texts and bytes sort above all numbers. Of the two small tables every row is looked at.
+_NO_INTEGER = {
+    "dead_letter": "OR typeof(position) <> 'integer'",
+    "doubt": "OR typeof(position) <> 'integer'",
+}
+STRAY_ROWS = {
+    table: f"""
+DELETE FROM {table} WHERE destination = 'central'
+    AND ({position} <= 0 OR {position} > ? OR {position} IS NULL {_NO_INTEGER.get(table, "")})
+"""  # noqa: S608 - contains no value
+    for table, position in _POSITION.items()
+}
+FIX_NAME = """
+UPDATE OR IGNORE destination SET name = 'central' WHERE name IS NOT 'central'
+    AND NOT EXISTS (SELECT 1 FROM destination WHERE name = 'central')
+"""
+BOOT_NUMBERS = "SELECT number FROM boot WHERE number <= 0 OR number > ?"
+MOVE_BOOT = """
+UPDATE boot SET number = (SELECT 1 + coalesce(max(number), 0) FROM boot WHERE number <= ?)
+WHERE number = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Repairs on the writer's connection, in its transaction."""
+
+    connection: sqlite3.Connection
+    mark: Receipt | None
+    now_us: Callable[[], int]
+    new_epoch: Callable[[], str]
+
+    def run(self) -> bool:
+        """Repair what is damaged; return True if an epoch had to begin."""
+        evidence = read_evidence(self.connection, self.mark)
+        self._set_strays_aside(evidence)
+        self._reclaim_rows()
+        watermark = repair_cursor(self.connection, evidence, self.note)
+        has_begun = repair_epochs(
+            self.connection,
+            evidence,
+            watermark,
+            mark=self.mark,
+            new_epoch=self.new_epoch,
+            at_us=self.now_us(),
+            note=self.note,
+        )
+        last = max(evidence.last, watermark)
+        for table, sql in STRAY_ROWS.items():
+            bound = watermark if table == "delivery" else last
+            if removed := self.connection.execute(sql, (bound,)).rowcount:
+                self.note(table, "position", f"{removed} rows with an impossible position")
+        return has_begun
+
+    def note(self, table: str, key: str, reason: str) -> None:
+        """List a damaged row, and log it."""
+        self.connection.execute(ADD_DAMAGED, (table, key, reason, self.now_us()))
+        log_event(_log, logging.ERROR, "store.row_damaged", table=table, row=key, reason=reason)
+
+    def _set_strays_aside(self, evidence: Evidence) -> None:
+        """Move rows whose position no other row bears out, so that numbers go on below them.
+
+        The number that such an event had has no row now, and is reported as damaged in its turn.
+        """
+        strays = self.connection.execute(STRAY_EVENTS, (evidence.numbered, MAX_POSITION)).fetchall()
+        for (position,) in strays:
+            self.connection.execute(MOVE_EVENT, (ASIDE, position))
+            self.note("event", str(position), "its position is out of range")
+        sessions = self.connection.execute(STRAY_SESSIONS, (evidence.numbered,)).fetchall()
+        for (position,) in sessions:
+            self.connection.execute(REMOVE_SESSION, (position,))
+            self.note("session", str(position), "its position is out of range")
+        moved = self.connection.execute(MOVE_ANSWERS, (ASIDE, evidence.numbered, MAX_POSITION))
+        if moved.rowcount:
+            self.note("email_answer", "position", f"{moved.rowcount} rows out of range")
+
+    def _reclaim_rows(self) -> None:
+        """Give rows of no destination back to the only one, and boots a number within range."""
+        for table, sql in FOREIGN_ROWS.items():
+            if changed := self.connection.execute(sql).rowcount:
+                self.note(table, "destination", f"{changed} rows of an unknown destination")
+        if self.connection.execute(FIX_NAME).rowcount:
+            self.note("destination", "central", "its name is unknown")
+        for (number,) in self.connection.execute(BOOT_NUMBERS, (MAX_POSITION,)).fetchall():
+            self.connection.execute(MOVE_BOOT, (MAX_POSITION, number))
+            self.note("boot", str(number), "its number is out of range")
