@@ -33,6 +33,7 @@ class Action(StrEnum):
     FORGET = "forget"
     EXPORT = "export"
     ACKNOWLEDGE = "acknowledge"
+    ACKNOWLEDGE_EPOCH = "acknowledge-epoch"
     SIGN_IN = "sign-in"
     SIGN_OUT = "sign-out"
 

@@ -8,7 +8,12 @@ import typer
 
 from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, reference_now, run_on_database
 from sync.receiver.db.database import Database
-from sync.receiver.reports.completeness import AcknowledgedGap, EpochCompleteness, Range, audit
+from sync.receiver.reports.completeness import (
+    AcknowledgedGap,
+    EpochCompleteness,
+    Range,
+    audit,
+)
 from sync.receiver.reports.completeness_report import Totals, completeness_json, format_ranges
 from sync.receiver.reports.store_list import is_known_store
 from sync.receiver.reports.tills import count_silent
@@ -32,7 +37,8 @@ def completeness(
 
     Exit code 0 if every capture known to exist is here, accepted or rejected, or acknowledged as
     lost (see gaps); 1 if captures are outstanding, missing or permanently lost; 2 if the audit
-    failed.
+    failed. An epoch that ended without the last word of its machine counts as incomplete until a
+    person acknowledges it (see epochs).
     """
     settings = HEAD_OFFICE.settings(config)
     if store is not None:
@@ -86,6 +92,8 @@ def _summary(totals: Totals) -> str:
     ]
     if totals.acknowledged:
         parts.append(f"{totals.acknowledged} acknowledged as lost")
+    if totals.unconfirmed:
+        parts.append(f"{count(totals.unconfirmed, 'ended epoch')} not confirmed (see epochs list)")
     if totals.unlisted:
         parts.append(f"{count(totals.unlisted, 'epoch')} without a row in agents")
     if totals.truncated:
@@ -93,6 +101,18 @@ def _summary(totals: Totals) -> str:
     if totals.silent:
         parts.append(f"{count(totals.silent, 'silent till')} that may have newer captures")
     return f"{', '.join(parts)}."
+
+
+def _end_of(epoch: EpochCompleteness) -> list[tuple[str, str]]:
+    """Return the line on an end without the last word of its machine, if it has one."""
+    if (accepted := epoch.acknowledged_end) is not None:
+        return [("end accepted", one_line(f"by {accepted.acknowledged_by}: {accepted.reason}"))]
+    if (ended := epoch.unconfirmed) is None:
+        return []
+    known = count(ended.captures, "capture")
+    if ended.last_word_at is None:
+        return [("unconfirmed", f"{known}, its machine was never heard, more may exist")]
+    return [("unconfirmed", f"{known} up to {ended.last_word_at} (its last word), more may exist")]
 
 
 def _show(epoch: EpochCompleteness, *, always: bool) -> None:
@@ -106,6 +126,7 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
     lines = [(kind, format_ranges(numbers)) for kind, numbers in kinds.items() if numbers]
     if not epoch.listed:
         lines.insert(0, ("not listed", "its row in agents is missing"))
+    lines += _end_of(epoch)
     if epoch.truncated:
         lines.append(("more", "further numbers are not listed"))
     if not lines and always:

@@ -9,7 +9,13 @@ from sqlalchemy import RowMapping
 
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
+from sync.receiver.cli.hq import (
+    HEAD_OFFICE,
+    audit_log,
+    checked_name,
+    checked_reason,
+    run_on_database,
+)
 from sync.receiver.cli.listing import print_listing
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.acknowledge import GapName, acknowledge_gap
@@ -17,8 +23,6 @@ from sync.receiver.reports.gap_list import list_gaps
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
-
-_MAX_REASON = 500
 
 gaps = typer.Typer(
     help="List permanently lost events, and acknowledge the loss.",
@@ -73,11 +77,11 @@ def acknowledge(
     """
     settings = HEAD_OFFICE.settings(config)
     name = AgentName(checked_name("STORE", store_id), checked_name("TILL", till_id))
-    if not 0 < len(reason.strip()) <= _MAX_REASON:
-        message = f"expected 1 to {_MAX_REASON} characters"
-        raise typer.BadParameter(message, param_hint="--reason")
     accept = partial(
-        acknowledge_gap, name=GapName(name, epoch, first), reason=reason.strip(), audit=audit_log()
+        acknowledge_gap,
+        name=GapName(name, epoch, first),
+        reason=checked_reason(reason),
+        audit=audit_log(),
     )
     gap = run_on_database(settings, lambda database: database.write(accept))
     if gap is None or gap.acknowledgement is None:

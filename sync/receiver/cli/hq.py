@@ -28,6 +28,7 @@ from sync.runtime.settings.secret_files import check_files
 from sync.runtime.settings.types import check_name
 
 T = TypeVar("T")
+_MAX_REASON = 500
 HEAD_OFFICE: Program[ReceiverSettings] = Program("loyalty-hq", load_settings)
 
 
@@ -74,6 +75,14 @@ def checked_name(argument: str, text: str) -> str:
         return check_name(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=argument) from None
+
+
+def checked_reason(text: str) -> str:
+    """Return the reason of an acknowledgement, else exit with code 2."""
+    if not 0 < len(text.strip()) <= _MAX_REASON:
+        message = f"expected 1 to {_MAX_REASON} characters"
+        raise typer.BadParameter(message, param_hint="--reason")
+    return text.strip()
 
 
 def checked_time(option: str, text: str | None) -> datetime | None:

@@ -222,7 +222,7 @@ def _state(row: sa.Row[Any], store_id: str, found: _Found, *, is_listed: bool) -
 
 def _end_of(row: sa.Row[Any], *, is_listed: bool) -> dict[str, Any]:
     """Return how the epoch ended, as members."""
-    ended = epoch_end(row) if is_listed else None
+    ended = epoch_end(partial(getattr, row)) if is_listed else None
     unconfirmed = acknowledged = None
     if ended is EpochEnd.UNCONFIRMED:
         unconfirmed = Unconfirmed(

@@ -18,7 +18,8 @@ from sync.receiver.reports.completeness import (
 class Totals:
     """Number of epochs, and of sequence numbers by state.
 
-    `silent` counts the tills without a recent heartbeat: their latest captures are unknown here;
+    `unconfirmed` counts the ended epochs whose machine may hold more, `silent` the tills without
+    a recent heartbeat: their latest captures are unknown here;
     `truncated` the epochs of which only some ranges are listed and counted.
     """
 
@@ -30,6 +31,7 @@ class Totals:
     gaps: int = 0
     acknowledged: int = 0
     missing: int = 0
+    unconfirmed: int = 0
     silent: int = 0
     truncated: int = 0
 
@@ -44,6 +46,7 @@ class Totals:
         self.incomplete += not epoch.is_complete
         self.unlisted += not epoch.listed
         self.truncated += epoch.truncated
+        self.unconfirmed += epoch.unconfirmed is not None
         self.outstanding += _count(epoch.outstanding)
         self.rejected += _count(epoch.rejected)
         self.gaps += _count(epoch.gaps)

@@ -1,5 +1,6 @@
 """How epochs ended: by the word of their machine, or without one."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -28,12 +29,15 @@ class EpochEnd(StrEnum):
     UNRECORDED = "unrecorded"
 
 
-def epoch_end(row: sa.Row[Any]) -> EpochEnd | None:
-    """Return how the epoch of a row of `agents` ended; None if it is the till's current one."""
-    if row.is_current:
+def epoch_end(column: Callable[[str], Any]) -> EpochEnd | None:
+    """Return how an epoch ended; None if it is the till's current one.
+
+    `column` returns a column of its row in `agents`.
+    """
+    if column("is_current"):
         return None
-    if row.ended_through is not None:
+    if column("ended_through") is not None:
         return EpochEnd.CONFIRMED
-    if row.acknowledged_at is not None:
+    if column("acknowledged_at") is not None:
         return EpochEnd.ACKNOWLEDGED
-    return EpochEnd.UNRECORDED if row.followed_at is None else EpochEnd.UNCONFIRMED
+    return EpochEnd.UNRECORDED if column("followed_at") is None else EpochEnd.UNCONFIRMED

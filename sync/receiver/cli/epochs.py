@@ -1,0 +1,114 @@
+"""`loyalty-hq epochs`: list epochs of unknown end, and accept what their machines may have held."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated
+
+import typer
+from sqlalchemy import RowMapping
+
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.cli.hq import (
+    HEAD_OFFICE,
+    audit_log,
+    checked_name,
+    checked_reason,
+    run_on_database,
+)
+from sync.receiver.cli.listing import print_listing
+from sync.receiver.db.database import Database
+from sync.receiver.ingest.epochs.acknowledge import acknowledge_epoch
+from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
+from sync.receiver.reports.gap_list import list_unconfirmed_epochs
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.program import ExitCode
+
+epochs = typer.Typer(
+    help="List epochs whose machine never said that this was all, and acknowledge them.",
+    no_args_is_help=True,
+)
+
+
+@epochs.command("list")
+def list_all(
+    config: ConfigFile = None,
+    *,
+    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+) -> None:
+    """List the ended epochs that are not confirmed or lack events, without retired tills.
+
+    Acknowledged ones as well. Exit code 1 if one is not acknowledged.
+    """
+    settings = HEAD_OFFICE.settings(config)
+    store_id = None if store is None else checked_name("--store", store)
+    is_open = False
+
+    async def entries(database: Database) -> AsyncIterator[dict[str, object]]:
+        nonlocal is_open
+        async for rows in list_unconfirmed_epochs(database, store_id):
+            for row in rows:
+                entry = _entry(row)
+                is_open |= entry["ended"] == EpochEnd.UNCONFIRMED or bool(entry["outstanding"])
+                yield entry
+
+    async def show(database: Database) -> int:
+        return await print_listing("epochs", entries(database), as_json=as_json)
+
+    if not run_on_database(settings, show):
+        HEAD_OFFICE.warn("no unconfirmed epochs")
+    raise typer.Exit(ExitCode.PROBLEM if is_open else ExitCode.OK)
+
+
+@epochs.command()
+def acknowledge(
+    store_id: Annotated[str, typer.Argument(metavar="STORE", help="The store's name.")],
+    till_id: Annotated[str, typer.Argument(metavar="TILL", help="The POS machine's name.")],
+    epoch: Annotated[str, typer.Argument(metavar="EPOCH", help="As shown by `list`.")],
+    config: ConfigFile = None,
+    *,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why the loss is accepted.")],
+) -> None:
+    """Accept that the machine of an ended epoch may have held more than has arrived.
+
+    Its outstanding events count as lost. The epoch no longer counts as incomplete and is shown as
+    acknowledged, with your name and the reason. Events that arrive after all are stored as usual.
+    """
+    settings = HEAD_OFFICE.settings(config)
+    name = AgentName(checked_name("STORE", store_id), checked_name("TILL", till_id))
+    accept = partial(
+        acknowledge_epoch,
+        name=name,
+        epoch=epoch,
+        reason=checked_reason(reason),
+        audit=audit_log(),
+    )
+    accepted = run_on_database(settings, lambda database: database.write(accept))
+    if accepted is None:
+        HEAD_OFFICE.fail(
+            f"epoch {epoch} of {store_id}/{till_id} needs no acknowledgement: see epochs list"
+        )
+    by, why = accepted.acknowledgement.by, accepted.acknowledgement.reason
+    lost = f", with {count(accepted.outstanding, 'outstanding event')} lost"
+    echo(f"End acknowledged by {by}{lost if accepted.outstanding else ''}: {why}")
+
+
+def _entry(row: RowMapping) -> dict[str, object]:
+    accepted_at, heard_at = row["acknowledged_at"], row["last_seen_at"]
+    followed_at = row["followed_at"]
+    return {
+        "storeId": row["store_id"],
+        "tillId": row["till_id"],
+        "epoch": row["epoch"],
+        "ended": epoch_end(row.__getitem__),
+        "captures": row["last_sequence"],
+        "outstanding": row["last_sequence"] - row["accepted_through"],
+        "lastWordAt": heard_at and to_rfc3339(heard_at, "milliseconds"),
+        "followedAt": followed_at and to_rfc3339(followed_at, "milliseconds"),
+        "endedReason": row["ended_reason"],
+        "acknowledgedAt": accepted_at and to_rfc3339(accepted_at, "milliseconds"),
+        "acknowledgedBy": row["acknowledged_by"],
+        "acknowledgedReason": row["acknowledged_reason"],
+    }
