@@ -32,6 +32,7 @@ from agent.store.retention.retention import RetentionDays
 from agent.store.store import StoreEnvironment
 from agent.store.writer import Writer
 from agent.uplink.scheduled_jobs import MAINTENANCE_SECONDS, StoreMaintenance
+from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.protocol.program_terms import ProgramTerms
@@ -110,7 +111,10 @@ async def running_agent(
         terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us)
         storage = settings.storage
         salvage = Salvage(outbox.access, storage.directory, storage.min_free_bytes)
-        dependencies = UplinkDependencies(settings, outbox, salvage, terms, schedule, now, boot_id)
+        name = SharedName(outbox, storage.directory, boot_id, lambda: now().wall_us)
+        dependencies = UplinkDependencies(
+            settings, outbox, salvage, terms, name, schedule, now, boot_id
+        )
         context = Context(
             identity=_identity(settings, now),
             access=_access(settings.api, token, admin_token),
@@ -124,6 +128,7 @@ async def running_agent(
             delivery=await stack.enter_async_context(running_uplink(dependencies)),
             dead_letters=outbox.dead_letters,
             terms_refused=lambda: terms.refused,
+            name_shared_since_us=lambda: name.since_us,
             other_loopback=OtherLoopback(),
         )
         host, port = await _serve(settings.api, tls, context, sockets, stack)

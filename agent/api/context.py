@@ -35,7 +35,8 @@ class Identity:
 class Context:
     """Dependencies of the handlers, clock and id generator included.
 
-    `delivery` is None if central is not configured.
+    `delivery` is None if central is not configured. `name_shared_since_us` returns since when head
+    office hears another machine under this name; None if it does not.
     """
 
     identity: Identity
@@ -50,6 +51,7 @@ class Context:
     delivery: DeliveryLoop | None
     dead_letters: DeadLetters
     terms_refused: Callable[[], TermsFault | None]
+    name_shared_since_us: Callable[[], int | None]
     other_loopback: OtherLoopback
 
 

@@ -108,7 +108,8 @@ class NewEpochReport(TypedDict):
 class StatusReport(TypedDict):
     """State of the agent; values that cannot be read now are null.
 
-    `portTakenAt` is the loopback address that another program holds at the agent's port.
+    `portTakenAt` is the loopback address that another program holds at the agent's port;
+    `nameSharedSince` when head office first heard another machine under this store and till id.
     """
 
     version: str
@@ -127,6 +128,7 @@ class StatusReport(TypedDict):
     termsRefused: TermsRefusedReport | None
     lost: list[LostReport]
     newEpoch: NewEpochReport | None
+    nameSharedSince: Time | None
     portTakenAt: str | None
 
 
@@ -204,7 +206,7 @@ async def _status(context: Context) -> StatusReport:
         "lastSequence": store.current.last_sequence if store else None,
         "watermark": store.current.settled_through if store else None,
         "waiting": store.waiting if store else None,
-        "oldestWaitingAt": None if oldest_us is None else timestamp(oldest_us),
+        "oldestWaitingAt": _time_or_none(oldest_us),
         "deadLetters": store.dead_letters if store else None,
         "storage": _storage(context, health),
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
@@ -212,8 +214,13 @@ async def _status(context: Context) -> StatusReport:
         "termsRefused": _terms_refused(context),
         "lost": [_lost(one) for one in (store.lost if store else []) if one.count],
         "newEpoch": _new_epoch(context, store),
+        "nameSharedSince": _time_or_none(context.name_shared_since_us()),
         "portTakenAt": context.other_loopback.taken_by_another,
     }
+
+
+def _time_or_none(time_us: int | None) -> str | None:
+    return None if time_us is None else timestamp(time_us)
 
 
 def _terms_refused(context: Context) -> TermsRefusedReport | None:
@@ -297,6 +304,11 @@ def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
             "terms_refused",
             "1 while program terms from head office are not used: they are out of their bounds",
             context.terms_refused() is not None,
+        ),
+        gauge(
+            "name_shared",
+            "1 while head office hears another machine under this store and till id",
+            context.name_shared_since_us() is not None,
         ),
     ]
     if (store := health.store) is None:

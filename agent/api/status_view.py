@@ -90,6 +90,11 @@ class Status:
         if taken := self._members.get("portTakenAt"):
             text = f"Another program listens on {taken}: tills that call localhost may reach it"
             yield Headline(Level.ALARM, f"{text}. For the program: loyalty-agent doctor")
+        if since := self._members.get("nameSharedSince"):
+            text = f"Head office hears two machines under this name since {since}"
+            yield Headline(
+                Level.ALARM, f"{text}: enrol one of them under another till_id. Nothing is lost."
+            )
         yield self._delivery()
         if letters := _number(self._members, "deadLetters"):
             text = f"Head office rejected {_captures(letters)}. For the reasons:"

@@ -20,6 +20,7 @@ from agent.doctor import (
     lost_captures,
     mounts,
     port,
+    shared_name,
     storage_directory,
     systemd_units,
 )
@@ -90,7 +91,9 @@ def _check_kept_data(settings: Settings, now: datetime, *, is_owned: bool) -> li
     retention = kept_data.check_retention(directory, days, now, is_owned=is_owned)
     lost = lost_captures.check_lost_captures(directory, is_owned=is_owned)
     epoch = lost_captures.check_epoch(directory, is_owned=is_owned)
-    return [check for check in (lost, epoch, copies, retention) if check is not None]
+    name = shared_name.check_shared_name(directory)
+    found = (lost, epoch, name, copies, retention)
+    return [check for check in found if check is not None]
 
 
 async def _check_central(settings: Settings, instruments: Instruments, show: Show) -> list[Check]:

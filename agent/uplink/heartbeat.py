@@ -7,7 +7,8 @@ restored from a backup:
 - head office lost events that the agent settled: rewind the delivery cursor and send them again;
 - the agent lost numbers that head office has accepted: start a new epoch, so that no number is
   used twice;
-- head office has events as rejected that the agent delivered: send those again.
+- head office has events as rejected that the agent delivered: send those again;
+- head office has heard another machine under this name: start a new epoch.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from agent.store.db.epochs import AHEAD
 from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import EpochProgress, SalvageStatus, StorageStatus, StoreReader
+from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
@@ -46,7 +48,7 @@ class HeartbeatLoop:
     None when head office has accepted a heartbeat, and with `Blocked` when it rejects this agent.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an answer can act on
         self,
         client: CentralClient,
         sender: Sender,
@@ -56,6 +58,7 @@ class HeartbeatLoop:
         *,
         on_requeued: Callable[[], None],
         on_result: Callable[[Blocked | None], None],
+        shared_name: SharedName | None = None,
     ) -> None:
         self._client = client
         self._sender = sender
@@ -64,6 +67,7 @@ class HeartbeatLoop:
         self._terms = terms
         self._on_requeued = on_requeued
         self._on_result = on_result
+        self._shared_name = shared_name
         self._due = asyncio.Event()
         self._until_terms = self._turn = 0
         self._rejected_after: EpochSequence | None = None
@@ -114,6 +118,8 @@ class HeartbeatLoop:
                 await self._start_new_epoch(answer)
                 await self._resend_rejected(answer)
                 await self._note_lost(answer, heartbeat, status.lost)
+                if self._shared_name is not None:
+                    await self._shared_name.on_answer(is_shared=answer.shared_name)
             case Blocked():
                 self._on_result(answer)
             case None:

@@ -20,6 +20,7 @@ from agent.store.queries import StoreReader
 from agent.store.recovery.salvage import POLL_SECONDS, Salvage
 from agent.uplink import connection, scheduled_jobs
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop
+from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.backoff import Backoff, machine_slot
 from sync.delivery.delivery_loop import DeliveryLoop
@@ -53,6 +54,7 @@ class UplinkDependencies:
     outbox: StoreOutbox
     salvage: Salvage
     terms: ProgramTermsSync
+    shared_name: SharedName
     schedule: Scheduler
     now: Callable[[], Timestamp]
     boot_id: str
@@ -141,6 +143,7 @@ def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, H
         agent.terms,
         on_requeued=delivery.wake,
         on_result=delivery.on_heartbeat_result,
+        shared_name=agent.shared_name,
     )
     outbox.on_new_epoch = heartbeat.on_new_epoch
     return delivery, heartbeat

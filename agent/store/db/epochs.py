@@ -14,6 +14,7 @@ NEW_FILE = "new file"
 MARK_MISSING = "the high-water mark is missing: nothing shows that the file is the newest"
 RENUMBERED = "head office has other events under these numbers"
 AHEAD = "an older copy: head office has numbers that this database does not know"
+SHARED_NAME = "head office has heard two machines under this name"
 ALL_EPOCHS = """
 SELECT epoch, base_position, reason, moved_events FROM epoch ORDER BY base_position, number
 """
@@ -67,8 +68,8 @@ class EpochCause:
 class EpochRange:
     """The positions of an epoch: above `base_position`, up to `last_position`.
 
-    `ended_reason`: why it ended; empty for the current epoch, and if it is not known how many
-    events were moved. `moved_events`: see `EpochStart`.
+    `ended_reason`: why it ended; empty for the current epoch, if it is not known how many events
+    were moved, and if another machine may go on in it. `moved_events`: see `EpochStart`.
     """
 
     epoch: str
@@ -166,7 +167,9 @@ class Epochs:
 def _ended(start: EpochStart, later: EpochStart) -> EpochRange:
     """Return the range of an epoch that `later` has ended."""
     end = (start.base_position, later.base_position)
-    if later.moved_events is None and later.reason == RENUMBERED:
+    # The other machine may go on in the epoch: this one cannot say where it ends.
+    is_unknown = later.moved_events is None and later.reason == RENUMBERED
+    if is_unknown or later.reason == SHARED_NAME:
         return EpochRange(start.epoch, *end)
     return EpochRange(start.epoch, *end, later.reason, later.moved_events or 0)
 

@@ -24,7 +24,7 @@ from agent.store.files.storage_errors import (
 )
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
-from agent.store.outbox.rewind import renumber, rewind
+from agent.store.outbox.rewind import begin_own_epoch, renumber, rewind
 from agent.store.outbox.settle import settle
 from agent.store.outbox.unsaved_results import UnsavedResults
 from agent.store.outbox.windows import PENDING, RETRIES, WindowReader
@@ -201,6 +201,10 @@ class StoreOutbox:
             self._unsaved.clear()
             return True
         return False
+
+    async def begin_own_epoch(self) -> str:
+        """Begin an epoch for the captures from now on, and return it."""
+        return await self.access.run(begin_own_epoch, self._now_us())
 
     async def _write(
         self,

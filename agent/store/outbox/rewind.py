@@ -1,16 +1,26 @@
 """Makes settled events pending again, for example after head office was restored from a backup."""
 
+import sqlite3
+
 from sqlmodel import Session, col, delete, func, select
 
 from agent.facts import Receipt
 from agent.store.db.cursor import CENTRAL, ensure_cursor
-from agent.store.db.epochs import AHEAD, RENUMBERED, Epochs, begin_epoch, read_epochs
+from agent.store.db.epochs import (
+    AHEAD,
+    RENUMBERED,
+    SHARED_NAME,
+    Epochs,
+    begin_epoch,
+    read_epochs,
+)
 from agent.store.db.rows import driver_connection
 from agent.store.db.tables import DeliveryRow, DestinationRow, EpochRow, SettledRow
 from agent.store.store import Store
 
 MAX_EPOCHS_A_DAY = 10
 _DAY_US = 24 * 3600 * 1_000_000
+_CAUSED = (RENUMBERED, AHEAD, SHARED_NAME)
 
 
 def rewind(session: Session, epoch: str, expected_sequence: int) -> bool:
@@ -54,15 +64,33 @@ def renumber(store: Store, receipt: Receipt, reason: str, now_us: int) -> bool:
     return True
 
 
+def begin_own_epoch(store: Store, now_us: int) -> str:
+    """Begin a new epoch for new captures, and return it; events keep their numbers.
+
+    For a machine that another one uses the name and the numbers of. Returns the current epoch if
+    head office has caused `MAX_EPOCHS_A_DAY` already.
+    """
+    if store.run_in_session(_count_caused, now_us) < MAX_EPOCHS_A_DAY:
+        epoch, base_position = store.environment.new_epoch(), store.epochs.last_position
+        store.adopt_epochs(store.run(_begin_empty, epoch, base_position, now_us))
+    return store.epochs.last.epoch
+
+
+def _begin_empty(
+    connection: sqlite3.Connection, epoch: str, base_position: int, now_us: int
+) -> Epochs:
+    return begin_epoch(
+        connection, epoch, base_position=base_position, at_us=now_us, reason=SHARED_NAME
+    )
+
+
 def _count_caused(session: Session, now_us: int) -> int:
     """Return the number of epochs within a day of now that head office has caused."""
     day = (now_us - _DAY_US, now_us + _DAY_US)  # on both sides: the clock may have been ahead
     caused = (
         select(func.count())
         .select_from(EpochRow)
-        .where(
-            col(EpochRow.reason).in_((RENUMBERED, AHEAD)), col(EpochRow.began_at_us).between(*day)
-        )
+        .where(col(EpochRow.reason).in_(_CAUSED), col(EpochRow.began_at_us).between(*day))
     )
     return session.exec(caused).one()
 

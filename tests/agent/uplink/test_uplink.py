@@ -10,6 +10,7 @@ from agent.capture.session_answer import SessionAnswers
 from agent.config.central import SyncSettings
 from agent.uplink.connection import KEEP_ALIVE_SECONDS, MAX_PAUSE_SECONDS, window_bytes
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS
+from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.receiver.service import IDLE_SECONDS
@@ -50,7 +51,10 @@ def without_central(rig: OutboxRig, schedule: Scheduler) -> UplinkDependencies:
     terms = ProgramTermsSync(answers, rig.outbox.access, rig.clock)
     settings = settings_in(rig.directory)
     salvage = salvage_of(rig)
-    return UplinkDependencies(settings, rig.outbox, salvage, terms, schedule, lambda: AT, "boot-1")
+    name = SharedName(rig.outbox, rig.directory, "boot-1", rig.clock)
+    return UplinkDependencies(
+        settings, rig.outbox, salvage, terms, name, schedule, lambda: AT, "boot-1"
+    )
 
 
 async def test_delivered_events_are_purged_after_central_is_unconfigured(
