@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
 from aiohttp import web
@@ -15,7 +16,13 @@ from agent.api.responses import Count, Operation, Time, timestamp
 from agent.api.status_page import status_page
 from agent.store.db.epochs import NEW_FILE
 from agent.store.db.lost_captures import LostCaptures
-from agent.store.files.storage_errors import StorageDownError, StorageError, StorageFullError
+from agent.store.files.storage_errors import (
+    StorageDamagedError,
+    StorageDownError,
+    StorageError,
+    StorageFullError,
+    storage_error_from,
+)
 from agent.store.queries import StorageStatus
 from sync.runtime.http_server import json_response
 
@@ -187,10 +194,21 @@ async def read_health(context: Context) -> Health:
     except StorageError as found:
         error = found
     try:
-        store = await asyncio.to_thread(context.reader.status)
-    except (sqlite3.Error, OSError, IndexError):
+        store = await _read_store(context)
+    except (sqlite3.Error, OSError, IndexError, StorageError):
         store = None
     return Health(error, store)
+
+
+async def _read_store(context: Context) -> StorageStatus:
+    """Read the store beside the writer; on its connection, which quarantines it, if damaged."""
+    try:
+        return await asyncio.to_thread(context.reader.status)
+    except sqlite3.DatabaseError as error:
+        directory = Path(context.identity.storage_directory)
+        if not isinstance(storage_error_from(error, directory), StorageDamagedError):
+            raise
+        return await context.writer.run(lambda store: store.run(context.reader.status_on))
 
 
 async def _status(context: Context) -> StatusReport:

@@ -176,7 +176,12 @@ class StoreReader:
 
     def status(self) -> StorageStatus:
         """Return backlog and sizes; the cost does not depend on the backlog."""
-        with read_only(self._directory) as connection, undecoded_text(connection):
+        with read_only(self._directory) as connection:
+            return self.status_on(connection)
+
+    def status_on(self, connection: sqlite3.Connection) -> StorageStatus:
+        """Return backlog and sizes, as read on `connection`."""
+        with undecoded_text(connection):
             epochs = read_epochs(connection)
             cursor = read_cursor(connection)
             row = connection.execute(_STATUS, {"watermark": cursor.watermark}).fetchone()

@@ -101,7 +101,7 @@ class HeartbeatLoop:
             _log.exception("heartbeat.failed")
 
     async def _exchange(self) -> None:
-        status = await asyncio.to_thread(self._reader.status)
+        status = await self._outbox.access.read_hot(self._reader.status_on)
         heartbeat = _heartbeat(
             status,
             older_epochs(status.epochs[:-1], self._turn),
@@ -153,7 +153,7 @@ class HeartbeatLoop:
         Compares with the state read after the answer arrived: an event is stored here before it
         is sent, so a higher number at head office proves that this database is an older copy.
         """
-        ours = (await asyncio.to_thread(self._reader.status)).current
+        ours = (await self._outbox.access.read_hot(self._reader.status_on)).current
         for theirs in answer.epochs:
             if theirs.epoch != ours.epoch or theirs.accepted_through <= ours.last_sequence:
                 continue

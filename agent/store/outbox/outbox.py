@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 MAX_RESULTS_IN_A_TRANSACTION = 500
 _SAVE_AGAIN_SECONDS = 1.0
 _NOTHING_WRITTEN = (StorageFullError, StorageDownError, StorageMovedError)
-KNOWS_EPOCH = "SELECT 1 FROM epoch WHERE epoch = ?"
+# Not by the index: SQLite does not notice that a page of it is another one.
+KNOWS_EPOCH = "SELECT 1 FROM epoch NOT INDEXED WHERE epoch = ?"
 Arguments = TypeVarTuple("Arguments")
 
 

@@ -63,7 +63,8 @@ class AgentRecord(_EpochTable, table=True):
     others; pages read only that row. `begun_at` is our time when the epoch was first named;
     `older_missing` the most events that one of the till's other epochs still lacked at the
     heartbeat; `epochs_refused_at` the last time the till named more epochs than it may;
-    `terms_refused` the field of our program terms that the till does not use, and why.
+    `terms_refused` the field of our program terms that the till does not use, and why; `salvage_…`
+    the damaged database files that it still reads, the captures that it salvaged, and those lost.
 
     `followed_at` is our time when another epoch of the till became the current one (NULL as well
     if that was before this was stored); `ended_through` the last number of the epoch by the word
@@ -137,6 +138,9 @@ class AgentRecord(_EpochTable, table=True):
     speaker: str | None = Field(sa_type=Text)
     speaker_returns: int | None = Field(sa_type=BigInteger)
     speaker_returned_at: datetime | None = Field(sa_type=UtcTimestamp)
+    salvage_pending: int | None = Field(sa_type=BigInteger)
+    salvage_salvaged: int | None = Field(sa_type=BigInteger)
+    salvage_unreadable: int | None = Field(sa_type=BigInteger)
 
 
 class BootRecord(_TillTable, table=True):

@@ -44,7 +44,7 @@ def store_heartbeat(
     if not rows[current.epoch]["is_current"]:
         captured_at = captured_last(now, sent_at, last_activity_at)
         transaction.make_current(current.epoch, captured_at)
-    refused = heartbeat.terms_refused
+    refused, salvage = heartbeat.terms_refused, heartbeat.salvage
     terms_refused = None if refused is None else printable(refused, _MAX_TERMS_REFUSED)
     accepted, older_missing = _extend(transaction, current, older, rows)
     sent_us = heartbeat.sent_monotonic_us
@@ -68,6 +68,9 @@ def store_heartbeat(
         older_missing=older_missing,
         terms_refused=terms_refused,
         **use.row(),
+        salvage_pending=salvage.pending if salvage else None,
+        salvage_salvaged=salvage.salvaged if salvage else None,
+        salvage_unreadable=salvage.unreadable if salvage else None,
     )
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
     return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=use.is_shared(now))

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat
+from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat, SalvageCounts
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.ingest.events import Event, invalid_event, parse_event
 from sync.runtime.http_errors import HttpError, bad_request, too_large
@@ -94,6 +94,7 @@ def parse_heartbeat(
     if len(heartbeat.epochs) > MAX_EPOCHS:
         raise too_large(f"The heartbeat names more than {MAX_EPOCHS} epochs")
     cursor = [heartbeat.rejected_after] if heartbeat.rejected_after else []
+    salvage = heartbeat.salvage or SalvageCounts()
     _check_ids(
         heartbeat.epoch,
         heartbeat.boot_id,
@@ -109,6 +110,9 @@ def parse_heartbeat(
         heartbeat.dead_letters,
         heartbeat.database_bytes,
         heartbeat.free_bytes,
+        salvage.pending,
+        salvage.salvaged,
+        salvage.unreadable,
         *(extent.last_sequence for extent in heartbeat.epochs),
         *(extent.base_sequence for extent in heartbeat.epochs),
         *(extent.moved_through for extent in heartbeat.epochs),

@@ -30,6 +30,9 @@ _EPOCH = (
     "oldest_undelivered_at",
     "last_activity_at",
     "terms_refused",
+    "salvage_pending",
+    "salvage_salvaged",
+    "salvage_unreadable",
 )
 # When another machine under the name of the till was last heard; NULL if there was none.
 _SHARED_NAME_AT = sa.case(

@@ -46,6 +46,9 @@ _REPORTED = (
     "terms_refused",
     "speaker_returns",
     "speaker_returned_at",
+    "salvage_pending",
+    "salvage_salvaged",
+    "salvage_unreadable",
 )
 
 
@@ -63,6 +66,7 @@ class TillStatus:
 
     `clock_ahead` is the offset of its clock from ours, None if unknown; `oldest_age` the age of
     the oldest undelivered event; `time_to_empty` estimates when the backlog will be delivered.
+    `salvage`: damaged database files not read yet, captures salvaged, captures lost.
     """
 
     store_id: str
@@ -78,6 +82,7 @@ class TillStatus:
     oldest_age: timedelta | None
     time_to_empty: timedelta | None
     terms_refused: str | None = None
+    salvage: tuple[int, int, int] | None = None
 
     @property
     def state(self) -> Condition:
@@ -204,7 +209,15 @@ def _status(row: sa.RowMapping) -> TillStatus:
         oldest_age=plausible_duration(row["oldest_seconds"]),
         time_to_empty=plausible_duration(row["seconds_to_empty"]),
         terms_refused=row["terms_refused"],
+        salvage=_salvage(row),
     )
+
+
+def _salvage(row: sa.RowMapping) -> tuple[int, int, int] | None:
+    pending, salvaged = row["salvage_pending"], row["salvage_salvaged"]
+    if pending is None or salvaged is None:
+        return None
+    return pending, salvaged, row["salvage_unreadable"] or 0
 
 
 class SecondsBetween(FunctionElement[float]):

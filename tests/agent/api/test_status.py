@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.config.central import CentralSettings
 from agent.config.settings import ApiSettings, StorageSettings, StoreSettings
+from agent.store.db.connect import DATABASE_FILE
 from tests.agent.api.conftest import StartAgent
 from tests.support.agent.in_process import SESSIONS, Agent, agent_under_test, insert_in, settings_in
 from tests.support.central import ScriptedCentral
@@ -302,3 +303,23 @@ async def test_delivery_metrics_are_counters(tmp_path: Path) -> None:
     for name in counters:
         assert (f"loyalty_agent_sync_{name}_total", frozenset()) in counted
     assert counted[("loyalty_agent_sync_delivered_events_total", frozenset())] >= 2
+
+
+async def test_damage_that_only_the_status_reads_quarantines_the_database(tmp_path: Path) -> None:
+    """It was neither reported nor repaired, and no heartbeat was sent any more."""
+    settings = settings_in(tmp_path)
+    async with agent_under_test(settings) as agent:
+        await agent.start_session({"correlationId": "x"})
+        [(root,)] = agent.rows("SELECT rootpage FROM sqlite_schema WHERE name = 'salvage'")
+    assert isinstance(root, int)
+    with (tmp_path / DATABASE_FILE).open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(bytes(4096))
+
+    async with agent_under_test(settings) as agent:
+        await agent.get("/agent/v1/status")
+        status = (await agent.get("/agent/v1/status")).members()
+
+    storage = status["storage"]
+    assert isinstance(storage, dict)
+    assert (status["lastSequence"], len(storage["setAside"])) == (0, 1)

@@ -175,3 +175,19 @@ async def test_id_of_the_last_epoch_is_restored_from_the_mark(tmp_path: Path) ->
         assert store.epochs.last == Receipt("epoch-1", 4)
     assert list_quarantined(tmp_path) == []
     assert StoreReader(tmp_path).status().damaged_rows == 1
+
+
+async def test_delivery_goes_on_if_the_index_of_the_epochs_is_another_one(tmp_path: Path) -> None:
+    """SQLite does not notice that index pages are swapped; delivery waited for ever."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+    pages = "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_boot_1'"
+    change(
+        tmp_path,
+        ANY_VALUE[0],
+        f"UPDATE sqlite_schema SET rootpage = ({pages}) WHERE name = 'sqlite_autoindex_epoch_1'",  # noqa: S608
+    )
+
+    async with outbox_on(tmp_path) as rig:
+        await rig.deliver_all()
+        assert await rig.positions() == []

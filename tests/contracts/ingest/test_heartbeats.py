@@ -75,6 +75,9 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
             "speaker": f"{BOOT} {EPOCH}",
             "speaker_returns": None,
             "speaker_returned_at": None,
+            "salvage_pending": None,
+            "salvage_salvaged": None,
+            "salvage_unreadable": None,
         }
     ]
 
@@ -89,6 +92,14 @@ async def test_heartbeat_stores_which_terms_a_till_refuses_and_clears_it(
         said.append(row["terms_refused"])
 
     assert said == ["prompt: contains a control character", r"\x1b[2J" + "x" * 196 + "[cut]", None]
+
+
+async def test_heartbeat_stores_what_a_till_salvages(office: LedgerDriver) -> None:
+    await office.heartbeat(TILL, salvage={"pending": 1, "salvaged": 40, "unreadable": 2})
+
+    (row,) = await office.all_rows(AgentRecord)
+
+    assert [row[f"salvage_{name}"] for name in ("pending", "salvaged", "unreadable")] == [1, 40, 2]
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "1970"])

@@ -1,14 +1,30 @@
 """Captures in a quarantined database are fed in once, with the receipts that tills have."""
 
+import contextlib
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
-from agent.facts import EmailStatus
+from agent.facts import EmailStatus, Receipt
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import DELIVERED_FILE, list_quarantined
-from agent.store.queries import StoreReader
+from agent.store.queries import SalvageStatus, StoreReader
+from agent.store.recovery.extract import extract
+from agent.store.recovery.salvage import Salvage
+from agent.store.recovery.salvaged import read_captures
+from tests.support.agent.damage import NAMES, killed_store
 from tests.support.agent.outbox import OutboxRig, outbox_on
-from tests.support.agent.salvage import salvage_of, set_aside
-from tests.support.agent.store import EpochIds, answer, query, session
+from tests.support.agent.salvage import extract_here, salvage_of, set_aside
+from tests.support.agent.store import (
+    EpochIds,
+    answer,
+    change,
+    crashed_copy,
+    opened,
+    query,
+    record,
+    session,
+)
 
 PATIENCE_SECONDS = 10
 
@@ -155,3 +171,131 @@ async def test_quarantined_database_with_unreadable_captures_stays(tmp_path: Pat
         DELIVERED_FILE,
     ]
     assert query(tmp_path, "SELECT salvaged, unreadable FROM salvage") == [(2, 2)]
+
+
+async def test_altered_capture_is_not_believed(tmp_path: Path) -> None:
+    epochs = EpochIds()
+    await captured(tmp_path, epochs)
+    place = set_aside(tmp_path)
+    content = (place / DATABASE_FILE).read_bytes()
+    altered = content.replace(b'{"correlationId":"two"}', b'{"correlationId":"too"}')
+    (place / DATABASE_FILE).write_bytes(altered)
+
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        assert await salvaged(rig) == [("one", None), ("one", "guest.one@example.com")]
+        assert query(tmp_path, "SELECT salvaged, unreadable FROM salvage") == [(2, 2)]
+
+
+async def test_watermark_is_believed_only_as_far_as_an_acknowledgement_confirms_it(
+    tmp_path: Path,
+) -> None:
+    epochs = EpochIds()
+    await captured(tmp_path, epochs, delivered=2)
+    change(tmp_path, "UPDATE destination SET watermark = 4")
+    set_aside(tmp_path)
+
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        assert [name for name, _ in await salvaged(rig)] == ["two", "two"]
+
+
+async def test_erased_address_stays_erased_when_its_event_is_fed_in_again(tmp_path: Path) -> None:
+    """The acknowledgement is unreadable, so all are sent again; an older page has the address."""
+    epochs = EpochIds()
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.capture(session("one"), answer("one"))
+        before = query(tmp_path, "SELECT address FROM email_answer")
+        await rig.deliver_all()
+        await rig.outbox.retention.erase_once()
+    change(tmp_path, "DELETE FROM delivery")
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as connection, connection:
+        connection.execute("UPDATE email_answer SET address = ?", before[0])
+    set_aside(tmp_path)
+
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.writer.check(PATIENCE_SECONDS)
+        await salvage_of(rig).run_once()
+        assert [b'"erased":true' in one.body for one in (await rig.window()).events] == [
+            False,
+            True,
+        ]
+
+
+async def test_dead_letters_are_fed_in_to_be_sent_again(tmp_path: Path) -> None:
+    epochs = EpochIds()
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.capture(session("one"), session("two"), session("three"))
+        first, *others = (await rig.window()).events
+        await rig.refuse(first)
+        await rig.deliver(*others)
+    set_aside(tmp_path)
+
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        assert await salvaged(rig) == [("one", None)]
+
+
+async def test_captures_in_a_copied_wal_are_fed_in(tmp_path: Path) -> None:
+    """SQLite reads less of the WAL than the high-water mark records: the copy has the rest."""
+    live, state = tmp_path / "live", tmp_path / "state"
+    epochs = EpochIds()
+    names = [f"guest-{number}" for number in range(40)]
+    with opened(live, epochs) as store:
+        for name in names:
+            record(store, session(name))
+        crashed_copy(live, state)
+    wal = state / f"{DATABASE_FILE}-wal"
+    frame = 24 + 4096
+    content = bytearray(wal.read_bytes())
+    content[32 + 60 * frame + 100] ^= 1
+    wal.write_bytes(content)
+
+    async with outbox_on(state, epochs=epochs) as rig:
+        await salvaged(rig)
+        receipts = {StoreReader(state).session(name)[0].receipt for name in names}
+        assert receipts == {Receipt("epoch-1", number) for number in range(1, 41)}
+
+
+async def test_salvage_of_a_full_disk_is_postponed(tmp_path: Path) -> None:
+    epochs = EpochIds()
+    await captured(tmp_path, epochs)
+    set_aside(tmp_path)
+
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.writer.check(PATIENCE_SECONDS)
+        await Salvage(rig.outbox.access, tmp_path, 2**60, extract_here).run_once()
+        assert StoreReader(tmp_path).status().salvage == SalvageStatus(1, 0, 0)
+
+
+async def test_database_quarantined_before_delivery_is_salvaged_with_what_was_fed_in(
+    tmp_path: Path,
+) -> None:
+    epochs = EpochIds()
+    receipts = await captured(tmp_path, epochs)
+    set_aside(tmp_path)
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await salvaged(rig)
+        receipts += await rig.capture(session("three"))
+    set_aside(tmp_path)
+
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        names = [name for name, _ in await salvaged(rig)]
+        assert names == ["one", "one", "two", "two", "three"]
+        again = await rig.capture(session("one"), answer("one"), session("two"), session("three"))
+        assert again == [*receipts[:3], receipts[4]]
+
+
+async def test_extraction_killed_at_any_step_continues_there(tmp_path: Path) -> None:
+    killed = killed_store(tmp_path)
+    steps = 0
+
+    def kill_soon(_seconds: float) -> None:
+        nonlocal steps
+        steps += 1
+        if steps % 2:
+            raise KeyboardInterrupt
+
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            extract(killed, 0, kill_soon)
+            break
+    assert steps > len(range(3))
+    assert len(read_captures(killed, 0, 1000)) == len(NAMES)

@@ -80,6 +80,21 @@ async def test_store_page_names_the_terms_that_a_till_refuses_and_runs_no_script
     assert b"<script>alert" not in answered.body
 
 
+async def test_store_page_tells_what_a_till_salvages_from_a_damaged_database(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    counts = {"pending": 0, "salvaged": 40, "unreadable": 2}
+    await receiver.heartbeat(till, salvage=counts)
+
+    text = page_of(await receiver.get("/stores/0042")).text.replace("\n", "")
+
+    assert "Captures salvaged from it: 40; lost: 2; files not read yet: 0." in text
+    told = json.loads((await receiver.get("/v1/stores/0042")).body)
+    (epoch,) = told["stores"][0]["epochs"]
+    names = ("salvagePending", "salvageSalvaged", "salvageUnreadable")
+    assert [epoch[name] for name in names] == [0, 40, 2]
+
+
 async def test_till_without_heartbeat_shows_no_unknown_values(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
