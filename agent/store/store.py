@@ -21,13 +21,7 @@ from agent.store.db.connect import (
     writing_engine,
 )
 from agent.store.db.cursor import ensure_cursor
-from agent.store.db.epochs import (
-    EpochCause,
-    Epochs,
-    begin_epoch_for,
-    cause_of_new_epoch,
-    read_epochs,
-)
+from agent.store.db.epochs import EpochCause, Epochs, open_epochs, read_epochs
 from agent.store.db.repair.epoch_table import EPOCHS_DAMAGED
 from agent.store.db.repair.repair import Repair
 from agent.store.db.stale_frames import overwrite_stale_frames, read_salts
@@ -85,8 +79,6 @@ class Store:
         limit_wal(self.connection, self._wal_bytes)
         self._engine = writing_engine(self.connection)
         self._files = contextlib.ExitStack()
-        self._open_files: OpenFiles | None = None
-        self._files.callback(self._forget_files)
         self._files.callback(self.connection.close)
         try:
             self._mark = self._files.enter_context(contextlib.closing(HighWaterMark(directory)))
@@ -98,15 +90,16 @@ class Store:
                     self.epochs = read_epochs(self.connection)
                     self.new_epoch_cause: EpochCause | None = EpochCause(EPOCHS_DAMAGED)
                 else:
-                    self.epochs, self.new_epoch_cause = _open_epochs(
-                        self.connection, last_commit, environment
+                    self.epochs, self.new_epoch_cause = open_epochs(
+                        self.connection, last_commit, environment.new_epoch, environment.now_us
                     )
                 boot_number = open_boot(self.connection, environment.boot_id, environment.now_us())
-            self.open_files = self._open_files = OpenFiles(directory / DATABASE_FILE)
+            opened = OpenFiles(directory / DATABASE_FILE)
+            self.open_files = self._files.enter_context(contextlib.closing(opened))
+            self.journal = Journal(self.connection, vault, self.epochs, boot_number)
         except BaseException:
             self._files.close()
             raise
-        self.journal = Journal(self.connection, vault, self.epochs, boot_number)
         self._write_mark()
         self.pages_since_checkpoint = 0
         # Every job may have erased something; a log left by an earlier process may hold it, too.
@@ -147,6 +140,11 @@ class Store:
         """Return whether a group whose commit reported an error stands nevertheless."""
         with self._storage_errors():
             return self.journal.holds(group)
+
+    def clear_cache(self) -> None:
+        """Clear what is cached of the file, for a job that deletes or adds captures."""
+        with self._storage_errors():
+            self.journal.clear_cache()
 
     def run(self, job: Callable[[sqlite3.Connection, *Arguments], T], *arguments: *Arguments) -> T:
         """Run `job` in its own transaction; allowed with a full disk."""
@@ -257,16 +255,12 @@ class Store:
         self._files.close()
 
     def _purge_early(self, reason: EarlyPurgeReason, spared_us: int) -> int | None:
-        self.journal.clear_cache()
+        self.clear_cache()
         now_us = self.environment.now_us()
         kept_us = self.run(purge_oldest_delivered, now_us, reason, spared_us)
         if kept_us is not None:
             self._purge_log.add(kept_us, reason, now_us)
         return kept_us
-
-    def _forget_files(self) -> None:
-        if self._open_files is not None:
-            self._open_files.close()
 
     def _write_mark(self) -> None:
         # The commit stands even if this write fails; a mark that is too low only protects less.
@@ -297,15 +291,3 @@ class Store:
                 self._captures_to_room_check = 0
                 error = self.space.full_error()
             raise error from cause
-
-
-def _open_epochs(
-    connection: sqlite3.Connection, last_commit: Receipt | None, environment: StoreEnvironment
-) -> tuple[Epochs, EpochCause | None]:
-    """Read the epochs; begin a new one, and return why, if the numbers cannot be trusted."""
-    epochs = read_epochs(connection)
-    cause = cause_of_new_epoch(epochs, last_commit)
-    if cause is not None:
-        epoch, now_us = environment.new_epoch(), environment.now_us()
-        epochs = begin_epoch_for(connection, cause, epoch, epochs, now_us)
-    return epochs, cause

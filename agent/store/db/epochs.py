@@ -1,6 +1,7 @@
 """Epochs and sequence numbers: the number of an event at head office."""
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -107,9 +108,9 @@ class Epochs:
 
     @property
     def last(self) -> Receipt:
-        """The current epoch and its last committed sequence number (0: none yet)."""
+        """The current epoch and its last committed number (0: none yet). Raises `CorruptRow`."""
         if not self._starts:
-            raise CorruptRow("there is no epoch")
+            raise CorruptRow("the database has no epoch")
         current = self._starts[-1]
         return Receipt(current.epoch, self.last_position - current.base_position)
 
@@ -238,3 +239,17 @@ def begin_epoch_for(
     return begin_epoch(
         connection, epoch, base_position=base_position, at_us=at_us, reason=cause.reason
     )
+
+
+def open_epochs(
+    connection: sqlite3.Connection,
+    last_commit: Receipt | None,
+    new_epoch: Callable[[], str],
+    now_us: Callable[[], int],
+) -> tuple[Epochs, EpochCause | None]:
+    """Read the epochs; begin a new one, and return why, if the numbers cannot be trusted."""
+    epochs = read_epochs(connection)
+    cause = cause_of_new_epoch(epochs, last_commit)
+    if cause is not None:
+        epochs = begin_epoch_for(connection, cause, new_epoch(), epochs, now_us())
+    return epochs, cause

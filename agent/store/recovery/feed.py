@@ -96,7 +96,7 @@ def feed(
     store.require_room()
     fed = store.run(_feed, source, captures, epochs, store.vault)
     store.adopt_epochs(fed.epochs)
-    store.journal.clear_cache()
+    store.clear_cache()
     return fed
 
 

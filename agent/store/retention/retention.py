@@ -148,5 +148,5 @@ def _delete_copy(copy: Path) -> None:
 
 
 def _purge(store: Store, candidates: Candidates, cutoff_us: int) -> bool:
-    store.journal.clear_cache()
+    store.clear_cache()
     return store.run(purge, candidates, cutoff_us)

@@ -1,0 +1,143 @@
+"""Each call to SQLite and to the system fails once, from opening to a purge: nothing is lost.
+
+The fault comes before the call has an effect, or after it: a commit may stand although it reports
+an error. `tests/crash/test_every_fault.py` does the same to the system calls of a real process.
+"""
+
+import asyncio
+import errno
+import itertools
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.facts import Capture, Recorded
+from agent.store.files.storage_errors import StorageError
+from agent.store.retention.retention import RetentionDays
+from agent.store.writer import Writer
+from sync.delivery.outbox import OutboxUnavailable
+from tests.support.agent.outbox import OutboxRig, judged, outbox_on
+from tests.support.agent.store import AT, answer, session
+
+STEP = 67
+ATTEMPTS = 4
+AT_ONCE = RetentionDays(delivered_days=0, email_days=0)
+CAPTURES: list[Capture] = [session("one"), answer("one"), session("two"), answer("two")]
+SYSTEM_CALLS = ("pwrite", "fdatasync", "fsync", "open", "ftruncate", "posix_fallocate", "rename")
+
+
+class OneFault:
+    """Fails call number `number`; `is_late`: after its effect."""
+
+    def __init__(self, number: int, *, is_late: bool) -> None:
+        self.number, self.is_late = number, is_late
+        self.calls = 0
+        self.is_on = False
+
+    def around(self, call: Callable[..., object], error: Exception) -> Callable[..., object]:
+        """Return `call` with the fault."""
+
+        def faulty(*arguments: object, **named: object) -> object:
+            self.calls += self.is_on
+            is_hit = self.is_on and self.calls == self.number
+            if is_hit and not self.is_late:
+                raise error
+            result = call(*arguments, **named)
+            if is_hit and error.args[0] != errno.EMFILE:
+                raise error
+            return result
+
+        return faulty
+
+
+@contextmanager
+def failing(fault: OneFault) -> Iterator[None]:
+    """Put the fault between the store and its files."""
+
+    class Connection(sqlite3.Connection):
+        pass
+
+    disk = sqlite3.OperationalError("disk I/O error")
+    setattr(Connection, "execute", fault.around(sqlite3.Connection.execute, disk))  # noqa: B010 - not an override of this signature
+
+    usual = sqlite3.connect
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SYSTEM_CALLS:
+            code = errno.EMFILE if name == "open" else errno.EIO
+            error = OSError(code, os.strerror(code))
+            patch.setattr(os, name, fault.around(getattr(os, name), error))
+        patch.setattr(
+            sqlite3, "connect", lambda *given, **named: usual(*given, factory=Connection, **named)
+        )
+        yield
+
+
+async def recorded(rig: OutboxRig, capture: Capture) -> bool:
+    """Record a capture as a till does, which repeats what is refused; return if it is."""
+    for _ in range(ATTEMPTS):
+        try:
+            outcome = await rig.writer.record(capture, AT)
+        except StorageError:
+            await asyncio.sleep(0.002)
+        else:
+            return isinstance(outcome, Recorded)
+    return False
+
+
+async def delivered(rig: OutboxRig) -> set[str]:
+    """Deliver what is pending; return the ids and kinds that head office has."""
+    there: set[str] = set()
+    for _ in range(ATTEMPTS):
+        try:
+            window = await rig.window()
+            there |= {f"{event.type} {event.correlation_id}" for event in window.events}
+            await rig.outbox.settle(window, judged(window.events))
+            await rig.outbox.retention.erase_once()
+            await rig.outbox.retention.purge_once()
+            await rig.outbox.retention.scrub_once()
+        except OutboxUnavailable:
+            await asyncio.sleep(0.002)
+    return there
+
+
+async def live(directory: Path, fault: OneFault) -> tuple[set[str], set[str]]:
+    """Go from the opening to a purge with the fault; return what was acknowledged and delivered."""
+    kinds = itertools.cycle(["session.started", "email.answered"])
+    acknowledged, there = set(), set()
+    with failing(fault):
+        fault.is_on = True
+        async with outbox_on(directory, retention=AT_ONCE) as rig:
+            for capture, kind in zip(CAPTURES, kinds, strict=False):
+                if await recorded(rig, capture):
+                    acknowledged.add(f"{kind} {capture.correlation_id}")
+            there |= await delivered(rig)
+        fault.is_on = False
+    async with outbox_on(directory, retention=AT_ONCE) as rig:
+        there |= await delivered(rig)
+        assert await recorded(rig, session("three"))
+    return acknowledged, there
+
+
+@pytest.mark.parametrize("when", ["before its effect", "after its effect"])
+@pytest.mark.parametrize(
+    "step", [pytest.param(STEP, id="some"), pytest.param(1, marks=pytest.mark.campaign, id="all")]
+)
+async def test_whatever_call_fails_what_was_acknowledged_is_delivered(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+    step: int,
+) -> None:
+    defaults = {**(Writer.__init__.__kwdefaults__ or {}), "reopen_seconds": 0.001}
+    monkeypatch.setattr(Writer.__init__, "__kwdefaults__", defaults)
+    for number in itertools.count(1, step):
+        fault = OneFault(number, is_late=when.startswith("after"))
+        acknowledged, there = await live(tmp_path / str(number), fault)
+        assert acknowledged <= there, number
+        if fault.calls < number:
+            break
+    assert fault.number > STEP

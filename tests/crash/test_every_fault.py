@@ -1,0 +1,228 @@
+"""Every n-th call of a kind to the files of the store fails, from the start to a purge.
+
+In run n of m the calls n, n + m, n + 2m, ... of each thread fail: together the runs fail every call
+once. Whatever fails, no acknowledged capture is lost, the agent goes on, and every till is answered
+in the shape of the API.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.agent.process import AgentProcess, agent_process
+from tests.support.central import ScriptedCentral
+from tests.support.faults.strace import strace
+from tests.support.processes import ProcessEndedError
+from tests.support.shop.records import records_of
+from tests.support.shop.verdict import judge
+from tests.support.till.crowd import CaptureAnswer
+from tests.support.till.ledger import TillLedger
+from tests.support.till.requests import Kind, Pair, Requests, Response, get, send_request
+
+pytestmark = pytest.mark.process
+
+PROGRAM = (sys.executable, "-m", "tests.crash.purging_often")
+REQUESTS = Requests("127.0.0.1", 0)
+SHAPE = {"statusCode", "errorMessage", "errorCode"}
+TILLS, CUSTOMERS, ATTEMPTS, STARTS = 4, 10, 3, 3
+PHASE_SECONDS, ARRIVAL_SECONDS, LOOK_SECONDS = 8.0, 30.0, 0.1
+FILES = (
+    "agent.db",
+    "agent.db-wal",
+    "agent.db-shm",
+    "agent.mark",
+    "agent.lock",
+    "agent.ballast",
+    "encryption.key",
+    ".",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """System calls, their error, and the number of runs that together fail every call."""
+
+    calls: str
+    error: str
+    runs: int
+
+
+WRITE, SYNC, RENAME = "pwrite64,write", "fdatasync,fsync", "rename,renameat,renameat2"
+OPEN, TRUNCATE = "openat,open", "ftruncate,truncate,fallocate"
+# The first start writes its schema in one transaction of some 70 calls.
+FAULTS = [
+    Fault(WRITE, "EIO", 101),
+    Fault(WRITE, "ENOSPC", 101),
+    Fault(SYNC, "EIO", 11),
+    Fault(RENAME, "EIO", 3),
+    Fault(OPEN, "EIO", 11),
+    Fault(OPEN, "EMFILE", 11),
+    Fault(TRUNCATE, "EIO", 5),
+    Fault(TRUNCATE, "ENOSPC", 5),
+]
+RUNS = [
+    pytest.param(fault, number, id=f"{fault.calls.partition(',')[0]}-{fault.error}-{number}")
+    for fault in FAULTS
+    for number in range(1, fault.runs + 1)
+]
+
+
+@dataclass(slots=True)
+class Life:
+    """A running agent with its tills and head office."""
+
+    port: int
+    ledger: TillLedger
+    central: ScriptedCentral
+
+    async def serve(self, pair: Pair) -> None:
+        """Serve a customer; a till repeats what is refused a few times."""
+        if await self._record(Kind.SESSION, pair, REQUESTS.session(pair)):
+            await self._record(Kind.EMAIL, pair, REQUESTS.email(pair))
+
+    async def _record(self, kind: Kind, pair: Pair, request: bytes) -> bool:
+        for _ in range(ATTEMPTS):
+            response = await send_request(self.port, request)
+            require_shape(response)
+            if response.status == 200:
+                answer = CaptureAnswer(
+                    kind, pair.correlation_id, 200, 0, response.receipt, 0.0, 0.0
+                )
+                self.ledger.acknowledge(answer)
+                return True
+        return False
+
+
+async def capture(life: Life) -> None:
+    """Let the tills serve their customers, all at once."""
+    pairs = life.ledger.customers(TILLS * CUSTOMERS)
+
+    async def till() -> None:
+        for pair in pairs:
+            await life.serve(pair)
+
+    await asyncio.gather(*[till() for _ in range(TILLS)])
+
+
+async def deliver(life: Life) -> None:
+    """Wait until head office has everything; with faults it may take until after a restart."""
+    with suppress(TimeoutError):
+        await all_arrived(life, PHASE_SECONDS)
+
+
+async def purge(life: Life) -> None:
+    """Wait until a delivered capture is purged, if the faults allow that."""
+    if life.ledger.acknowledged:
+        _, first = next(iter(life.ledger.acknowledged))
+        await answered(life.port, f"/agent/v1/sessions/{first}", 404, PHASE_SECONDS)
+
+
+async def answered(port: int, path: str, status: int, seconds: float) -> bool:
+    """Ask until the answer has this status; return False if it does not in time."""
+    ends_at = time.monotonic() + seconds
+    while (await get(port, path)).status != status:
+        if time.monotonic() > ends_at:
+            return False
+        await asyncio.sleep(LOOK_SECONDS)
+    return True
+
+
+# What a life goes through; a further part of the store, such as salvage, is one function more.
+PHASES: Sequence[Callable[[Life], Awaitable[None]]] = [capture, deliver, purge, capture]
+
+
+def require_shape(response: Response) -> None:
+    """Fail unless an answer is one of the API: a success, or an error of three members."""
+    if response.status == 200:
+        assert response.receipt
+        return
+    assert response.status in {503, 507}, response
+    assert set(json.loads(response.body)) == SHAPE, response
+
+
+async def all_arrived(life: Life, seconds: float) -> None:
+    """Wait until head office has every acknowledged capture. Raises TimeoutError."""
+    ends_at = time.monotonic() + seconds
+    while True:
+        there = {record.name for record in records_of(life.central)}
+        if life.ledger.acknowledged.keys() <= there:
+            return
+        if time.monotonic() > ends_at:
+            raise TimeoutError
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def settings_for(central: ScriptedCentral) -> dict[str, str]:
+    """Return the settings of an agent that delivers and purges as soon as it can."""
+    return {
+        "LOYALTY_AGENT__STORE__STORE_ID": "store-1",
+        "LOYALTY_AGENT__STORE__TILL_ID": "till-1",
+        "LOYALTY_AGENT__CENTRAL__URL": central.url,
+        "LOYALTY_AGENT__CENTRAL__PROTOCOL": "batch",
+        "LOYALTY_AGENT__SYNC__INTERVAL_SECONDS": "1",
+        "LOYALTY_AGENT__SYNC__BACKOFF_BASE_SECONDS": "0.1",
+        "LOYALTY_AGENT__SYNC__BACKOFF_CAP_SECONDS": "0.1",
+        "LOYALTY_AGENT__RETENTION__DELIVERED_DAYS": "0",
+        "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": str(1024 * 1024),
+    }
+
+
+def traced(state: Path, fault: Fault, number: int) -> tuple[str, ...]:
+    """Return the program that runs the agent with the fault, on the files of `state` alone."""
+    paths = [option for name in FILES for option in ("-P", str(state / name))]
+    # A rename is known by its source, a scratch file; nothing else in the program renames.
+    paths = [] if fault.calls == RENAME else paths
+    when = f"inject={fault.calls}:error={fault.error}:when={number}+{fault.runs}"
+    return (strace(), "-f", "-qq", "-o", "/dev/null", *paths, "-e", when, *PROGRAM)
+
+
+async def live(child: AgentProcess, ledger: TillLedger, central: ScriptedCentral) -> bool:
+    """Go through all phases; return False if the agent ended at its start, as it may once."""
+    try:
+        port = await child.port()
+    except ProcessEndedError:
+        return False
+    life = Life(port, ledger, central)
+    await answered(port, "/readyz", 200, PHASE_SECONDS)
+    for phase in PHASES:
+        await phase(life)
+    assert (await get(port, "/healthz")).status == 200, child.log_tail()
+    return True
+
+
+async def survive(state: Path, fault: Fault, number: int) -> None:
+    """Live with the fault, end by SIGKILL, start without it; compare head office with the tills."""
+    ledger = TillLedger()
+    async with ScriptedCentral() as central:
+        settings = settings_for(central)
+        for start in range(STARTS):
+            # On a restart by systemd another call is the one that fails.
+            program = traced(state, fault, number + start)
+            async with agent_process(state, program=program, settings=settings) as child:
+                if await live(child, ledger, central):
+                    break
+        else:
+            pytest.fail(f"the agent does not start: {child.log_tail()}")
+        async with agent_process(state, settings=settings) as child:
+            life = Life(await child.ready(), ledger, central)
+            await capture(life)
+            await all_arrived(life, ARRIVAL_SECONDS)
+        verdict = judge(ledger, records_of(central))
+    assert verdict.is_clean, (verdict, child.log_tail())
+    assert not ledger.contradictions
+    assert ledger.acknowledged
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("fault", "number"), RUNS)
+async def test_whatever_call_fails_nothing_acknowledged_is_lost(
+    tmp_path: Path, fault: Fault, number: int
+) -> None:
+    await survive(tmp_path / "state", fault, number)
