@@ -16,7 +16,7 @@ from agent.store.db.epochs import read_epochs
 from agent.store.db.wal import wal_of
 from agent.store.files.file_identity import OpenFiles
 from agent.store.files.quarantine import COMPANIONS, quarantine
-from agent.store.files.storage_errors import CorruptRow, StorageFullError, free_bytes
+from agent.store.files.storage_errors import StorageDamagedError, StorageFullError, free_bytes
 from sync.runtime.atomic_file import sync_directory
 from sync.runtime.private_files import create_private
 
@@ -31,7 +31,7 @@ def save_whole(
     """Copy all that `connection` reads to a file beside `database`, complete and synced on return.
 
     With `must_hold` the copy is examined: the file under the connection was altered, and only what
-    SQLite had in memory and in the WAL is certain. Raises `CorruptRow` if the copy lacks that
+    SQLite had in memory and in the WAL is certain. Raises `StorageDamagedError` if the copy lacks that
     receipt or is damaged, `StorageFullError` before it writes anything if there is no room,
     `sqlite3.Error`, and `OSError`.
     """
@@ -98,9 +98,11 @@ def _require_sound(scratch: Path, must_hold: Receipt) -> None:
             ((found,),) = copy.execute("PRAGMA integrity_check(1)").fetchall()
             known = read_epochs(copy).range_of(must_hold.epoch)
         except sqlite3.Error as error:
-            raise CorruptRow(f"another file was copied over the open one: {error}") from error
+            raise StorageDamagedError(
+                f"another file was copied over the open one: {error}"
+            ) from error
     if found != "ok" or known is None or known.last_sequence < must_hold.sequence:
-        raise CorruptRow("another file was copied over the open one")
+        raise StorageDamagedError("another file was copied over the open one")
 
 
 def _sync_file(file: Path) -> None:
