@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 
 from agent.api.context import CONTEXT, Context
 from agent.api.delivery import SyncReport, sync_metrics, sync_report
-from agent.api.metrics import counter, gauge
+from agent.api.metrics import gauge, store_metrics
 from agent.api.responses import Count, Operation, Time, timestamp
 from agent.api.status_page import status_page
 from agent.store.db.epochs import NEW_FILE
@@ -331,29 +331,5 @@ def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
     ]
     if (store := health.store) is None:
         return families
-    oldest_us = store.oldest_waiting_at_us
-    age_seconds = 0.0 if oldest_us is None else (now_us - oldest_us) / 1e6
-    return [
-        *families,
-        gauge("last_sequence", "Last sequence number of the epoch", store.current.last_sequence),
-        gauge("waiting_events", "Events not settled by head office yet", store.waiting),
-        gauge("oldest_waiting_seconds", "Age of the oldest such event; 0 if none", age_seconds),
-        gauge("dead_letters", "Events that head office rejected", store.dead_letters),
-        gauge(
-            "lost_captures",
-            "Captures acknowledged to tills that this machine lost and head office has not",
-            sum(lost.count for lost in store.lost),
-        ),
-        gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
-        gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),
-        gauge("databases_set_aside", "Quarantined damaged databases", len(store.quarantined)),
-        gauge("salvage_pending", "Quarantined databases not read yet", store.salvage.pending),
-        counter("salvaged_captures", "Captures fed in from them", store.salvage.salvaged),
-        counter("unreadable_captures", "Captures lost in them", store.salvage.unreadable),
-        gauge("migration_copies", "Copies made before a migration", len(store.copies)),
-        gauge(
-            "purged_early",
-            "1 if delivered captures go ahead of their retention for lack of room",
-            _early_purge(context, store) is not None,
-        ),
-    ]
+    early = _early_purge(context, store) is not None
+    return [*families, *store_metrics(store, now_us, is_purged_early=early)]
