@@ -43,6 +43,14 @@ class StoreAccess:
         self._writer = writer
         self._engine = reading_engine(directory)
 
+    @property
+    def opening(self) -> int | None:
+        """The number of the store's present opening; None while it is closed.
+
+        The database of another opening can be another one: put back, or new after damage.
+        """
+        return self._writer.opening
+
     async def read(self, query: Callable[[Session, *Arguments], T], *arguments: *Arguments) -> T:
         """Run `query`, which must not write, and return its result."""
         opening = session_on(self._engine)

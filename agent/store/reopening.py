@@ -34,6 +34,12 @@ class ReopeningStore:
         self._store: Store | None = None
         self._rescue_error: StorageError | None = None
         self._error: StorageError = StorageDownError("the store is not open yet")
+        self._openings = 0
+
+    @property
+    def opening(self) -> int | None:
+        """The number of the present opening; None while the store is closed. Any thread."""
+        return None if self._store is None else self._openings
 
     def get(self) -> Store:
         """Return the open store, or raise the `StorageError` that prevents opening it."""
@@ -54,11 +60,15 @@ class ReopeningStore:
         """Open the store; log a failure when its reason changes."""
         self._reopen_at = perf_counter() + self._reopen_seconds
         try:
-            self._store = self._opener.open()
+            store = self._opener.open()
         except StorageError as error:
             if str(error) != str(self._error):
                 log_event(_log, logging.ERROR, "store.open_failed", reason=str(error))
             self._error = error
+        else:
+            # First the number: another thread must not take the new store for the one before.
+            self._openings += 1
+            self._store = store
 
     def reopen_if_due(self) -> None:
         """Open the store if it is closed and the last attempt was `reopen_seconds` ago."""

@@ -95,6 +95,11 @@ class Writer:
         """The number of captures and jobs without an answer yet."""
         return self._queued
 
+    @property
+    def opening(self) -> int | None:
+        """The number of the store's present opening; None while it is closed."""
+        return self._store.opening
+
     def record(self, capture: Capture, captured_at: Timestamp) -> "asyncio.Future[Outcome]":
         """Queue a capture; the future returns its outcome once it is on disk.
 

@@ -21,6 +21,7 @@ from agent.store.db.epochs import AHEAD
 from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import EpochProgress, SalvageStatus, StorageStatus, StoreReader
+from agent.uplink.heartbeat_tries import HeartbeatTries
 from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
@@ -69,6 +70,7 @@ class HeartbeatLoop:
         self._on_result = on_result
         self._shared_name = shared_name
         self._due = asyncio.Event()
+        self._tries = HeartbeatTries()
         self._until_terms = self._turn = 0
         self._rejected_after: EpochSequence | None = None
 
@@ -79,6 +81,15 @@ class HeartbeatLoop:
     def on_new_epoch(self) -> None:
         """Tell head office at once how the epoch before ended: until then it is unconfirmed."""
         self._due.set()
+
+    async def hear(self, opening: int) -> None:
+        """Wait until head office has answered a heartbeat since this opening of the store.
+
+        If the store was opened since the last answer, send one heartbeat; return also if it fails.
+        """
+        if not self._tries.has_answer(opening):
+            self._due.set()
+            await self._tries.ended(opening)
 
     async def run(self) -> NoReturn:
         """Send a heartbeat now and each time one is due, until cancelled."""
@@ -91,7 +102,8 @@ class HeartbeatLoop:
     async def heartbeat_once(self) -> None:
         """Send a heartbeat and fetch due terms; log an error, the next heartbeat retries."""
         try:
-            await self._exchange()
+            with self._tries.one(self._outbox.access.opening):
+                await self._exchange()
             await self._fetch_terms()
         except (sqlite3.Error, OSError, OutboxUnavailable) as error:
             # Storage errors are transient here: the next heartbeat reads the store again.
@@ -120,6 +132,7 @@ class HeartbeatLoop:
                 await self._note_lost(answer, heartbeat, status.lost)
                 if self._shared_name is not None:
                     await self._shared_name.on_answer(is_shared=answer.shared_name)
+                self._tries.note_answer()
             case Blocked():
                 self._on_result(answer)
             case None:

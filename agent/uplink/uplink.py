@@ -20,6 +20,7 @@ from agent.store.queries import StoreReader
 from agent.store.recovery.salvage import POLL_SECONDS, Salvage
 from agent.uplink import connection, scheduled_jobs
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop
+from agent.uplink.outbox_after_heartbeat import OutboxAfterHeartbeat
 from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.backoff import Backoff, machine_slot
@@ -126,8 +127,13 @@ def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, H
     sender = Sender(store.store_id, store.till_id, agent.boot_id, installed_version(), agent.now)
     slot = _slot(settings)
     backoff = Backoff(sync.backoff_base_seconds, sync.backoff_cap_seconds, slot, random.random)
+
+    async def hear(opening: int) -> None:
+        await heartbeat.hear(opening)
+
+    is_batch = settings.central.protocol is Protocol.BATCH
     delivery = DeliveryLoop(
-        outbox,
+        OutboxAfterHeartbeat(outbox, hear) if is_batch else outbox,
         connection.transport(settings, client, sender, agent.terms),
         Throttle(sync.bandwidth_bytes_per_second),
         backoff,

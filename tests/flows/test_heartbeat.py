@@ -18,11 +18,11 @@ from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
-from sync.protocol.wire import HEARTBEATS_PATH, PROGRAM_PATH
+from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
 from sync.runtime.settings.program import ProgramSettings
 from tests.support.agent.outbox import PLENTY, OutboxRig, outbox_on
 from tests.support.agent.store import AT, session
-from tests.support.central import ScriptedCentral, faults
+from tests.support.central import Request, ScriptedCentral, faults
 from tests.support.central.ledger import EpochLedger, Refusal
 from tests.support.central.terms import PROGRAM
 from tests.support.shop.shop import PATIENCE_SECONDS, Shop, shop_at
@@ -290,3 +290,45 @@ async def test_terms_are_requested_by_etag_with_every_tenth_heartbeat(tmp_path: 
     assert len(tags) == 2
     assert (tags[0], tags[1]) != (None, None)
     assert tags[0] is None
+
+
+async def test_batch_follows_the_answer_to_a_heartbeat(tmp_path: Path) -> None:
+    """Head office may have other events under the agent's numbers: a disk that was put back."""
+    order: list[str] = []
+
+    async def answered_late(serve: faults.Serve) -> faults.Answer | faults.Lost:
+        answer = await faults.slow(0.3)(serve)
+        order.append("answered")
+        return answer
+
+    def note(request: Request) -> faults.Fault | None:
+        if request.path == BATCHES_PATH:
+            order.append("batch")
+        return answered_late if request.path == HEARTBEATS_PATH else None
+
+    async with ScriptedCentral() as central:
+        central.default_fault = note
+        await central.stop()
+        async with shop_at(tmp_path, central.url, "batch") as shop:
+            await shop.trade(2)
+            await shop.until(state="retrying")
+            await central.start()
+            await shop.delivered()
+            assert order[0] == "answered"
+        order.clear()
+        async with shop_at(tmp_path, central.url, "batch", shop.ledger) as shop:
+            await shop.trade(2)
+            await shop.delivered()
+            assert order[0] == "answered"
+
+
+async def test_batches_go_on_where_no_heartbeat_is_answered(tmp_path: Path) -> None:
+    async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "batch") as shop:
+        central.default_fault = lambda request: (
+            faults.gateway(503) if request.path == HEARTBEATS_PATH else None
+        )
+        await shop.trade(3)
+
+        await shop.delivered()
+
+    assert len(central.ledger.records) == 6

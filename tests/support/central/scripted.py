@@ -3,7 +3,7 @@
     central = ScriptedCentral()
     await central.start()                    # or: async with ScriptedCentral() as central
     central.then(faults.answer_lost)         # one fault for the next request
-    central.weather = lambda request: ...    # fault of every request that has no scripted one
+    central.default_fault = lambda request: ...  # of every request that has no scripted one
     central.refuse("some-correlation-id")    # reject this record; all others are accepted
     await central.stop()                     # connections are cut; the ledger is kept
     await central.start()                    # again, on the same port
