@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,8 @@ QUARANTINE = "set-aside"
 _NAME = "%Y%m%dT%H%M%SZ"
 _DATABASE, _WAL = ".db", "-wal"
 COMPANIONS = (_WAL, "-journal")
+# A copy that is not complete yet.
+_INCOMING = ".incoming-"
 # The number of unreadable captures: present once all that was salvaged is delivered.
 DELIVERED_FILE = "delivered"
 # Rows found by salvage: see `agent/store/recovery`.
@@ -50,17 +53,54 @@ def copy_wal(database: Path, at_us: int) -> Path | None:
     place = _new_place(database, at_us)
     copy = place / wal.name
     try:
-        target_file = open_private(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        with wal.open("rb") as source, os.fdopen(target_file, "wb") as target:
-            shutil.copyfileobj(source, target)
-            target.flush()
-            os.fsync(target.fileno())
+        _copy(wal, copy)
     except OSError:
         shutil.rmtree(place)
         raise
     _copy_mark(database, place)
     _sync(place)
     return copy
+
+
+def copy_into_quarantine(file: Path, directory: Path, at_us: int) -> str:
+    """Copy the database or WAL `file`, and what lies beside it, to be salvaged; return its name.
+
+    It appears at once and complete. The copies get the owner of `directory`. Raises `OSError`.
+    """
+    beside = (file.with_name(f"{file.name}{_WAL}"), file.with_name(MARK_FILE))
+    name = MARK_FILE.replace(".mark", _DATABASE)
+    copies = {file: f"{name}{_WAL}" if file.name.endswith(_WAL) else name}
+    copies |= {one: f"{name}{_WAL}" if one == beside[0] else MARK_FILE for one in beside}
+    parent = directory / QUARANTINE
+    parent.mkdir(exist_ok=True, mode=0o700)
+    incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=parent))
+    try:
+        for source, target in copies.items():
+            if source == file or source.exists():
+                _copy(source, incoming / target)
+        for entry in (parent, incoming, *incoming.iterdir()):
+            _give_to_owner_of(directory, entry)
+        place = _new_place(directory / name, at_us)
+        incoming.replace(place)
+    except BaseException:
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
+    _sync(place)
+    return place.name
+
+
+def _copy(source: Path, target: Path) -> None:
+    descriptor = open_private(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
+        shutil.copyfileobj(reader, writer)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _give_to_owner_of(directory: Path, entry: Path) -> None:
+    owner = directory.stat()
+    if entry.stat().st_uid != owner.st_uid:
+        os.chown(entry, owner.st_uid, owner.st_gid)
 
 
 def has_orphan_wal(database: Path) -> bool:
@@ -97,7 +137,7 @@ def unreadable_in(directory: Path, name: str) -> int | None:
 
 def _is_unfinished(directory: Path, name: str) -> bool:
     place = directory / QUARANTINE / name
-    if not place.is_dir() or (place / DELIVERED_FILE).exists():
+    if name.startswith(_INCOMING) or not place.is_dir() or (place / DELIVERED_FILE).exists():
         return False
     return any(_is_source(file.name) for file in place.iterdir())
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import sqlite3
 import sys
 import time
 from pathlib import Path
 
+from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.recovery.extract import extract
 
 _PRIORITY = 19
@@ -27,7 +29,14 @@ def main(place: str, mark_position: str) -> None:
             raise SystemExit(1)
         time.sleep(max(seconds, _SLEEP_SECONDS))
 
-    extract(Path(place), int(mark_position), pause)
+    try:
+        extract(Path(place), int(mark_position), pause)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise  # no room, or the disk fails
+        # The scratch file itself is damaged: begin again.
+        (Path(place) / SCRATCH_FILE).unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":

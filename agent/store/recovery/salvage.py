@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +42,8 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 POLL_SECONDS = 2
-_RETRY_SECONDS = 60.0
+# After each failure twice as long.
+_RETRY_SECONDS, _MAX_RETRY_SECONDS = 2.0, 300.0
 _STATE = "SELECT fed_through, last_position, is_read, unreadable FROM salvage WHERE source = ?"
 _END = """
 INSERT INTO salvage (source, fed_through, last_position, salvaged, unreadable, is_read)
@@ -100,6 +102,7 @@ class Salvage:
         self._directory = directory
         self._min_free_bytes = min_free_bytes
         self._extract = extract
+        self._failures: Counter[str] = Counter()
         self._retry_at: dict[str, float] = {}
 
     async def run_once(self) -> bool:
@@ -113,10 +116,18 @@ class Salvage:
             except OutboxUnavailable:
                 break  # the storage is down, or not open yet: next time
             except (ExtractionError, sqlite3.Error, OSError) as error:
-                self._retry_at[source] = time.monotonic() + _RETRY_SECONDS
-                reason = str(error) or type(error).__name__
-                log_event(_log, logging.WARNING, "salvage.postponed", source=source, reason=reason)
+                self._postpone(source, str(error) or type(error).__name__)
+            else:
+                del self._failures[source]
         return has_fed
+
+    def _postpone(self, source: str, reason: str) -> None:
+        """Try again later, at most `_MAX_RETRY_SECONDS`; log the first failure."""
+        wait_seconds = min(_RETRY_SECONDS * 2 ** self._failures[source], _MAX_RETRY_SECONDS)
+        self._retry_at[source] = time.monotonic() + wait_seconds
+        self._failures[source] = min(self._failures[source] + 1, 10)
+        if self._failures[source] == 1:
+            log_event(_log, logging.WARNING, "salvage.postponed", source=source, reason=reason)
 
     async def _salvage(self, source: str) -> bool:
         place = self._directory / QUARANTINE / source

@@ -5,12 +5,14 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from agent.facts import EmailStatus, Receipt
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.files.quarantine import DELIVERED_FILE, list_quarantined
+from agent.store.files.quarantine import DELIVERED_FILE, SCRATCH_FILE, list_quarantined
 from agent.store.queries import SalvageStatus, StoreReader
 from agent.store.recovery.extract import extract
-from agent.store.recovery.salvage import Salvage
+from agent.store.recovery.salvage import ExtractionError, Salvage, extract_in_process
 from agent.store.recovery.salvaged import read_captures
 from tests.support.agent.damage import NAMES, killed_store
 from tests.support.agent.outbox import OutboxRig, outbox_on
@@ -299,3 +301,17 @@ async def test_extraction_killed_at_any_step_continues_there(tmp_path: Path) -> 
             break
     assert steps > len(range(3))
     assert len(read_captures(killed, 0, 1000)) == len(NAMES)
+
+
+@pytest.mark.process
+async def test_extraction_in_its_own_process_begins_again_on_a_damaged_scratch_file(
+    tmp_path: Path,
+) -> None:
+    place = killed_store(tmp_path)
+    (place / SCRATCH_FILE).write_bytes(b"no database".ljust(4096))
+
+    with pytest.raises(ExtractionError):
+        await extract_in_process(place, 0)
+    await extract_in_process(place, 0)
+
+    assert len(read_captures(place, 0, 1000)) == len(NAMES)

@@ -1,0 +1,72 @@
+"""`loyalty-agent salvage`: bring the captures of a database file into the running agent."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.client import AGENT, AgentClient, AgentError
+from agent.config import ConfigurationError, Settings
+from agent.store.files.quarantine import copy_into_quarantine, has_content
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.progress import current_step
+
+_POLL_SECONDS = 0.5
+
+
+def salvage(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A database file (agent.db), or only its WAL.")
+    ],
+    config: ConfigFile = None,
+) -> None:
+    """Bring the captures of a database file into the agent, as far as they are readable.
+
+    For a file of a broken disk or an old backup; databases in set-aside/ are salvaged without this
+    command. FILE is copied and not changed. What was delivered already is not recorded again. The
+    exit code is 1 if captures are unreadable or the agent does not run.
+    """
+    settings = AGENT.settings(config)
+    directory = settings.storage.directory
+    try:
+        if not has_content(file):
+            AGENT.fail(f"{file} is empty or does not exist", ExitCode.USAGE)
+        if directory.resolve() in file.resolve().parents:
+            AGENT.fail(f"{file} is in the agent's own directory", ExitCode.USAGE)
+        before = _counts(settings)
+        name = copy_into_quarantine(file, directory, time.time_ns() // 1000)
+    except OSError as error:
+        AGENT.fail(f"cannot copy {file} to {directory} ({error.strerror or error})")
+    echo(f"{file} is copied to set-aside/{name}.")
+    if isinstance(before, str):
+        AGENT.warn(f"it is salvaged when the agent runs: {before}")
+        raise typer.Exit(ExitCode.PROBLEM)
+    raise typer.Exit(_wait(settings, before))
+
+
+def _counts(settings: Settings) -> dict[str, int] | str:
+    """Return the counts of the running agent, or why it cannot be asked."""
+    try:
+        storage = AgentClient(settings).status().members.get("storage")
+    except (AgentError, ConfigurationError) as error:
+        return str(error)
+    found = storage.get("salvage") if isinstance(storage, dict) else None
+    return found if isinstance(found, dict) else "its database cannot be read"
+
+
+def _wait(settings: Settings, before: dict[str, int]) -> ExitCode:
+    """Wait until the agent has read all quarantined files; print what it found."""
+    with current_step("Salvaging"):
+        time.sleep(_POLL_SECONDS)
+        while isinstance(now := _counts(settings), dict) and now["pending"]:
+            time.sleep(_POLL_SECONDS)
+    if isinstance(now, str):
+        AGENT.fail(f"the agent does not answer any more: {now}")
+    salvaged, lost = (now[name] - before[name] for name in ("salvaged", "unreadable"))
+    echo(f"Salvaged: {count(salvaged, 'capture')} that the agent did not have.")
+    if lost:
+        AGENT.warn(f"unreadable: {count(lost, 'capture')}")
+    return ExitCode.PROBLEM if lost else ExitCode.OK
