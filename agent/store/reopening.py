@@ -112,7 +112,8 @@ class ReopeningStore:
         except StorageError as error:
             if str(error) != str(self._rescue_error):
                 log_event(_log, logging.ERROR, "store.rescue_failed", reason=str(error))
-            self._rescue_error = error
+            # Without its traceback, which keeps cursors and their locks.
+            self._rescue_error = type(error)(str(error))
             return error
         self._rescue_error = None
         self.close()

@@ -21,6 +21,7 @@ from sync.runtime.atomic_file import sync_directory
 from sync.runtime.private_files import create_private
 
 _SAVING, _SAVED = ".saving", ".saved"
+_COPIED_OVER = "another file was copied over the open database"
 # The new file's WAL and its index, and a few commits.
 _RESERVE_BYTES = 256 * 1024
 
@@ -31,8 +32,8 @@ def save_whole(
     """Copy all that `connection` reads to a file beside `database`, complete and synced on return.
 
     With `must_hold` the copy is examined: the file under the connection was altered, and only what
-    SQLite had in memory and in the WAL is certain. Raises `StorageDamagedError` if the copy lacks that
-    receipt or is damaged, `StorageFullError` before it writes anything if there is no room,
+    SQLite had in memory and in the WAL is certain. Raises `StorageDamagedError` if the copy lacks
+    that receipt or is damaged, `StorageFullError` before it writes anything if there is no room,
     `sqlite3.Error`, and `OSError`.
     """
     _require_room(connection, database.parent)
@@ -102,7 +103,7 @@ def _require_sound(scratch: Path, must_hold: Receipt) -> None:
                 f"another file was copied over the open one: {error}"
             ) from error
     if found != "ok" or known is None or known.last_sequence < must_hold.sequence:
-        raise StorageDamagedError("another file was copied over the open one")
+        raise StorageDamagedError(_COPIED_OVER)
 
 
 def _sync_file(file: Path) -> None:

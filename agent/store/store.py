@@ -133,7 +133,7 @@ class Store:
             body_bytes = sum(map(len, group.bodies.values()))
             self.pages_since_checkpoint += PAGES_PER_COMMIT + rows + body_bytes // PAGE_BYTES
         self._write_mark()
-        self.require_in_place()
+        self.require_in_place(with_index=False)
         return outcomes
 
     def holds(self, group: Group) -> bool:
@@ -242,9 +242,9 @@ class Store:
         with self._storage_errors():
             return self._room.make_ahead()
 
-    def require_in_place(self) -> None:
+    def require_in_place(self, *, with_index: bool = True) -> None:
         """Raise `StorageMovedError` if the database was removed, replaced, moved or altered."""
-        self._was_moved = not self.open_files.are_in_place()
+        self._was_moved = not self.open_files.are_in_place(with_index=with_index)
         if self._was_moved:
             raise StorageMovedError(
                 f"the database in {self.directory} was removed, replaced or moved while in use"

@@ -2,8 +2,8 @@
 
 SQLite goes on writing to the file that it has open when that is removed, renamed or replaced: every
 commit succeeds, and none is found again after a restart. *Obvious:* a file system watch. *Why not:*
-it reports after the answer. *Instead:* device and inode of the paths are compared after each
-commit, before its answer (three calls of stat, some microseconds).
+it reports after the answer. *Instead:* device and inode of database and WAL are compared after each
+commit, before its answer (two calls of stat); the index of the WAL only now and then.
 
 A copy over the open file keeps the inode. But in WAL mode only a checkpoint writes to the database
 file, and only the writer runs one: any other size or time of modification is somebody else's.
@@ -41,14 +41,15 @@ class OpenFiles:
         if _open.get(self._database) == self._identity:
             del _open[self._database]
 
-    def are_in_place(self) -> bool:
-        """Return whether all files are at their paths, with no content but this connection's."""
+    def are_in_place(self, *, with_index: bool = True) -> bool:
+        """Return whether the files are at their paths, with no content but this connection's."""
         try:
             status = _stat(self._database)
             return (
                 (status.st_dev, status.st_ino) == self._identity
                 and (status.st_size, status.st_mtime_ns) == self._content
-                and (_identity(_stat(self._wal)), _identity(_stat(self._shm))) == self._beside
+                and _identity(_stat(self._wal)) == self._beside[0]
+                and not (with_index and _identity(_stat(self._shm)) != self._beside[1])
             )
         except OSError:
             return False

@@ -121,7 +121,9 @@ class StoreOutbox:
                 await self._save_results()
             except OutboxUnavailable as error:
                 self._save_at = loop.time() + _SAVE_AGAIN_SECONDS
-                self._why_unsaved = error.__cause__
+                # Without its traceback, which keeps cursors and their locks.
+                cause = error.__cause__
+                self._why_unsaved = cause and type(cause)(str(cause))
                 raise
 
     async def _save_results(self) -> None:

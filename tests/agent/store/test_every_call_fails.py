@@ -48,7 +48,8 @@ class OneFault:
                 raise error
             result = call(*arguments, **named)
             if is_hit and error.args[0] != errno.EMFILE:
-                raise error
+                del result  # a cursor that the traceback keeps would hold its locks
+                raise error.with_traceback(None)
             return result
 
         return faulty

@@ -11,7 +11,6 @@ import pytest
 from agent.facts import Receipt
 from agent.store.db.connect import DATABASE_FILE, read_only
 from agent.store.db.wal import wal_of
-from agent.store.files.file_identity import OpenFiles
 from agent.store.files.quarantine import QUARANTINE
 from agent.store.files.storage_errors import (
     DatabaseMoved,
@@ -19,7 +18,6 @@ from agent.store.files.storage_errors import (
     StorageFullError,
     StorageMovedError,
 )
-from agent.store.open import StoreOpener
 from agent.store.rescue import put_in_place, save_whole
 from agent.store.store import Store
 from tests.support.agent.store import (
@@ -225,8 +223,7 @@ def test_removed_lock_mark_and_key_are_made_again(tmp_path: Path) -> None:
     assert renewed == [True]
 
 
-def test_files_in_place_are_checked_in_microseconds(tmp_path: Path) -> None:
-    """Three calls of stat, and no other system call."""
+def test_check_after_each_commit_costs_two_calls_of_stat(tmp_path: Path) -> None:
     calls: list[object] = []
     with opened(tmp_path) as store, pytest.MonkeyPatch.context() as patch:
 
@@ -235,7 +232,5 @@ def test_files_in_place_are_checked_in_microseconds(tmp_path: Path) -> None:
             return os.stat(path)  # noqa: PTH116 - the call that is counted
 
         patch.setattr("agent.store.files.file_identity._stat", counted)
-        assert store.open_files.are_in_place()
-    assert len(calls) == 3
-    assert isinstance(store.open_files, OpenFiles)
-    assert isinstance(opener(tmp_path), StoreOpener)
+        store.require_in_place(with_index=False)
+    assert len(calls) == 2
