@@ -192,6 +192,33 @@ async def test_emptied_receiver_takes_what_the_agent_still_has(
     assert verdict.is_clean, verdict
 
 
+async def test_emptied_receiver_gets_an_old_session_that_a_young_answer_keeps(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    """It is below the events that are purged, and still there: only those between are lost."""
+    empty, state, kept = await head_office.receiver.back_up(), tmp_path / "state", str(uuid4())
+    async with head_office.shop(state) as shop:
+        await shop.agent.start_session({"correlationId": str(uuid4())})
+        await shop.agent.start_session({"correlationId": kept})
+        await shop.trade(2)
+        await shop.delivered()
+    await head_office.receiver.stop()
+    async with head_office.shop(state) as shop:
+        await shop.agent.set_email(kept, {"status": "declined"})
+        await shop.until(waiting=1)
+    await purge_all(state)
+    await head_office.receiver.start()
+    async with head_office.shop(state) as shop:
+        await shop.delivered()
+    await head_office.receiver.restore(empty)
+    async with head_office.shop(state) as shop:
+        records = await until_there(head_office.records, 2)
+        await shop.until(waiting=0, deadLetters=0)
+    assert {one.correlation_id for one in records} == {kept}
+    assert head_office.receiver.rows("SELECT sequence FROM sessions") == [(2,)]
+    assert head_office.receiver.rows(GAPS) == [(1, 1, NO_LONGER_HELD), (3, 6, NO_LONGER_HELD)]
+
+
 async def test_lost_agent_database_starts_new_epoch(
     head_office: HeadOffice, tmp_path: Path
 ) -> None:

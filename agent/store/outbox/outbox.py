@@ -156,7 +156,9 @@ class StoreOutbox:
         """
         are_forgotten = await self._save_or_forget()
         try:
-            return await self.access.write(rewind, epoch, expected_sequence) or are_forgotten
+            now_us, version = self._now_us(), self._agent_version
+            write = self.access.write(rewind, epoch, expected_sequence, now_us, version)
+            return await write or are_forgotten
         except OutboxUnavailable:
             if are_forgotten:
                 return True

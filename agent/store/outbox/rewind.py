@@ -17,13 +17,30 @@ from agent.store.db.epochs import (
 from agent.store.db.rows import driver_connection
 from agent.store.db.tables import DeliveryRow, DestinationRow, EpochRow, SettledRow
 from agent.store.store import Store
+from sync.delivery.outcomes import Refused
 
 MAX_EPOCHS_A_DAY = 10
+SENT_AGAIN = Refused(
+    "SENT_AGAIN",
+    "head office lost it; it is sent again, apart from the purged ones around it",
+    None,
+)
+# A dead letter is one still; a discarded one stays so.
+RETRY_LEFT = """
+INSERT INTO dead_letter (destination, position, error_code, error_message, refused_at_us,
+    agent_version, attempts, retry_wanted)
+SELECT 'central', event.position, ?, ?, ?, ?, 0, 1
+FROM event WHERE event.position > ? AND event.position <= ?
+ON CONFLICT (destination, position) DO UPDATE SET retry_wanted = 1
+    WHERE discarded_at_us IS NULL AND retry_wanted = 0
+"""
 _DAY_US = 24 * 3600 * 1_000_000
 _CAUSED = (RENUMBERED, AHEAD, SHARED_NAME)
 
 
-def rewind(session: Session, epoch: str, expected_sequence: int) -> bool:
+def rewind(
+    session: Session, epoch: str, expected_sequence: int, now_us: int, agent_version: str
+) -> bool:
     """Make all held events from `expected_sequence` of `epoch` on pending again.
 
     Returns True if any event became pending; False for an epoch unknown here or fully purged, or a
@@ -33,10 +50,26 @@ def rewind(session: Session, epoch: str, expected_sequence: int) -> bool:
     known = read_epochs(connection).range_of(epoch)
     if known is None or expected_sequence > known.last_sequence:
         return False
-    if known.last_position <= ensure_cursor(connection).purged_through:
+    position = known.base_position + max(expected_sequence, 1) - 1
+    purged_through = ensure_cursor(connection).purged_through
+    through = min(purged_through, known.last_position)
+    are_left = _retry_left(connection, position, through, now_us, agent_version)
+    if known.last_position <= purged_through:
         # Later epochs would be sent again in vain, at every heartbeat.
-        return False
-    return _rewind_to(session, known.base_position + max(expected_sequence, 1) - 1)
+        return are_left
+    return _rewind_to(session, position) or are_left
+
+
+def _retry_left(
+    connection: sqlite3.Connection, above: int, through: int, now_us: int, agent_version: str
+) -> bool:
+    """Retry the events that are left among the purged ones; return True if there are any.
+
+    A session stays with its answers, for example. *Obvious:* lower the watermark below them. *Why
+    not:* it advances from number to number, and those of purged events never settle.
+    """
+    left = (SENT_AGAIN.error_code, SENT_AGAIN.error_message, now_us, agent_version, above, through)
+    return connection.execute(RETRY_LEFT, left).rowcount > 0
 
 
 def renumber(store: Store, receipt: Receipt, reason: str, now_us: int) -> bool:

@@ -138,7 +138,8 @@ class WindowReader:
         if first is None:
             return Window(epochs.last.epoch, 1, ())
         known = epochs.range_at(first.event.position)
-        events = list(self._events(chain([first], rows), known, limits.max_bytes))
+        adjacent = _without_purged_between(chain([first], rows), cursor.purged_through)
+        events = list(self._events(adjacent, known, limits.max_bytes))
         base_sequence = known.base_sequence(cursor.purged_through)
         is_ended = known.epoch != epochs.last.epoch
         if is_ended and connection.execute(HAS_LOST, (known.epoch,)).fetchone():
@@ -220,6 +221,19 @@ class DamageLog:
         if receipt not in self._logged and len(self._logged) < _MAX_LOGGED:
             self._logged.add(receipt)
             log_event(_log, logging.ERROR, "event.damaged", receipt=str(receipt), reason=fault)
+
+
+def _without_purged_between(rows: Iterator[_Row], purged_through: int) -> Iterator[_Row]:
+    """Yield `rows` up to the first number that is purged: a central that was emptied lacks it.
+
+    To such a batch it would answer that numbers are missing.
+    """
+    before: int | None = None
+    for row in rows:
+        if row.event.position <= purged_through and before not in (None, row.event.position - 1):
+            return
+        before = row.event.position
+        yield row
 
 
 def _row(values: tuple[object, ...]) -> _Row:
