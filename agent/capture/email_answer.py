@@ -5,11 +5,12 @@ import re
 import email_validator
 import msgspec
 
-from agent.capture.json_object import Json, parse_object, without_member
+from agent.capture.json_object import parse_object
 from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, Refusal
 from agent.facts import EmailAnswered, EmailStatus
+from sync.protocol.json_object import ADDRESS, Json, without_members
+from sync.protocol.wire import MAX_ADDRESS_CODE_POINTS
 
-_ADDRESS = "emailAddress"
 _STATUSES = {status.value: status for status in EmailStatus}
 # Fast path: the validator accepts every address of this shape, at fifty times the cost. All
 # other addresses are passed to the validator.
@@ -32,8 +33,8 @@ def parse_email_answer(correlation_id: str, body: bytes, *, check_syntax: bool) 
     """
     members = parse_object(body)
     status = _read_status(members.get("status"))
-    address = _read_address(members.get(_ADDRESS), status, check_syntax=check_syntax)
-    kept = without_member(body, _ADDRESS) if _ADDRESS in members else body
+    address = _read_address(members.get(ADDRESS), status, check_syntax=check_syntax)
+    kept = without_members(body, ADDRESS) if ADDRESS in members else body
     return EmailAnswered(correlation_id, status, address, kept)
 
 
@@ -58,6 +59,8 @@ def _read_address(value: Json, status: EmailStatus, *, check_syntax: bool) -> st
     if not isinstance(value, str) or "\0" in value:
         raise Refusal(ADDRESS_NOT_VALID)
     address = value.strip()
+    if len(address) > MAX_ADDRESS_CODE_POINTS:
+        raise Refusal(ADDRESS_NOT_VALID)
     if check_syntax and not is_email_address(address):
         raise Refusal(ADDRESS_NOT_VALID)
     return address

@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.capture.json_object import Json, parse_object
+from agent.capture.json_object import parse_object
 from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, StringMember
 from agent.facts import SessionStarted
+from sync.protocol.json_object import Json
 from sync.protocol.program_terms import SessionKind, first_valid_locale, session_kind
 
 MAX_CORRELATION_ID_CODE_POINTS = 128

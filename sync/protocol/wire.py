@@ -21,6 +21,9 @@ class EventType(StrEnum):
     EMAIL_ANSWERED = "email.answered"
 
 
+# The longest valid address has 254. `loyalty-hq forget` finds no longer ones.
+MAX_ADDRESS_CODE_POINTS = 320
+
 # Placeholder for an event that cannot be sent: head office rejects the unknown type, but its
 # sequence number is accounted for and leaves no gap.
 WITHHELD_TYPE = "event.withheld"

@@ -9,10 +9,10 @@ from agent.facts import EmailStatus
 from agent.store.crypto.bodies import decrypt_body
 from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.files.storage_errors import CorruptRow
+from sync.protocol.json_object import NotAnObject, with_address
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
-_ERASED = b'"emailAddress":null,"erased":true'
 
 
 class PayloadBuilder:
@@ -48,24 +48,12 @@ class PayloadBuilder:
                 address = vault().decrypt(encrypted, correlation_id)
         except DecryptionError as error:
             self._log_once(error)
-        return _with_address(body, address), address is None
+        try:
+            return with_address(body, address), address is None
+        except NotAnObject:
+            raise CorruptRow("the body of an event is no JSON object") from None
 
     def _log_once(self, error: DecryptionError) -> None:
         if not self._has_logged:
             self._has_logged = True
             log_event(_log, logging.ERROR, "outbox.decryption_failed", error=error)
-
-
-def _with_address(body: bytes, address: str | None) -> bytes:
-    """Return the JSON object `body` with the address as its first member, otherwise unchanged.
-
-    Without an address it is marked as erased. Raises `CorruptRow`.
-    """
-    member = _ERASED
-    if address is not None:
-        member = b'"emailAddress":' + msgspec.json.encode(address)
-    _, brace, rest = body.partition(b"{")
-    if not brace:
-        raise CorruptRow("the body of an event is no JSON object")
-    separator = b"" if rest.lstrip().startswith(b"}") else b","
-    return b"{" + member + separator + rest

@@ -6,25 +6,27 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from sync.protocol import wire
+from sync.protocol.json_object import (
+    ADDRESS,
+    DECODE_ERRORS,
+    read_object,
+    without_erasure_mark,
+    without_members,
+)
 from sync.protocol.program_terms import first_valid_locale
 from sync.protocol.rfc3339 import from_rfc3339
-from sync.protocol.wire import BatchEvent, ErrorCode, EventType
+from sync.protocol.wire import MAX_ADDRESS_CODE_POINTS, BatchEvent, ErrorCode, EventType
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
 # A till's body has at most 16 KiB; an agent adds little more than the name of the address.
 MAX_BODY_BYTES = 32 * 1024
-# `forget` finds no longer ones. The longest valid address has 254.
-MAX_ADDRESS_CODE_POINTS = 320
 _MAX_TEXT = 64
 _MAX_STATUS = 64
-_ADDRESS = "emailAddress"
 _ERASED = "erased"
 _ACCEPTED = "accepted"
 _NUL = "\0"
 # JSON text can contain NUL only in this escaped form: a cheap check that skips most bodies.
 _ESCAPED_NUL = "\\u0000"
-# Errors of a JSON decoder: grammar, UTF-8, nesting depth.
-_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class SessionEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -91,9 +93,6 @@ class _AnswerBody(msgspec.Struct, rename="camel", frozen=True):
 
 
 _session_body = msgspec.json.Decoder(_SessionBody)
-_members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
-    dict[str, msgspec.Raw]
-)
 _answer_body = msgspec.json.Decoder(_AnswerBody)
 _Body = TypeVar("_Body", _SessionBody, _AnswerBody)
 
@@ -161,12 +160,17 @@ def _parse_session(event: BatchEvent) -> SessionEvent:
 
 def _parse_answer(event: BatchEvent) -> AnswerEvent:
     body, text = _parse_body(event, _answer_body)
+    unmarked = without_erasure_mark(text)
+    if unmarked is not None:
+        # The till's own members may have the names of the mark.
+        body, text = _decode(unmarked.encode(), _answer_body), unmarked
     if not body.status or len(body.status) > _MAX_STATUS or _NUL in body.status:
         raise _InvalidEventError("The body is invalid: status must have 1 to 64 characters")
     address = body.email_address or None
     if address is not None and (_NUL in address or len(address) > MAX_ADDRESS_CODE_POINTS):
         raise _InvalidEventError("Email address is not valid")
-    erased = address is None and body.erased is True and body.status == _ACCEPTED
+    is_marked = unmarked is not None or body.erased is True
+    erased = address is None and is_marked and body.status == _ACCEPTED
     if address is None and not erased and body.status == _ACCEPTED:
         raise _InvalidEventError("Email address is required when status is accepted")
     return AnswerEvent(
@@ -176,7 +180,7 @@ def _parse_answer(event: BatchEvent) -> AnswerEvent:
         status=body.status,
         email_address=address,
         address_erased=erased,
-        body=_without(text, (_ADDRESS, _ERASED) if erased else (_ADDRESS,)),
+        body=_without(text, (ADDRESS, _ERASED) if erased and unmarked is None else (ADDRESS,)),
     )
 
 
@@ -184,11 +188,23 @@ def _parse_body(event: BatchEvent, decoder: msgspec.json.Decoder[_Body]) -> tupl
     if memoryview(event.body).nbytes > MAX_BODY_BYTES:
         message = f"The body is larger than {MAX_BODY_BYTES} bytes"
         raise _InvalidEventError(message, ErrorCode.PAYLOAD_TOO_LARGE)
+    document = _decode(event.body, decoder)
     try:
-        return decoder.decode(event.body), str(event.body, "utf-8")
+        return document, str(event.body, "utf-8")
+    except ValueError:
+        raise _InvalidEventError("The body is not JSON") from None
+
+
+def _decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[_Body]) -> _Body:
+    try:
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            # It checks each of duplicate members, of which only the last counts.
+            return msgspec.convert(read_object(body), decoder.type)
     except msgspec.ValidationError as error:
         raise _InvalidEventError(f"The body is invalid: {error}") from None
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         raise _InvalidEventError("The body is not JSON") from None
 
 
@@ -197,10 +213,7 @@ def _without(text: str, names: tuple[str, ...]) -> str:
     # A member name can also be written with escapes.
     if "\\" not in text and not any(name in text for name in names):
         return text
-    members = _members.decode(text)
-    for name in names:
-        members.pop(name, None)
-    return msgspec.json.encode(members).decode()
+    return without_members(text.encode(), *names).decode()
 
 
 def _correlation_id(event: BatchEvent) -> str:

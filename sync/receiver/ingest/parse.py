@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from sync.protocol.json_object import DECODE_ERRORS
 from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat, SalvageCounts
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.ingest.events import Event, invalid_event, parse_event
@@ -19,7 +20,6 @@ MAX_COMMAS = 100 * MAX_EVENTS
 MAX_EPOCHS = 1_000
 _MAX_INTEGER = 2**63 - 1
 _ID = re.compile(r"[!-~]{1,128}")
-_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def parse_batch(
     try:
         batch = _batch.decode(body)
         events = [parse_event(event) for event in batch.events]
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         batch, events = _parse_loosely(body)
     if len(events) > MAX_EVENTS:
         raise too_large(f"The batch has more than {MAX_EVENTS} events")
@@ -89,7 +89,7 @@ def parse_heartbeat(
     """Return the heartbeat in `body`. Raises an `HttpError` if it is invalid."""
     try:
         heartbeat = _heartbeat.decode(body)
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise _undecodable(error) from None
     if len(heartbeat.epochs) > MAX_EPOCHS:
         raise too_large(f"The heartbeat names more than {MAX_EPOCHS} epochs")
@@ -127,7 +127,7 @@ def _parse_loosely(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
     try:
         loose = _loose_batch.decode(body)
         parsed = [_parse_one(raw) for raw in loose.events]
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise _undecodable(error) from None
     decoded = [sent for sent, _ in parsed if sent is not None]
     batch = Batch(**{**msgspec.structs.asdict(loose), "events": decoded})
@@ -138,7 +138,7 @@ def _parse_one(raw: msgspec.Raw) -> tuple[BatchEvent | None, Event]:
     try:
         sent = _event.decode(raw)
         return sent, parse_event(sent)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         # An event without a sequence number cannot be rejected alone: the batch is invalid.
         loose = _loose_event.decode(raw)
         kind = loose.type if isinstance(loose.type, str) else ""

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.capture.json_object import parse_object, without_member
+from agent.capture.json_object import parse_object
 from agent.capture.refusals import NOT_AN_OBJECT, Refusal
+from sync.protocol.json_object import MAX_DEPTH, without_members
 from tests.support.json_strategies import almost_json, objects, spelled, texts
 
 
@@ -56,8 +57,13 @@ def test_parser_agrees_with_the_standard_library(
             parse_object(body)
 
 
-@given(st.integers(1, 3000), st.sampled_from([(b"[", b"]"), (b'{"":', b"}")]))
-def test_deep_nesting_is_parsed_or_refused(depth: int, brackets: tuple[bytes, bytes]) -> None:
+@given(
+    st.integers(1, 3000) | st.integers(MAX_DEPTH - 3, MAX_DEPTH + 3),
+    st.sampled_from([(b"[", b"]"), (b'{"":', b"}")]),
+)
+def test_nesting_is_refused_beyond_a_depth_that_head_office_can_read(
+    depth: int, brackets: tuple[bytes, bytes]
+) -> None:
     opening, closing = brackets
     body = b'{"a":' + opening * depth + b"0" + closing * depth + b"}"
 
@@ -66,7 +72,7 @@ def test_deep_nesting_is_parsed_or_refused(depth: int, brackets: tuple[bytes, by
     except Refusal:
         members = {}
 
-    assert members or depth > 800
+    assert bool(members) == (1 + depth <= MAX_DEPTH)
 
 
 @given(objects, texts, st.data())
@@ -75,7 +81,7 @@ def test_removing_a_member_keeps_the_others_in_order(
 ) -> None:
     name = data.draw(st.sampled_from([name, *members]))
 
-    rest = json.loads(without_member(data.draw(spelled(members)), name))
+    rest = json.loads(without_members(data.draw(spelled(members)), name))
 
     assert rest == {known: value for known, value in members.items() if known != name}
     assert list(rest) == [known for known in members if known != name]
@@ -88,11 +94,11 @@ def test_removing_a_member_keeps_the_bytes_of_other_values(
     odd = b'[ 1.0,\t1E+2, "\\u0041" , 0.10000000000000000000001 ]'
     body = json.dumps({f"_{name}": "secret"}).encode()[:-1] + b',"kept":' + odd + b"}"
 
-    assert without_member(body, f"_{name}") == b'{"kept":' + odd + b"}"
+    assert without_members(body, f"_{name}") == b'{"kept":' + odd + b"}"
 
 
 @given(texts, st.lists(texts, min_size=2, max_size=4))
 def test_removing_a_member_removes_all_its_duplicates(name: str, given_: list[str]) -> None:
     pairs = b",".join(f"{json.dumps(name)}:{json.dumps(value)}".encode() for value in given_)
 
-    assert without_member(b"{" + pairs + b"}", name) == b"{}"
+    assert without_members(b"{" + pairs + b"}", name) == b"{}"

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
-from sync.protocol.wire import WITHHELD_TYPE, BatchEvent, ErrorCode, EventType
-from sync.receiver.ingest.events import (
+from sync.protocol.wire import (
     MAX_ADDRESS_CODE_POINTS,
+    WITHHELD_TYPE,
+    BatchEvent,
+    ErrorCode,
+    EventType,
+)
+from sync.receiver.ingest.events import (
     MAX_BODY_BYTES,
     MAX_CORRELATION_ID_CODE_POINTS,
     AnswerEvent,

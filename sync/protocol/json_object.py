@@ -1,0 +1,94 @@
+"""The one reader of JSON bodies, for both ends: what the agent takes, head office takes as well.
+
+Of duplicate member names the last one counts. The mark of an erased address is written and read
+here: the till's own members may have the same names.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+# Beyond this depth what a parser can read depends on how deep its caller's own stack is.
+MAX_DEPTH = 100
+ADDRESS = "emailAddress"
+_ERASED = '{"emailAddress":null,"erased":true'
+_whole: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
+_members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw]
+)
+# MsgspecError: malformed JSON, number out of range. ValueError: invalid UTF-8, a number of
+# thousands of digits. RecursionError: nesting deeper than the interpreter's stack.
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class NotAnObject(ValueError):  # noqa: N818 - names the fault
+    """The text is not a JSON object."""
+
+
+def read_object(body: bytes | msgspec.Raw) -> dict[str, Json]:
+    """Return the members of `body`, a JSON object (RFC 8259) in UTF-8.
+
+    Raises `NotAnObject` for anything else, including numbers beyond the range of a double,
+    unpaired surrogates, and nesting deeper than `MAX_DEPTH`.
+    """
+    try:
+        document = _whole.decode(body)
+    except DECODE_ERRORS:
+        raise NotAnObject from None
+    if not isinstance(document, dict):
+        raise NotAnObject
+    text = bytes(body)
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _is_deeper(document, MAX_DEPTH):
+        raise NotAnObject
+    return document
+
+
+def without_members(body: bytes, *names: str) -> bytes:
+    """Return the JSON object `body` without these members; the other values byte for byte."""
+    members = _members.decode(body)
+    for name in names:
+        members.pop(name, None)
+    return msgspec.json.encode(members)
+
+
+def with_address(body: bytes, address: str | None) -> bytes:
+    """Return the JSON object `body` with the address as its first member, otherwise unchanged.
+
+    None: the address is erased, which is marked. Raises `NotAnObject`.
+    """
+    members = _ERASED.encode()
+    if address is not None:
+        members = f'{{"{ADDRESS}":'.encode() + msgspec.json.encode(address)
+    _, brace, rest = body.partition(b"{")
+    if not brace:
+        raise NotAnObject
+    separator = b"" if rest.lstrip().startswith(b"}") else b","
+    return members + separator + rest
+
+
+def without_erasure_mark(text: str) -> str | None:
+    """Return the object to which `with_address` gave the mark; None without one."""
+    if not text.startswith(_ERASED):
+        return None
+    return "{" + text.removeprefix(_ERASED).removeprefix(",")
+
+
+def _is_deeper(document: Json, most: int) -> bool:
+    level: list[Json] = [document]
+    while level:
+        if most == 0:
+            return True
+        most -= 1
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else _items(one))
+            if isinstance(inner, dict | list)
+        ]
+    return False
+
+
+def _items(value: Json) -> "list[Json]":
+    return value if isinstance(value, list) else []
