@@ -33,11 +33,14 @@ MOVE_ANSWERS = """
 UPDATE OR IGNORE email_answer SET position = position + ? WHERE position > ? AND position <= ?
 """
 _BESIDE = ("delivery", "settled", "doubt", "dead_letter")
-# Index ranges: every other value than the only one that is used.
+# Destinations have names of lower-case letters. A dead letter of an unknown one would be hidden.
+_IS_NO_NAME = "(typeof(destination) <> 'text' OR destination GLOB '*[^a-z]*' OR destination = '')"
+_HAS_NO_CURSOR = "destination NOT IN (SELECT name FROM destination)"
 FOREIGN_ROWS = {
     table: f"""
 UPDATE OR IGNORE {table} SET destination = 'central'
-WHERE destination < 'central' OR destination > 'central' OR destination IS NULL
+WHERE (destination < 'central' OR destination > 'central' OR destination IS NULL)
+    AND ({_IS_NO_NAME}{f" OR {_HAS_NO_CURSOR}" if table == "dead_letter" else ""})
 """  # noqa: S608 - contains no value
     for table in _BESIDE
 }
@@ -54,10 +57,10 @@ DELETE FROM {table} WHERE destination = 'central'
 """  # noqa: S608 - contains no value
     for table, position in _POSITION.items()
 }
-FIX_NAME = """
-UPDATE OR IGNORE destination SET name = 'central' WHERE name IS NOT 'central'
+FIX_NAME = f"""
+UPDATE OR IGNORE destination SET name = 'central' WHERE {_IS_NO_NAME.replace("destination", "name")}
     AND NOT EXISTS (SELECT 1 FROM destination WHERE name = 'central')
-"""
+"""  # noqa: S608 - contains no value
 BOOT_NUMBERS = "SELECT number FROM boot WHERE number <= 0 OR number > ?"
 MOVE_BOOT = """
 UPDATE boot SET number = (SELECT 1 + coalesce(max(number), 0) FROM boot WHERE number <= ?)
