@@ -87,11 +87,12 @@ class ReopeningStore:
             return error
         if isinstance(error, StorageMovedError) or not self._store.open_files.are_in_place():
             return self._rescue(self._store)
-        self.close()
         if isinstance(error, StorageDamagedError):
+            # Before it is closed: closing deletes the WAL, which has older versions of the pages.
             # If the move fails, the next opening finds the damage again and retries.
             with contextlib.suppress(OSError):
                 self._opener.quarantine(str(error))
+        self.close()
         self.open()
         return None
 

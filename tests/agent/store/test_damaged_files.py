@@ -10,8 +10,11 @@ import pytest
 
 from agent.facts import Recorded
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.files.quarantine import QUARANTINE, has_orphan_wal, quarantine
+from agent.store.files.quarantine import QUARANTINE, has_orphan_wal, list_quarantined, quarantine
+from agent.store.files.storage_errors import StorageDamagedError
 from agent.store.queries import StoreReader
+from agent.store.store import Store
+from agent.store.writer import Writer
 from tests.support.agent.damage import (
     DAMAGES,
     NAMES,
@@ -23,7 +26,8 @@ from tests.support.agent.damage import (
     killed_store,
     restart_on,
 )
-from tests.support.agent.store import AT, EpochIds, opened, record, session
+from tests.support.agent.outbox import ignore_commit
+from tests.support.agent.store import AT, EpochIds, opened, opener, record, session
 
 UNSEEN = {"a garbage header", "a garbage WAL index"}
 SOME, MANY = NAMES[::40], NAMES[::5]
@@ -147,6 +151,26 @@ def test_databases_quarantined_within_a_second_get_their_own_directories(tmp_pat
     kept = sorted((tmp_path / QUARANTINE).iterdir())
     assert [place.name.removeprefix("20231114T221320Z") for place in kept] == ["", "-2", "-3"]
     assert [(place / DATABASE_FILE).read_text() for place in kept] == ["one", "two", "three"]
+
+
+async def test_wal_of_a_running_agent_stays_with_its_quarantined_database(tmp_path: Path) -> None:
+    """Closing wrote its frames into the file, damaged ones too, and deleted it."""
+
+    def find_damage(_: Store) -> None:
+        raise StorageDamagedError("a page is damaged")
+
+    writer = Writer(opener(tmp_path), ignore_commit)
+    writer.start()
+    try:
+        await writer.record(session("one"), AT)
+        with pytest.raises(StorageDamagedError):
+            await writer.run(find_damage)
+    finally:
+        await writer.close()
+
+    (name,) = list_quarantined(tmp_path)
+    wal = tmp_path / QUARANTINE / name / f"{DATABASE_FILE}-wal"
+    assert session("one").body in wal.read_bytes()
 
 
 @pytest.mark.parametrize(
