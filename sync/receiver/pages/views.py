@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.auth.readers import Reader, ReaderAccess, Refusal
 from sync.receiver.errors import to_http_error
+from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.pages import urls
 from sync.receiver.pages.i18n import Language, languages, negotiate
 from sync.runtime.http_errors import HttpError, log_error
@@ -81,6 +83,7 @@ class Views:
             history_url=urls.history_url,
             session_url=urls.session_url,
             format_time=_format_time,
+            epoch_end=lambda row: epoch_end(partial(getattr, row)),
             languages=languages(),
         )
 

@@ -27,6 +27,7 @@ class Condition(StrEnum):
     SILENT = "silent"
     DEAD_LETTERS = "refused"
     SHARED_NAME = "shared-name"
+    UNCONFIRMED = "unconfirmed"
     TOO_MANY_EPOCHS = "too-many-epochs"
     DISK_LOW = "disk-low"
     CLOCK_WRONG = "clock-wrong"

@@ -129,6 +129,7 @@ def stores_of(till: sa.Subquery) -> sa.CTE:
             func.max(till.c.last_seen_at).label("last_contact_at"),
             _sum(till.c.outstanding).label("backlog"),
             _sum(till.c.dead_letters).label("dead_letters"),
+            _sum(till.c.unconfirmed_epochs).label("unconfirmed_epochs"),
             func.max(till.c.oldest_seconds).label("oldest_seconds"),
             func.max(sa.case((is_behind, till.c.seconds_to_empty))).label("seconds_to_empty"),
             func.sum(sa.case((is_stuck, 1), else_=0)).label("stuck"),

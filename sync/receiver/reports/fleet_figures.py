@@ -25,7 +25,8 @@ class FleetFigures:
     """Figures over the whole database, the same from every receiver that shares it.
 
     Without retired tills. `at_seconds` is Unix time, `oldest_seconds` the age of the oldest
-    undelivered event. `rejected` and `gap_events` (not acknowledged) are counted over `MAX_COUNTED`
+    undelivered event, `unconfirmed_epochs` the epochs that ended without the last word of their
+    machine. `rejected` and `gap_events` (not acknowledged) are counted over `MAX_COUNTED`
     rows only.
     """
 
@@ -34,6 +35,7 @@ class FleetFigures:
     stores_in: Mapping[Condition, int]
     backlog: int
     dead_letters: int
+    unconfirmed_epochs: int
     oldest_seconds: float
     rejected: int
     gap_events: int
@@ -57,6 +59,7 @@ def fleet_figures(connection: Connection, reference: Reference) -> FleetFigures:
         func.count().label("stores"),
         func.sum(stores.c.backlog).label("backlog"),
         func.sum(stores.c.dead_letters).label("dead_letters"),
+        func.sum(stores.c.unconfirmed_epochs).label("unconfirmed_epochs"),
         func.max(case((is_plausible, stores.c.oldest_seconds))).label("oldest"),
         *count_columns(stores),
     ).select_from(stores)
@@ -75,6 +78,7 @@ def fleet_figures(connection: Connection, reference: Reference) -> FleetFigures:
         stores_in=counts_of(row),
         backlog=int(row["backlog"] or 0),
         dead_letters=int(row["dead_letters"] or 0),
+        unconfirmed_epochs=int(row["unconfirmed_epochs"] or 0),
         oldest_seconds=float(row["oldest"] or 0),
         rejected=connection.scalar(rejected) or 0,
         gap_events=int(connection.scalar(gap_events) or 0),

@@ -92,6 +92,8 @@ def _fleet_metrics(figures: FleetFigures) -> bytes:
     gauge("waiting_events", backlog).set(figures.backlog)
     dead_letters = "Dead letters in all stores, from their heartbeats"
     gauge("dead_letters", dead_letters).set(figures.dead_letters)
+    unconfirmed = "Epochs that ended without the last word of their machine"
+    gauge("unconfirmed_epochs", unconfirmed).set(figures.unconfirmed_epochs)
     rejected = f"Events in the table of rejections, counted up to {MAX_COUNTED}"
     gauge("rejected_events", rejected).set(figures.rejected)
     lost = f"Events lost permanently, in whole or in part, in {MAX_COUNTED} gaps"

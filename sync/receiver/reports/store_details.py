@@ -10,6 +10,7 @@ from sqlalchemy import func
 
 from sync.receiver.db.statements import IS_CURRENT, is_in_service
 from sync.receiver.db.tables import agents, gaps, rejections
+from sync.receiver.ingest.epochs.end import is_unconfirmed
 from sync.receiver.reports.tills import Reference, TillStatus, list_tills
 
 MAX_ROWS = 100
@@ -31,7 +32,7 @@ class RowsLeftOut:
 class StoreDetails:
     """A store's tills, and the newest `MAX_ROWS` epochs, rejections and gaps.
 
-    Among the epochs are the tills' current ones.
+    Among the epochs are the tills' current ones, and those that are not confirmed.
     """
 
     tills: Sequence[TillStatus]
@@ -60,12 +61,13 @@ def store_details(
 
 
 def _newest_epochs(connection: sa.Connection, store_id: str) -> Sequence[sa.Row[Any]]:
-    """Return the current epochs and the last begun, ordered by their last contact."""
+    """Return the current epochs, unconfirmed ones and the last begun, by their last contact."""
     of_store = sa.select(agents).where(agents.c.store_id == store_id, is_in_service(agents))
-    # Three reads of an index each. `begun_at` is unknown for epochs from before it was stored.
+    # Four reads of an index each. `begun_at` is unknown for epochs from before it was stored.
     begun = agents.c.begun_at.is_not(None)
     statements = (
         of_store.where(IS_CURRENT),
+        of_store.where(is_unconfirmed(agents)),
         of_store.where(begun).order_by(agents.c.begun_at.desc()),
         of_store.where(~begun),
     )

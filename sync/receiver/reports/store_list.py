@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sync.receiver.db.database import Reads
 from sync.receiver.db.statements import IS_CURRENT
 from sync.receiver.db.tables import agents, tokens
+from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.ingest.epochs.shared_name import MIN_RETURNS
 from sync.receiver.reports.json_views import is_valid_text, json_members
 
@@ -33,6 +34,12 @@ _EPOCH = (
     "salvage_pending",
     "salvage_salvaged",
     "salvage_unreadable",
+    "followed_at",
+    "ended_through",
+    "ended_reason",
+    "acknowledged_at",
+    "acknowledged_by",
+    "acknowledged_reason",
 )
 # When another machine under the name of the till was last heard; NULL if there was none.
 _SHARED_NAME_AT = sa.case(
@@ -41,6 +48,7 @@ _SHARED_NAME_AT = sa.case(
 _COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     *(agents.c[name] for name in _EPOCH),
     _SHARED_NAME_AT,
+    agents.c.is_current,
 )
 _NAMES = (*_EPOCH, _SHARED_NAME_AT.name)
 _KEY = ("store_id", "till_id")
@@ -216,7 +224,9 @@ def _read_epochs(
         _EncodedEpoch(
             _Till(row.store_id, row.till_id),
             row.epoch,
-            msgspec.json.encode(json_members(row, _NAMES)),
+            msgspec.json.encode(
+                json_members(row, _NAMES) | {"ended": epoch_end(partial(getattr, row))}
+            ),
         )
         for row in connection.execute(found)
     ]

@@ -16,6 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from sync.receiver.db.statements import IS_CURRENT
 from sync.receiver.db.tables import agents, tokens
+from sync.receiver.ingest.epochs.end import is_unconfirmed
 from sync.receiver.ingest.epochs.shared_name import FORGOTTEN_AFTER, MIN_RETURNS
 from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
@@ -67,6 +68,7 @@ class TillStatus:
     `clock_ahead` is the offset of its clock from ours, None if unknown; `oldest_age` the age of
     the oldest undelivered event; `time_to_empty` estimates when the backlog will be delivered.
     `salvage`: damaged database files not read yet, captures salvaged, captures lost.
+    `unconfirmed_epochs` counts the epochs that ended without the last word of their machine.
     """
 
     store_id: str
@@ -83,6 +85,7 @@ class TillStatus:
     time_to_empty: timedelta | None
     terms_refused: str | None = None
     salvage: tuple[int, int, int] | None = None
+    unconfirmed_epochs: int = 0
 
     @property
     def state(self) -> Condition:
@@ -119,10 +122,29 @@ def _with_contact(store_id: str | None, search: str) -> sa.Select[Any]:
     """Select the current epoch of each till: a till can have named thousands."""
     missing = agents.c.last_sequence - agents.c.accepted_through
     is_any_missing = sa.or_(missing > 0, agents.c.older_missing > 0)
-    return sa.select(
-        *(agents.c[name] for name in _REPORTED),
-        sa.case((is_any_missing, 1), else_=0).label("is_any_missing"),
-    ).where(_is_selected(agents, store_id, search), IS_CURRENT, agents.c.retired_at.is_(None))
+    unconfirmed = _unconfirmed(store_id, search)
+    is_till = (agents.c[name] == unconfirmed.c[name] for name in ("store_id", "till_id"))
+    return (
+        sa.select(
+            *(agents.c[name] for name in _REPORTED),
+            sa.case((is_any_missing, 1), else_=0).label("is_any_missing"),
+            func.coalesce(unconfirmed.c.epochs, 0).label("unconfirmed_epochs"),
+        )
+        .outerjoin_from(agents, unconfirmed, sa.and_(*is_till))
+        .where(_is_selected(agents, store_id, search), IS_CURRENT, agents.c.retired_at.is_(None))
+    )
+
+
+def _unconfirmed(store_id: str | None, search: str) -> sa.Subquery:
+    """Select the number of unconfirmed epochs of each till that has any; in an honest chain few."""
+    epochs = agents.alias("epochs")
+    key = (epochs.c.store_id, epochs.c.till_id)
+    return (
+        sa.select(*key, func.count().label("epochs"))
+        .where(_is_selected(epochs, store_id, search), is_unconfirmed(epochs))
+        .group_by(*key)
+        .subquery("unconfirmed")
+    )
 
 
 def _without_contact(store_id: str | None, search: str) -> sa.Select[Any]:
@@ -132,13 +154,18 @@ def _without_contact(store_id: str | None, search: str) -> sa.Select[Any]:
     types = {name: agents.c[name].type for name in _REPORTED[len(key) :]}
     unreported = (sa.cast(sa.null(), kind).label(name) for name, kind in types.items())
     return (
-        sa.select(*key, *unreported, sa.literal(0).label("is_any_missing"))
+        sa.select(
+            *key,
+            *unreported,
+            sa.literal(0).label("is_any_missing"),
+            sa.literal(0).label("unconfirmed_epochs"),
+        )
         .distinct()
         .where(_is_selected(tokens, store_id, search), ~sa.exists().where(has_contact))
     )
 
 
-def _is_selected(table: sa.Table, store_id: str | None, search: str) -> sa.ColumnElement[bool]:
+def _is_selected(table: sa.FromClause, store_id: str | None, search: str) -> sa.ColumnElement[bool]:
     if store_id is not None:
         return table.c.store_id == store_id
     return table.c.store_id.icontains(search, autoescape=True) if search else sa.true()
@@ -155,6 +182,7 @@ def _conditions(last: sa.Subquery, reference: Reference) -> dict[Condition, sa.C
             last.c.speaker_returns >= MIN_RETURNS,
             last.c.speaker_returned_at >= reference.now - FORGOTTEN_AFTER,
         ),
+        Condition.UNCONFIRMED: last.c.unconfirmed_epochs > 0,
         Condition.TOO_MANY_EPOCHS: last.c.epochs_refused_at > reference.now - EPOCHS_REFUSED_WITHIN,
         Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
         Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),
@@ -210,6 +238,7 @@ def _status(row: sa.RowMapping) -> TillStatus:
         time_to_empty=plausible_duration(row["seconds_to_empty"]),
         terms_refused=row["terms_refused"],
         salvage=_salvage(row),
+        unconfirmed_epochs=row["unconfirmed_epochs"],
     )
 
 

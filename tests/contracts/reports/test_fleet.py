@@ -9,6 +9,7 @@ from sync.receiver.db.tables import AgentRecord, table_of
 from sync.receiver.ingest.agent_transaction import MAX_NEW_EPOCHS
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import STORES_PER_PAGE, FleetPage, FleetQuery, Sort, fleet_page
+from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.store_details import StoreDetails, store_details
 from sync.receiver.reports.tills import Reference
 from tests.support.head_office.enrolment import issue_token
@@ -123,11 +124,53 @@ async def test_till_whose_epochs_are_refused_is_not_silent_while_it_sends_heartb
     assert (await read_page(office)).stores[0].state == Condition.TOO_MANY_EPOCHS
 
 
+async def test_store_with_an_unconfirmed_epoch_shows_it_until_its_machine_says_that_this_was_all(
+    office: LedgerDriver,
+) -> None:
+    await office.heartbeat(SimulatedAgent(epoch="old"), **HEALTHY)
+    await office.heartbeat(SimulatedAgent(), **HEALTHY)
+    before = await read_page(office)
+    figures = await office.database.read(
+        lambda connection: fleet_figures(connection, Reference(office.at, OWN_VERSION))
+    )
+    details = await read_details(office, "0042")
+
+    named = [{"epoch": "old", "lastSequence": 0}]
+    await office.heartbeat(SimulatedAgent(), **HEALTHY, epochs=named)
+
+    assert before.stores[0].state == Condition.UNCONFIRMED
+    assert (figures.unconfirmed_epochs, figures.stores_in[Condition.UNCONFIRMED]) == (1, 1)
+    assert details is not None
+    assert details.tills[0].unconfirmed_epochs == 1
+    assert (await read_page(office)).stores[0].state == Condition.DELIVERING
+
+
+async def test_store_with_many_newer_epochs_still_lists_its_unconfirmed_one(
+    office: LedgerDriver,
+) -> None:
+    await office.heartbeat(SimulatedAgent(epoch="old"), **HEALTHY)
+    office.at += timedelta(minutes=1)
+    named = [{"epoch": f"e{number}", "lastSequence": 0} for number in range(MAX_NEW_EPOCHS - 2)]
+    await office.heartbeat(SimulatedAgent(), **HEALTHY)
+    office.at += timedelta(hours=25)
+    for some in (named[:50], named[50:]):
+        await office.heartbeat(SimulatedAgent(), **HEALTHY, epochs=some)
+    office.at += timedelta(hours=25)
+    await office.heartbeat(
+        SimulatedAgent(), **HEALTHY, epochs=[one | {"epoch": f"{one['epoch']}b"} for one in named]
+    )
+
+    details = await read_details(office, "0042")
+
+    assert details is not None
+    assert "old" in [row.epoch for row in details.epochs]
+
+
 async def test_batch_of_an_older_epoch_counts_as_contact(office: LedgerDriver) -> None:
     await office.take(SimulatedAgent(epoch="old"), session(1))
     await office.heartbeat(SimulatedAgent(), **HEALTHY)
     office.at += timedelta(minutes=10)
-    await office.take(SimulatedAgent(epoch="old"), session(2))
+    await office.take(SimulatedAgent(epoch="old"), session(2), endsEpoch=True)
 
     (store,) = (await read_page(office)).stores
 
@@ -169,7 +212,8 @@ async def test_enrolled_till_without_contact_is_silent(office: LedgerDriver) -> 
 async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDriver) -> None:
     await office.heartbeat(SimulatedAgent(epoch="old"), **HEALTHY, deadLetters=7, outstanding=7)
     office.at += timedelta(minutes=1)
-    await office.heartbeat(SimulatedAgent(), **HEALTHY, sentAt=wire_time(60))
+    named = [{"epoch": "old", "lastSequence": 0}]
+    await office.heartbeat(SimulatedAgent(), **HEALTHY, sentAt=wire_time(60), epochs=named)
 
     (store,) = (await read_page(office)).stores
 

@@ -86,7 +86,7 @@ async def test_no_chunk_grows_with_the_number_of_epochs_of_a_till(
     sent = await chunks(office)
 
     assert len(sent) > 4
-    assert max(map(len, sent)) < 20 * 300
+    assert max(map(len, sent)) < 20 * 500
 
 
 async def test_empty_head_office_lists_no_stores(office: LedgerDriver) -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sync.receiver.db.tables import agents
 
-# The condition of the index `agents_unconfirmed`.
-IS_UNCONFIRMED = sa.and_(
-    agents.c.followed_at.is_not(None),
-    agents.c.is_current.is_(None),
-    agents.c.ended_through.is_(None),
-    agents.c.acknowledged_at.is_(None),
-)
+def is_unconfirmed(epochs: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition of the index `agents_unconfirmed`; `epochs` are rows of `agents`."""
+    return sa.and_(
+        epochs.c.followed_at.is_not(None),
+        epochs.c.is_current.is_(None),
+        epochs.c.ended_through.is_(None),
+        epochs.c.acknowledged_at.is_(None),
+    )
 
 
 class EpochEnd(StrEnum):

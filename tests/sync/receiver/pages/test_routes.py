@@ -67,6 +67,24 @@ async def test_store_page_shows_its_tills(receiver: Receiver, till: SimulatedAge
     assert {"till-1", "60 min ahead", "5.0 GiB", "UNKNOWN_TYPE"} <= set(text.split("\n"))
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "ended, not confirmed: 3 captures up to"),
+        ("fr", "terminée, non confirmée : 3 saisies jusqu'au"),
+    ],
+)
+async def test_store_page_says_that_a_replaced_machine_may_hold_more(
+    receiver: Receiver, till: SimulatedAgent, language: str, words: str
+) -> None:
+    await receiver.send(till, *(session(number) for number in range(1, 4)))
+    await receiver.heartbeat(SimulatedAgent(epoch="epoch-of-the-replacement"))
+
+    text = page_of(await receiver.get(f"/stores/0042?lang={language}")).text
+
+    assert words in text.replace("\n", " ").replace("\u00a0", " ")
+
+
 async def test_store_page_names_the_terms_that_a_till_refuses_and_runs_no_script_in_them(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
