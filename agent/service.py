@@ -108,7 +108,7 @@ async def running_agent(
         schedule = _start_schedule(writer, opener, stack)
         outbox = _outbox(settings, writer, now, boot_id)
         answers = SessionAnswers(_configured_terms(settings))
-        terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us)
+        terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us, installed_version())
         storage = settings.storage
         salvage = Salvage(outbox.access, storage.directory, storage.min_free_bytes)
         name = SharedName(outbox, storage.directory, boot_id, lambda: now().wall_us)
@@ -128,6 +128,7 @@ async def running_agent(
             delivery=await stack.enter_async_context(running_uplink(dependencies)),
             dead_letters=outbox.dead_letters,
             terms_refused=lambda: terms.refused,
+            terms_not_fetched=lambda: terms.not_fetched,
             name_shared_since_us=lambda: name.since_us,
             other_loopback=OtherLoopback(),
         )

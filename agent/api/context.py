@@ -9,6 +9,7 @@ from agent.api.access import Access
 from agent.api.metrics import Metrics
 from agent.capture.session_answer import SessionAnswers
 from agent.facts import Timestamp
+from agent.store.learned_terms import NotFetched
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.queries import StoreReader
 from agent.store.writer import Writer
@@ -51,6 +52,7 @@ class Context:
     delivery: DeliveryLoop | None
     dead_letters: DeadLetters
     terms_refused: Callable[[], TermsFault | None]
+    terms_not_fetched: Callable[[], NotFetched | None]
     name_shared_since_us: Callable[[], int | None]
     other_loopback: OtherLoopback
 

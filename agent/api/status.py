@@ -91,6 +91,13 @@ class TermsRefusedReport(TypedDict):
     reason: str
 
 
+class TermsNotFetchedReport(TypedDict):
+    """Program terms that head office does not send: since when (null: never), and the cause."""
+
+    since: Time | None
+    reason: str
+
+
 class LostReport(TypedDict):
     """Captures acknowledged to tills that this machine does not hold any more.
 
@@ -133,6 +140,7 @@ class StatusReport(TypedDict):
     central: CentralReport
     sync: SyncReport
     termsRefused: TermsRefusedReport | None
+    termsNotFetched: TermsNotFetchedReport | None
     lost: list[LostReport]
     newEpoch: NewEpochReport | None
     nameSharedSince: Time | None
@@ -230,6 +238,7 @@ async def _status(context: Context) -> StatusReport:
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
         "sync": sync_report(context),
         "termsRefused": _terms_refused(context),
+        "termsNotFetched": _terms_not_fetched(context),
         "lost": [_lost(one) for one in (store.lost if store else []) if one.count],
         "newEpoch": _new_epoch(context, store),
         "nameSharedSince": _time_or_none(context.name_shared_since_us()),
@@ -244,6 +253,14 @@ def _time_or_none(time_us: int | None) -> str | None:
 def _terms_refused(context: Context) -> TermsRefusedReport | None:
     fault = context.terms_refused()
     return None if fault is None else {"field": fault.field, "reason": fault.reason}
+
+
+def _terms_not_fetched(context: Context) -> TermsNotFetchedReport | None:
+    missed = context.terms_not_fetched()
+    if missed is None:
+        return None
+    since = None if missed.since_us is None else timestamp(missed.since_us)
+    return {"since": since, "reason": missed.reason}
 
 
 def _lost(lost: LostCaptures) -> LostReport:
@@ -322,6 +339,11 @@ def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
             "terms_refused",
             "1 while program terms from head office are not used: they are out of their bounds",
             context.terms_refused() is not None,
+        ),
+        gauge(
+            "terms_not_fetched",
+            "1 while head office has not sent its program terms for a day, or never",
+            context.terms_not_fetched() is not None,
         ),
         gauge(
             "name_shared",

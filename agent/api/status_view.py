@@ -105,6 +105,10 @@ class Status:
             yield Headline(
                 Level.NOTE, f"{text}. The terms before stay; head office must mend them."
             )
+        if missed := _section(self._members, "termsNotFetched"):
+            since = _time(missed.get("since"), "")
+            text = f"were not fetched since {since}" if since else "were never fetched"
+            yield Headline(Level.NOTE, f"Program terms {text}: {missed.get('reason')}.")
         yield from self._storage_notes()
 
     @property

@@ -92,7 +92,8 @@ def _check_kept_data(settings: Settings, now: datetime, *, is_owned: bool) -> li
     lost = lost_captures.check_lost_captures(directory, is_owned=is_owned)
     epoch = lost_captures.check_epoch(directory, is_owned=is_owned)
     name = shared_name.check_shared_name(directory)
-    found = (lost, epoch, name, copies, retention)
+    terms = lost_captures.check_terms(directory, now, is_owned=is_owned)
+    found = (lost, epoch, name, copies, retention, terms if settings.central.url else None)
     return [check for check in found if check is not None]
 
 

@@ -1,7 +1,8 @@
-"""Checks of what only the agent knows: captures that are lost, and why a new epoch began."""
+"""Checks of what only the agent knows: lost captures, why a new epoch began, unused terms."""
 
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,10 +11,13 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.epochs import NEW_FILE
 from agent.store.db.inspection import inspect_database
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
+from agent.store.learned_terms import read_fetch
 from agent.store.queries import NewEpoch, read_new_epoch
+from sync.protocol.rfc3339 import us_to_rfc3339
 
-_LOST, _EPOCH = "lost captures", "epoch"
+_LOST, _EPOCH, _TERMS = "lost captures", "epoch", "terms"
 _READ_SECONDS = 5.0
+_OVERDUE = timedelta(days=1)
 _ADVICE = (
     "if you have a newer copy of the database, or its disk, keep it and read it with"
     " loyalty-agent salvage FILE; else acknowledge the loss at head office"
@@ -39,6 +43,21 @@ def check_epoch(directory: Path, *, is_owned: bool) -> Check | None:
         return None
     advice = "none if somebody replaced the database or restored a copy; else look into the disk"
     return warning(_EPOCH, f"captures are numbered anew: {began.reason}", advice)
+
+
+def check_terms(directory: Path, now: datetime, *, is_owned: bool) -> Check | None:
+    """Warn if the program terms of head office were refused, or not fetched for long."""
+    fetch = _read(directory, read_fetch, is_owned=is_owned)
+    if fetch is None:
+        return None
+    if fetch.fault is not None:
+        advice = "head office must correct its [program]; the terms before stay in use"
+        return warning(_TERMS, f"head office's program terms are refused: {fetch.fault}", advice)
+    at_us = fetch.answered_at_us
+    if at_us is None or now - datetime.fromtimestamp(at_us / 1e6, UTC) < _OVERDUE:
+        return None
+    found = f"head office last sent its program terms at {us_to_rfc3339(at_us)}"
+    return warning(_TERMS, found, "see the checks of the connection and of head office")
 
 
 def _described(lost: LostCaptures) -> str:

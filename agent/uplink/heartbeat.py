@@ -30,7 +30,6 @@ from sync.delivery.transports.batch.control_requests import fetch_terms, send_he
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.rfc3339 import us_to_rfc3339
-from sync.protocol.terms_check import TermsFault
 from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer, SalvageCounts
 from sync.runtime.logging import log_event
 
@@ -119,7 +118,7 @@ class HeartbeatLoop:
             older_epochs(status.epochs[:-1], self._turn),
             self._sender,
             self._rejected_after,
-            self._terms.refused,
+            self._terms.problem,
         )
         self._turn += 1
         answer = await send_heartbeat(self._client, heartbeat)
@@ -226,7 +225,7 @@ class HeartbeatLoop:
         if self._until_terms > 0:
             self._until_terms -= 1
             return
-        found = await fetch_terms(self._client, await self._terms.known_etag())
+        found = await fetch_terms(self._client, self._terms.known_etag)
         await self._terms.on_fetched(found)
         if not isinstance(found, Blocked | RetryLater):
             self._until_terms = _HEARTBEATS_PER_FETCH - 1
@@ -247,7 +246,7 @@ def _heartbeat(
     older: Sequence[EpochProgress],
     sender: Sender,
     rejected_after: EpochSequence | None,
-    terms_refused: TermsFault | None,
+    terms_refused: str | None,
 ) -> Heartbeat:
     now, current = sender.clock(), status.current
     return Heartbeat(
@@ -280,7 +279,7 @@ def _heartbeat(
         ],
         rejected_after=rejected_after,
         salvage=_salvage(status.salvage),
-        terms_refused=None if terms_refused is None else str(terms_refused),
+        terms_refused=terms_refused,
     )
 
 

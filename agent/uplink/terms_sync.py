@@ -12,7 +12,15 @@ from tenacity import retry, retry_if_exception_type, wait_fixed
 from agent.capture.session_answer import MAX_LEARNED, SessionAnswers
 from agent.store.access import StoreAccess
 from agent.store.crypto.bodies import may_hold_address
-from agent.store.learned_terms import LearnedTerms, keep_terms, read_etag, read_terms
+from agent.store.learned_terms import (
+    LearnedTerms,
+    NotFetched,
+    TermsFetch,
+    keep_fetch,
+    keep_terms,
+    read_fetch,
+    read_terms,
+)
 from sync.delivery.outbox import OutboxUnavailable
 from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.batch.control_requests import NewTerms
@@ -25,6 +33,8 @@ _log = logging.getLogger(__name__)
 _PROGRAM = "program"
 _ANSWER = "answer:"
 _RETRY_SECONDS = 1.0
+_HOUR_US = 3_600 * 1_000_000
+MISSED_AFTER_US, _NOTE_AFTER_US = 24 * _HOUR_US, _HOUR_US
 T = TypeVar("T", ProgramTerms, SessionTerms)
 
 
@@ -32,17 +42,25 @@ class ProgramTermsSync:
     """Updates the answers to session starts. Not thread-safe; event loop only.
 
     Terms out of their bounds are refused: the terms before stay, and the fault is reported until
-    central sends usable ones.
+    central sends usable ones, also after a restart. So are terms that are not fetched for a day.
     """
 
     def __init__(
-        self, answers: SessionAnswers, storage: StoreAccess, now_us: Callable[[], int]
+        self,
+        answers: SessionAnswers,
+        storage: StoreAccess,
+        now_us: Callable[[], int],
+        agent_version: str = "",
     ) -> None:
         self._answers = answers
         self._storage = storage
         self._now_us = now_us
         self._storing: set[asyncio.Task[None]] = set()
-        self._uses_program = False
+        self._agent_version = agent_version
+        self._etag: str | None = None
+        self._fetch = TermsFetch()
+        self._failure: str | None = None
+        self._is_missed = False
         self._faults: dict[str, TermsFault] = {}
 
     @property
@@ -50,10 +68,29 @@ class ProgramTermsSync:
         """The fault of the terms that central sends now; None if they are in use."""
         return next(reversed(self._faults.values()), None)
 
+    @property
+    def not_fetched(self) -> NotFetched | None:
+        """What keeps central's terms from this agent, if it did for a day or ever since."""
+        since_us = self._fetch.answered_at_us
+        if self._failure is None:
+            return None
+        if since_us is not None and self._now_us() - since_us < MISSED_AFTER_US:
+            return None
+        return NotFetched(since_us, self._failure)
+
+    @property
+    def problem(self) -> str | None:
+        """Why central's terms are not used, without their content; None if they are."""
+        found = self.refused or self.not_fetched
+        return None if found is None else str(found)
+
     @retry(retry=retry_if_exception_type(OutboxUnavailable), wait=wait_fixed(_RETRY_SECONDS))
     async def restore_when_open(self) -> None:
         """Apply the stored terms; retry every second until the storage is available."""
         # Read through the writer: it opens, and if necessary migrates, the database first.
+        self._fetch = await self._storage.write_hot(read_fetch)
+        if self._fetch.fault is not None:
+            self._faults[_PROGRAM] = self._fetch.fault
         for learned in await self._storage.write(read_terms):
             try:
                 self._apply(learned)
@@ -65,7 +102,10 @@ class ProgramTermsSync:
     def _apply(self, learned: LearnedTerms) -> None:
         if learned.source == _PROGRAM:
             self._answers.adopt(_usable(msgspec.json.decode(learned.terms, type=ProgramTerms)))
-            self._uses_program = True
+            # Another version left out what it did not understand, and this one may: with the ETag,
+            # central would answer "not modified" for ever.
+            is_ours = learned.agent_version == self._agent_version
+            self._etag = learned.etag if is_ours else None
         elif learned.source.startswith(_ANSWER):
             kind = msgspec.json.decode(learned.source.removeprefix(_ANSWER), type=SessionKind)
             # Earlier versions stored an empty channel as such. It counts as none.
@@ -73,12 +113,10 @@ class ProgramTermsSync:
             terms = _usable(msgspec.json.decode(learned.terms, type=SessionTerms))
             self._answers.learn(kind, terms)
 
-    async def known_etag(self) -> str | None:
-        """Return the ETag of the terms in use. Raises `OutboxUnavailable`.
-
-        Not that of stored terms that could not be applied: they would be "not modified" for ever.
-        """
-        return await self._storage.read(read_etag, _PROGRAM) if self._uses_program else None
+    @property
+    def known_etag(self) -> str | None:
+        """The ETag of the terms in use; None if they must be fetched whole."""
+        return self._etag
 
     async def on_fetched(self, found: NewTerms | TermsFault | Blocked | RetryLater | None) -> None:
         """Adopt or refuse the terms of head office. Raises `OutboxUnavailable`."""
@@ -89,6 +127,30 @@ class ProgramTermsSync:
                 self._refuse(_PROGRAM, found)
             case None:  # head office publishes the terms in use (again)
                 self._faults.clear()
+            case Blocked() | RetryLater():
+                self._miss(found)
+                return
+        self._failure = None
+        self._is_missed = False
+        await self._note_answer()
+
+    def _miss(self, failure: Blocked | RetryLater) -> None:
+        """Note why the terms were not fetched; log it once they are overdue."""
+        cause = failure.reason if isinstance(failure, Blocked) else failure.cause
+        status = f" (HTTP {failure.http_status})" if failure.http_status else ""
+        self._failure = f"{cause}{status}"
+        if (missed := self.not_fetched) is not None and not self._is_missed:
+            self._is_missed = True
+            log_event(_log, logging.WARNING, "terms.not_fetched", reason=str(missed))
+
+    async def _note_answer(self) -> None:
+        """Store the time of the answer, about once an hour, and its fault when that changes."""
+        before, now_us = self._fetch, self._now_us()
+        fault = self._faults.get(_PROGRAM)
+        is_recent = abs(now_us - (before.answered_at_us or 0)) < _NOTE_AFTER_US
+        if not is_recent or fault != before.fault:
+            self._fetch = TermsFetch(now_us, fault)
+            await self._storage.write_hot(keep_fetch, self._fetch)
 
     async def adopt(self, terms: ProgramTerms, etag: str | None) -> None:
         """Apply and store the terms of head office. Raises `OutboxUnavailable`."""
@@ -99,8 +161,8 @@ class ProgramTermsSync:
         terms = msgspec.structs.replace(terms, messages=known)
         self._answers.adopt(terms)
         self._faults.clear()
-        self._uses_program = True
-        await self._store(LearnedTerms(_PROGRAM, _encoded(terms), etag))
+        self._etag = etag
+        await self._store(LearnedTerms(_PROGRAM, _encoded(terms), etag, self._agent_version))
         log_event(_log, logging.INFO, "terms.adopted", etag=etag)
 
     def observe(self, kind: SessionKind, terms: SessionTerms | TermsFault) -> None:

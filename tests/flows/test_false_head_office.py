@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agent.capture.session_answer import SessionAnswers
-from agent.store.learned_terms import LearnedTerms, keep_terms, read_etag
+from agent.store.learned_terms import LearnedTerms, keep_terms, read_terms
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.batch.control_requests import fetch_terms, send_heartbeat
 from sync.protocol.program_terms import SessionKind, published
@@ -106,11 +106,11 @@ async def test_refused_terms_are_logged_once_and_reported_in_each_heartbeat_unti
         async with client_to(central.url) as client:
             with caplog.at_level(logging.INFO):
                 for _ in range(3):
-                    await terms.on_fetched(await fetch_terms(client, await terms.known_etag()))
+                    await terms.on_fetched(await fetch_terms(client, terms.known_etag))
             assert terms.refused is not None
             assert caplog.messages.count("terms.refused") == 1
             central.program = PROGRAM
-            await terms.on_fetched(await fetch_terms(client, await terms.known_etag()))
+            await terms.on_fetched(await fetch_terms(client, terms.known_etag))
             assert terms.refused is None
             assert text_of(answers)["prompt"] == PROGRAM.prompt
 
@@ -126,7 +126,7 @@ async def test_refused_terms_that_head_office_takes_back_are_no_longer_reported(
         async with client_to(central.url) as client:
             for program in (PROGRAM, msgspec.structs.replace(PROGRAM, prompt=ESC), PROGRAM):
                 central.program = program
-                await terms.on_fetched(await fetch_terms(client, await terms.known_etag()))
+                await terms.on_fetched(await fetch_terms(client, terms.known_etag))
         assert terms.refused is None
 
 
@@ -175,7 +175,7 @@ async def test_unusable_terms_stored_by_an_earlier_version_are_not_used(tmp_path
         terms = ProgramTermsSync(answers, rig.outbox.access, rig.clock)
         await terms.restore_when_open()
         # With the ETag of terms that are not in use, head office would answer 304 for ever.
-        assert await terms.known_etag() is None
+        assert terms.known_etag is None
     assert text_of(answers)["prompt"] == ProgramSettings().prompt
 
 
@@ -245,11 +245,12 @@ async def test_odd_header_harms_neither_delivery_nor_program_terms(
         for status, body in STATUSES.items():
             async with answering(status, ODD_HEADERS[name], body) as url, client_to(url) as client:
                 for _ in range(2):
-                    await terms.on_fetched(await fetch_terms(client, await terms.known_etag()))
+                    await terms.on_fetched(await fetch_terms(client, terms.known_etag))
                 result = await batch_transport(client).send(window(*sessions(1, 3)), probing=False)
                 assert result.results == []
                 await send_heartbeat(client, HEARTBEAT)
-        etag = await rig.outbox.access.read(read_etag, "program")
+        stored = await rig.outbox.access.read(read_terms)
+    etag = next((one.etag for one in stored if one.source == "program"), None)
     assert etag is None or (etag.isascii() and etag.isprintable() and len(etag) <= 256)
 
 
