@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.recovery.rows import Row
+from sync.runtime.private_files import create_private
 
 # The first column is the key. Values keep the type that they have in the pages.
 _COLUMNS = {
@@ -112,6 +113,7 @@ class Scratch:
 @contextmanager
 def open_scratch(place: Path) -> Iterator[Scratch]:
     """Open the scratch file of the quarantined database in `place`."""
+    create_private(place / SCRATCH_FILE)
     scratch = Scratch(place / SCRATCH_FILE)
     with closing(scratch.connection):
         yield scratch
