@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 from agent.store.files.storage_errors import StorageError
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.recovery.salvage import Salvage
 from agent.store.store import Store
 from agent.store.writer import Writer
 from sync.delivery.delivery_loop import DeliveryLoop
@@ -99,12 +98,6 @@ async def retry_dead_letters(outbox: StoreOutbox, delivery: DeliveryLoop) -> Non
     with contextlib.suppress(OutboxUnavailable):
         if await outbox.dead_letters.retry_due():
             delivery.wake()
-
-
-async def salvage(salvage: Salvage, delivery: DeliveryLoop | None) -> None:
-    """Salvage quarantined databases; deliver what is fed in."""
-    if await salvage.run_once() and delivery is not None:
-        delivery.wake()
 
 
 async def wake(delivery: DeliveryLoop) -> None:

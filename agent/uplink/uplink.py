@@ -75,12 +75,11 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     every(scheduled_jobs.MAINTENANCE_SECONDS, partial(scheduled_jobs.make_room, outbox))
     every(scheduled_jobs.SCRUB_SECONDS, partial(scheduled_jobs.scrub, outbox))
     if not agent.settings.central.url:
-        _schedule_salvage(agent, None)
-        yield None
+        async with _running_salvage(agent, None):
+            yield None
         return
     http = HttpClient(connection.http_options(agent.settings))
     delivery, heartbeat = _loops(agent, http)
-    _schedule_salvage(agent, delivery)
     every(sync.interval_seconds, partial(scheduled_jobs.wake, delivery))
     every(_HOUR_SECONDS, partial(scheduled_jobs.retry_dead_letters, outbox, delivery))
     # Each store has its own second of the minute, so that heartbeats do not arrive all at once.
@@ -88,16 +87,27 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     every(HEARTBEAT_SECONDS, heartbeat.trigger, first_after_seconds=offset_seconds)
     running = asyncio.ensure_future(_run(agent, delivery, heartbeat))
     try:
-        yield delivery
+        async with _running_salvage(agent, delivery):
+            yield delivery
     finally:
         running.cancel()
         await asyncio.wait([running])
         await http.close()
 
 
-def _schedule_salvage(agent: UplinkDependencies, delivery: DeliveryLoop | None) -> None:
-    salvage = partial(scheduled_jobs.salvage, agent.salvage, delivery)
-    agent.schedule.every(POLL_SECONDS, salvage, first_after_seconds=0)
+@asynccontextmanager
+async def _running_salvage(
+    agent: UplinkDependencies, delivery: DeliveryLoop | None
+) -> AsyncIterator[None]:
+    """Salvage quarantined databases until the block exits, and deliver what is fed in."""
+    on_fed = delivery.wake if delivery else lambda: None
+    running = asyncio.ensure_future(agent.salvage.run(on_fed))
+    agent.schedule.every(POLL_SECONDS, agent.salvage.trigger, first_after_seconds=0)
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def _run(agent: UplinkDependencies, delivery: DeliveryLoop, heartbeat: HeartbeatLoop) -> None:

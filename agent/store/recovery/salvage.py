@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from agent.store.access import StoreAccess
 from agent.store.db.cursor import read_cursor
@@ -102,8 +102,24 @@ class Salvage:
         self._directory = directory
         self._min_free_bytes = min_free_bytes
         self._extract = extract
+        self._due = asyncio.Event()
         self._failures: Counter[str] = Counter()
         self._retry_at: dict[str, float] = {}
+
+    async def trigger(self) -> None:
+        """Look for quarantined databases soon; a run in progress completes first."""
+        self._due.set()
+
+    async def run(self, on_fed: Callable[[], None]) -> NoReturn:
+        """Salvage each time it is triggered, until cancelled; call `on_fed` for new events."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                if await self.run_once():
+                    on_fed()
+            except Exception:  # noqa: BLE001 - a bug here must not end the salvage of other files
+                _log.exception("salvage.failed")
 
     async def run_once(self) -> bool:
         """Salvage all that is in quarantine now; return True if captures were fed in."""
