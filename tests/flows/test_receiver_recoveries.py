@@ -14,6 +14,7 @@ from agent.store.retention.retention import RetentionDays
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
 from tests.support.agent.outbox import outbox_on
+from tests.support.agent.store import query
 from tests.support.clocks import WallClock
 from tests.support.shop.receivers import RestartableReceiver
 from tests.support.shop.records import records_in
@@ -217,6 +218,40 @@ async def test_emptied_receiver_gets_an_old_session_that_a_young_answer_keeps(
     assert {one.correlation_id for one in records} == {kept}
     assert head_office.receiver.rows("SELECT sequence FROM sessions") == [(2,)]
     assert head_office.receiver.rows(GAPS) == [(1, 1, NO_LONGER_HELD), (3, 6, NO_LONGER_HELD)]
+
+
+@pytest.mark.parametrize("are_delivered", [True, False])
+async def test_captures_gone_with_a_copy_put_back_are_lost_only_if_the_receiver_lacks_them(
+    head_office: HeadOffice,
+    tmp_path: Path,
+    are_delivered: bool,  # noqa: FBT001 - a case
+) -> None:
+    state = tmp_path / "state"
+    async with head_office.shop(state) as shop:
+        await shop.trade(5)
+        await shop.delivered()
+    copy = (state / "agent.db").read_bytes()
+    if not are_delivered:
+        await head_office.receiver.stop()
+    async with head_office.shop(state, shop.ledger) as shop:
+        await shop.trade(5)
+        await shop.until(waiting=0 if are_delivered else 10)
+    if not are_delivered:
+        await head_office.receiver.start()
+    (state / "agent.db").write_bytes(copy)
+    async with head_office.shop(state, shop.ledger) as shop:
+        await until_there(lambda: asked_of(state), 1)
+        if not are_delivered:
+            await until_there(lambda: head_office.receiver.rows(GAPS), 1)
+        lost = (await shop.status())["lost"]
+    gaps = [(first, last) for first, last, _ in head_office.receiver.rows(GAPS)]
+    assert gaps == ([] if are_delivered else [(11, 20)])
+    assert bool(lost) is not are_delivered
+
+
+def asked_of(state: Path) -> list[tuple[object, ...]]:
+    """Return the losses of which head office has answered whether it has them."""
+    return query(state, "SELECT * FROM lost_captures WHERE accepted_through IS NOT NULL")
 
 
 async def test_lost_agent_database_starts_new_epoch(
