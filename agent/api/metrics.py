@@ -111,6 +111,7 @@ def store_metrics(store: StorageStatus, now_us: int, *, is_purged_early: bool) -
         gauge("salvage_pending", "Quarantined databases not read yet", store.salvage.pending),
         counter("salvaged_captures", "Captures fed in from them", store.salvage.salvaged),
         counter("unreadable_captures", "Captures lost in them", store.salvage.unreadable),
+        gauge("damaged_rows", "Damaged rows of the database, repaired", store.damaged_rows),
         gauge("migration_copies", "Copies made before a migration", len(store.copies)),
         gauge(
             "purged_early",

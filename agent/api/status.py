@@ -75,6 +75,7 @@ class StorageReport(TypedDict):
     salvage: SalvageReport | None
     copies: list[CopyReport]
     earlyPurge: EarlyPurgeReport | None
+    damagedRows: Count | None
 
 
 class CentralReport(TypedDict):
@@ -295,6 +296,7 @@ def _storage(context: Context, health: Health) -> StorageReport:
             for copy in (store.copies if store else [])
         ],
         "earlyPurge": _early_purge(context, store),
+        "damagedRows": store.damaged_rows if store else None,
     }
     if error is not None:
         report["state"] = "full" if isinstance(error, StorageFullError) else "down"

@@ -137,6 +137,9 @@ class Status:
             kept, usual = _days(early.get("keptDays")), _days(early.get("deliveredDays"))
             text = f"Delivered captures are kept {kept} days instead of {usual}"
             yield Headline(Level.NOTE, f"{text}: [storage] {early.get('limit')} is reached.")
+        if rows := _number(self._storage, "damagedRows"):
+            text = f"Damaged rows of the database were repaired: {rows:,}"
+            yield Headline(Level.NOTE, f"{text}. For the reasons: loyalty-agent doctor")
         if copies := _copies(self._storage.get("copies")):
             text = "Copies made before an upgrade hold captures and their addresses"
             ending = "each is deleted once its captures are delivered"

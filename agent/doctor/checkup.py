@@ -17,11 +17,11 @@ from agent.doctor import (
     disk_space,
     fsync,
     kept_data,
-    lost_captures,
     mounts,
     port,
     shared_name,
     storage_directory,
+    store_findings,
     systemd_units,
 )
 from agent.doctor.check import Check
@@ -89,11 +89,21 @@ def _check_kept_data(settings: Settings, now: datetime, *, is_owned: bool) -> li
     directory, days = settings.storage.directory, settings.retention.delivered_days
     copies = kept_data.check_copies(directory, now)
     retention = kept_data.check_retention(directory, days, now, is_owned=is_owned)
-    lost = lost_captures.check_lost_captures(directory, is_owned=is_owned)
-    epoch = lost_captures.check_epoch(directory, is_owned=is_owned)
+    lost = store_findings.check_lost_captures(directory, is_owned=is_owned)
+    epoch = store_findings.check_epoch(directory, is_owned=is_owned)
     name = shared_name.check_shared_name(directory)
-    terms = lost_captures.check_terms(directory, now, is_owned=is_owned)
-    found = (lost, epoch, name, copies, retention, terms if settings.central.url else None)
+    key_file = settings.storage.encryption_key_path
+    addresses = store_findings.check_addresses(directory, key_file, is_owned=is_owned)
+    terms = store_findings.check_terms(directory, now, is_owned=is_owned)
+    found = (
+        lost,
+        addresses,
+        epoch,
+        name,
+        copies,
+        retention,
+        terms if settings.central.url else None,
+    )
     return [check for check in found if check is not None]
 
 

@@ -51,15 +51,20 @@ class Vault:
         self._digest_key = _derive(secret, b"mark")
         self._key_id = hashlib.sha256(_derive(secret, b"name")).digest()[:_KEY_ID_BYTES]
 
+    @property
+    def header(self) -> bytes:
+        """The first bytes of all ciphertexts of this vault: they name its key."""
+        return _VERSION + self._key_id
+
     def encrypt(self, address: str, correlation_id: str) -> bytes:
         """Encrypt `address` for the session `correlation_id`."""
         nonce = os.urandom(_NONCE_BYTES)
         encrypted = self._cipher.encrypt(nonce, address.encode(), correlation_id.encode())
-        return _VERSION + self._key_id + nonce + encrypted
+        return self.header + nonce + encrypted
 
     def decrypt(self, encrypted: bytes, correlation_id: str) -> str:
         """Decrypt a ciphertext of the same session. Raises `DecryptionError`."""
-        if encrypted[: len(_VERSION) + _KEY_ID_BYTES] != _VERSION + self._key_id:
+        if not encrypted.startswith(self.header):
             raise DecryptionError("the address was encrypted with another key")
         nonce = encrypted[_HEADER_BYTES - _NONCE_BYTES : _HEADER_BYTES]
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.doctor.check import Check, fault, warning
+from agent.store.crypto.vault import UnusableKey, read_vault
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.epochs import NEW_FILE
 from agent.store.db.inspection import inspect_database
@@ -15,8 +16,16 @@ from agent.store.learned_terms import read_fetch
 from agent.store.queries import NewEpoch, read_new_epoch
 from sync.protocol.rfc3339 import us_to_rfc3339
 
-_LOST, _EPOCH, _TERMS = "lost captures", "epoch", "terms"
+_LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"
+_ROWS = "damaged rows"
 _READ_SECONDS = 5.0
+_DAMAGED_ROWS = """
+SELECT table_name, reason, count(*) FROM damaged_row GROUP BY table_name, reason
+ORDER BY table_name, reason LIMIT 10
+"""
+_OF_ANOTHER_KEY = """
+SELECT count(*) FROM email_answer WHERE address IS NOT NULL AND substr(address, 1, ?) <> ?
+"""
 _OVERDUE = timedelta(days=1)
 _ADVICE = (
     "if you have a newer copy of the database, or its disk, keep it and read it with"
@@ -58,6 +67,33 @@ def check_terms(directory: Path, now: datetime, *, is_owned: bool) -> Check | No
         return None
     found = f"head office last sent its program terms at {us_to_rfc3339(at_us)}"
     return warning(_TERMS, found, "see the checks of the connection and of head office")
+
+
+def check_damaged_rows(directory: Path, *, is_owned: bool) -> Check | None:
+    """Name the rows that were damaged and repaired, by table and reason; None if there are none."""
+    rows = _read(directory, lambda one: one.execute(_DAMAGED_ROWS).fetchall(), is_owned=is_owned)
+    if not rows:
+        return None
+    found = "; ".join(f"{count} in {table}: {reason}" for table, reason, count in rows)
+    advice = "look into the disk (smartctl); send a support bundle"
+    return warning(_ROWS, f"rows of the database were damaged and repaired: {found}", advice)
+
+
+def check_addresses(directory: Path, key_file: Path, *, is_owned: bool) -> Check | None:
+    """Name the addresses that cannot be sent: the key was replaced. None if there are none."""
+    try:
+        header = read_vault(key_file).header
+    except (UnusableKey, OSError):
+        return None  # the agent does not start without its key, or makes a new one
+    found = _read(
+        directory,
+        lambda one: one.execute(_OF_ANOTHER_KEY, (len(header), header)).fetchone()[0],
+        is_owned=is_owned,
+    )
+    if not found:
+        return None
+    advice = f"restore the key from its copy to {key_file}, and restart the agent"
+    return fault(_ADDRESSES, f"{found} addresses are encrypted with another key", advice)
 
 
 def _described(lost: LostCaptures) -> str:

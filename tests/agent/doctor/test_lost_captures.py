@@ -1,0 +1,102 @@
+"""Doctor tells what only the agent knows: lost captures, new epochs, unused terms, a lost key."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agent.doctor.check import Check, Verdict
+from agent.doctor.lost_captures import (
+    check_addresses,
+    check_damaged_rows,
+    check_epoch,
+    check_lost_captures,
+    check_terms,
+)
+from agent.store.db.connect import transaction
+from agent.store.files.high_water_mark import MARK_FILE
+from agent.store.learned_terms import TermsFetch, keep_fetch
+from sync.protocol.terms_check import TermsFault
+from tests.support.agent.store import KEY_FILE, EpochIds, answer, change, opened, record, session
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+def terms_after(directory: Path, fetch: TermsFetch) -> Check | None:
+    with opened(directory) as store, transaction(store.connection):
+        keep_fetch(store.connection, fetch)
+    return check_terms(directory, NOW, is_owned=False)
+
+
+def microseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1e6)
+
+
+def test_nothing_is_found_on_a_new_machine(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session(), answer())
+    assert check_lost_captures(tmp_path, is_owned=False) is None
+    assert check_epoch(tmp_path, is_owned=False) is None
+    assert check_terms(tmp_path, NOW, is_owned=False) is None
+    assert check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False) is None
+
+
+def test_captures_that_only_the_mark_knows_are_a_fault_with_their_numbers(tmp_path: Path) -> None:
+    epochs = EpochIds()
+    with opened(tmp_path, epochs) as store:
+        record(store, session(), answer())
+    (tmp_path / "agent.db").unlink()
+    with opened(tmp_path, epochs):
+        pass
+    found = check_lost_captures(tmp_path, is_owned=False)
+    assert found is not None
+    assert found.verdict is Verdict.FAULT
+    assert "2 captures that tills were told are recorded, epoch-1/1 to 2" in found.found
+
+
+def test_epoch_that_began_without_a_mark_is_a_warning(tmp_path: Path) -> None:
+    epochs = EpochIds()
+    with opened(tmp_path, epochs) as store:
+        record(store, session())
+    (tmp_path / MARK_FILE).unlink()
+    with opened(tmp_path, epochs):
+        pass
+    found = check_epoch(tmp_path, is_owned=False)
+    assert found is not None
+    assert found.verdict is Verdict.WARNING
+    assert "mark is missing" in found.found
+
+
+def test_refused_terms_are_a_warning_that_names_the_field(tmp_path: Path) -> None:
+    fault = TermsFault("prompt", "contains a control character")
+    found = terms_after(tmp_path, TermsFetch(microseconds(NOW), fault))
+    assert found is not None
+    assert "prompt: contains a control character" in found.found
+
+
+def test_terms_not_fetched_for_a_day_are_a_warning(tmp_path: Path) -> None:
+    fetched = TermsFetch(microseconds(NOW - timedelta(hours=23)))
+    assert terms_after(tmp_path, fetched) is None
+    found = terms_after(tmp_path, TermsFetch(microseconds(NOW - timedelta(hours=25))))
+    assert found is not None
+    assert "2026-01-29T23:00:00" in found.found
+
+
+def test_addresses_under_a_replaced_key_are_a_fault(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session(), answer())
+    (tmp_path / KEY_FILE).unlink()
+    with opened(tmp_path):
+        pass
+    found = check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False)
+    assert found is not None
+    assert found.verdict is Verdict.FAULT
+    assert found.found == "1 addresses are encrypted with another key"
+
+
+def test_damaged_rows_are_named_with_their_reasons(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    insert = "INSERT INTO damaged_row (table_name, row_key, reason, found_at_us) VALUES"
+    change(tmp_path, f"{insert} ('epoch', '1', 'a planted reason', 0)")
+    found = check_damaged_rows(tmp_path, is_owned=False)
+    assert found is not None
+    assert found.found.endswith("repaired: 1 in epoch: a planted reason")
