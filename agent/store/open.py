@@ -10,6 +10,7 @@ from agent.store.crypto.vault import UnusableKey, Vault, open_vault, restore_key
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.epochs import NEW_FILE, EpochCause
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
+from agent.store.files.file_identity import own
 from agent.store.files.lock import StoreInUse
 from agent.store.files.quarantine import has_orphan_wal, quarantine
 from agent.store.files.storage_errors import (
@@ -48,6 +49,7 @@ class StoreOpener:
         """Open the store. Raises a `StorageError` if that is not possible now."""
         try:
             make_private_directory(self.directory)
+            own(self._database)
             put_in_place(self._database, self.environment.now_us())
             if has_orphan_wal(self._database):
                 self.quarantine("a WAL without its database")

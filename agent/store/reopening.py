@@ -38,8 +38,12 @@ class ReopeningStore:
 
     @property
     def opening(self) -> int | None:
-        """The number of the present opening; None while the store is closed. Any thread."""
-        return None if self._store is None else self._openings
+        """The number of the present opening; None while the store is closed. Any thread.
+
+        A store that a full disk keeps closed can be read: that counts as an opening of its own.
+        """
+        is_readable = self._store is not None or isinstance(self._error, StorageFullError)
+        return self._openings if is_readable else None
 
     def get(self) -> Store:
         """Return the open store, or raise the `StorageError` that prevents opening it."""
@@ -62,8 +66,12 @@ class ReopeningStore:
         try:
             store = self._opener.open()
         except StorageError as error:
-            if str(error) != str(self._error):
+            was_full = self._store is None and isinstance(self._error, StorageFullError)
+            is_full = isinstance(error, StorageFullError)
+            # The message of a full disk says how much is free: that is no other reason.
+            if not (was_full and is_full) and str(error) != str(self._error):
                 log_event(_log, logging.ERROR, "store.open_failed", reason=str(error))
+            self._openings += is_full and not was_full
             self._error = error
         else:
             # First the number: another thread must not take the new store for the one before.

@@ -12,6 +12,7 @@ from tenacity import retry, retry_if_exception_type, wait_fixed
 from agent.capture.session_answer import MAX_LEARNED, SessionAnswers
 from agent.store.access import StoreAccess
 from agent.store.crypto.bodies import may_hold_address
+from agent.store.files.storage_errors import StorageFullError
 from agent.store.learned_terms import (
     LearnedTerms,
     NotFetched,
@@ -87,17 +88,27 @@ class ProgramTermsSync:
     @retry(retry=retry_if_exception_type(OutboxUnavailable), wait=wait_fixed(_RETRY_SECONDS))
     async def restore_when_open(self) -> None:
         """Apply the stored terms; retry every second until the storage is available."""
-        # Read through the writer: it opens, and if necessary migrates, the database first.
-        self._fetch = await self._storage.write_hot(read_fetch)
+        self._fetch, stored = await self._read_stored()
         if self._fetch.fault is not None:
             self._faults[_PROGRAM] = self._fetch.fault
-        for learned in await self._storage.write(read_terms):
+        for learned in stored:
             try:
                 self._apply(learned)
             except (msgspec.MsgspecError, ValueError):
                 # Written by another version. The configured terms apply until central answers.
                 # Log only the prefix of the source: the channel in it is free text from a till.
                 _log_invalid(learned.source.partition(":")[0])
+
+    async def _read_stored(self) -> tuple[TermsFetch, list[LearnedTerms]]:
+        storage = self._storage
+        # Read through the writer: it opens, and if necessary migrates, the database first.
+        try:
+            return await storage.write_hot(read_fetch), await storage.write(read_terms)
+        except OutboxUnavailable as error:
+            if not isinstance(error.__cause__, StorageFullError):
+                raise
+        # It cannot be opened for writing; what it holds can still be delivered.
+        return await storage.read_hot(read_fetch), await storage.read(read_terms)
 
     def _apply(self, learned: LearnedTerms) -> None:
         if learned.source == _PROGRAM:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 
 REQUESTS = Requests("127.0.0.1", 0)
 MIB = 1024 * 1024
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 15.0
 LOOK_SECONDS = 0.05
 SETTINGS = {
     "LOYALTY_AGENT__STORAGE__MIN_FREE_BYTES": "0",
@@ -135,6 +135,37 @@ async def test_everything_acknowledged_is_delivered_while_disk_is_full_to_last_b
     verdict = judge(ledger, records_of(central))
     assert verdict.is_clean, verdict
     assert len(refused) <= 3
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+async def test_agent_started_on_disk_without_free_byte_delivers_what_it_has(
+    tmp_path: Path, end: str
+) -> None:
+    """Neither a WAL nor its index can be made: the database is read as it is."""
+    ledger = TillLedger()
+    settings = {**SETTINGS, "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": "0"}
+    async with ScriptedCentral() as central, small_disk(tmp_path / "state", "4m") as disk:
+        central.default_fault = lambda _: faults.reset_before
+        settings |= delivering_to(central.url)
+        async with agent_process(disk.inside, program=disk.program, settings=settings) as child:
+            crowd = await ledger.open_tills(await child.ready(), 4, 50)
+            assert await crowd.finished(PATIENCE_SECONDS)
+            if end == "killed":
+                child.kill()
+            else:
+                child.terminate()
+            await child.exit_code()
+        disk.fill()
+        central.default_fault = lambda _: None
+        async with agent_process(disk.inside, program=disk.program, settings=settings) as child:
+            port = await child.port()
+            await arrived(central, 2 * 50)
+            assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 507
+            assert disk.free_bytes() == 0
+            disk.free()
+            await settled(port)
+    verdict = judge(ledger, records_of(central))
+    assert verdict.is_clean, verdict
 
 
 async def arrived(central: ScriptedCentral, count: int) -> None:

@@ -17,7 +17,8 @@ from agent.facts import Receipt
 from agent.store.db.migrate import migrate
 from agent.store.db.rows import text_or_bytes
 from agent.store.db.wal import copy_suspect_wal, require_no_orphan_wal, sync_leftover_wal, wal_of
-from agent.store.files.file_identity import require_not_moved
+from agent.store.files.file_identity import is_owned_and_closed, require_not_moved
+from agent.store.files.storage_errors import is_nearly_full
 from sync.runtime.private_files import create_private
 
 DATABASE_FILE = "agent.db"
@@ -172,6 +173,19 @@ def _connect_for_reading(directory: Path) -> sqlite3.Connection:
     path = (directory / DATABASE_FILE).absolute()
     require_not_moved(path)
     require_no_orphan_wal(path)
+    if is_owned_and_closed(path) and is_nearly_full(directory):
+        return _connect_without_index(path)
     return sqlite3.connect(
         f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_READ_TIMEOUT_SECONDS
     )
+
+
+def _connect_without_index(path: Path) -> sqlite3.Connection:
+    """Open a database that cannot be opened for writing, on a disk without room for a `-shm` file.
+
+    In exclusive mode the index of the WAL is in memory, so that delivery goes on.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=_READ_TIMEOUT_SECONDS)
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+    connection.execute("PRAGMA query_only=ON")
+    return connection

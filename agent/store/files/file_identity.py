@@ -80,6 +80,18 @@ class OpenFiles:
 
 
 _open: dict[str, _Identity] = {}
+_owned: set[str] = set()
+
+
+def own(database: Path) -> None:
+    """Note that this process, and no other, writes to `database`, open or not."""
+    _owned.add(str(database.absolute()))
+
+
+def is_owned_and_closed(database: Path) -> bool:
+    """Return whether this process owns `database` and does not have it open for writing."""
+    path = str(database.absolute())
+    return path in _owned and path not in _open
 
 
 def is_at(path: Path, descriptor: int) -> bool:
