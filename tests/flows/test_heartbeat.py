@@ -18,10 +18,11 @@ from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
-from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH
+from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, PROGRAM_PATH, SalvageCounts
 from sync.runtime.settings.program import ProgramSettings
 from tests.support.agent.outbox import PLENTY, OutboxRig, outbox_on
-from tests.support.agent.store import AT, session
+from tests.support.agent.salvage import salvage_of, set_aside
+from tests.support.agent.store import AT, EpochIds, session
 from tests.support.central import Request, ScriptedCentral, faults
 from tests.support.central.ledger import EpochLedger, Refusal
 from tests.support.central.terms import PROGRAM
@@ -117,6 +118,27 @@ async def test_heartbeat_counts_outstanding_events_of_all_epochs(tmp_path: Path)
     assert (beat.epoch, beat.last_sequence, beat.watermark) == ("epoch-1", 3, 1)
     assert (beat.outstanding, beat.epochs) == (2, [])
     assert beat.oldest_undelivered_at is not None
+
+
+async def test_heartbeat_counts_what_is_salvaged_once_a_database_was_quarantined(
+    tmp_path: Path,
+) -> None:
+    epochs = EpochIds()
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.capture(session("one"), session("two"))
+    set_aside(tmp_path)
+    async with (
+        ScriptedCentral() as central,
+        outbox_on(tmp_path, epochs=epochs) as rig,
+        heartbeat_of(rig, central) as heartbeat,
+    ):
+        await beats(central, heartbeat, 1)
+        await salvage_of(rig).run_once()
+        await beats(central, heartbeat, 2)
+    assert [beat.salvage for beat in central.heartbeats[:2]] == [
+        SalvageCounts(pending=1),
+        SalvageCounts(salvaged=2),
+    ]
 
 
 async def test_head_office_restored_from_backup_is_detected_without_a_capture(

@@ -323,3 +323,22 @@ async def test_damage_that_only_the_status_reads_quarantines_the_database(tmp_pa
     storage = status["storage"]
     assert isinstance(storage, dict)
     assert (status["lastSequence"], len(storage["setAside"])) == (0, 1)
+
+
+async def test_salvaged_and_unreadable_captures_are_counted(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    async with agent_under_test(settings):
+        pass
+    insert_in(tmp_path, ("salvage", "20260101T000000Z", 4, 4, 3, 1, 1))
+    (tmp_path / "set-aside" / "20260102T000000Z").mkdir(parents=True)
+    (tmp_path / "set-aside" / "20260102T000000Z" / "delivered").write_text("2\n")
+
+    async with agent_under_test(settings) as agent:
+        storage = (await agent.get("/agent/v1/status")).members()["storage"]
+        metrics = (await agent.get("/metrics")).body.decode()
+
+    assert isinstance(storage, dict)
+    assert storage["salvage"] == {"pending": 0, "salvaged": 3, "unreadable": 1}
+    assert "loyalty_agent_salvaged_captures_total 3.0" in metrics
+    assert "loyalty_agent_unreadable_captures_total 1.0" in metrics
+    assert "loyalty_agent_salvage_pending 0.0" in metrics
