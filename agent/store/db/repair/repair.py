@@ -23,6 +23,9 @@ ADD_DAMAGED = """
 INSERT INTO damaged_row (table_name, row_key, reason, found_at_us) VALUES (?, ?, ?, ?)
 ON CONFLICT (table_name, row_key) DO UPDATE SET reason = excluded.reason
 """
+# A row that was repaired is of interest as long as the disk may be the cause.
+KEPT_US = 30 * 24 * 3600 * 1_000_000
+FORGET = "DELETE FROM damaged_row WHERE found_at_us < ?"
 # Rows of other tables than `event` have a key of their own only: one out of range can neither be
 # used nor shown, and the id of a session would stand in the way of a till that repeats it.
 STRAY_SESSIONS = "SELECT position FROM session WHERE position <= 0 OR position > ?"
@@ -79,6 +82,7 @@ class Repair:
 
     def run(self) -> bool:
         """Repair what is damaged; return True if an epoch had to begin."""
+        self.connection.execute(FORGET, (self.now_us() - KEPT_US,))
         evidence = read_evidence(self.connection, self.mark)
         self._set_strays_aside(evidence)
         self._reclaim_rows()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
 from sync.protocol.wire import (
     MAX_ADDRESS_CODE_POINTS,
-    WITHHELD_TYPE,
+    DAMAGED_TYPE, WITHHELD_TYPE,
     BatchEvent,
     ErrorCode,
     EventType,
@@ -157,6 +157,13 @@ def test_invalid_correlation_id_is_rejected(
     read = parse_event(event(body, kind, correlation_id=correlation_id))
 
     assert reason(read) == "Invalid Correlation ID"
+
+
+def test_event_damaged_on_the_pos_machine_is_rejected_with_its_own_code() -> None:
+    read = parse_event(event({}, DAMAGED_TYPE, correlation_id=""))
+
+    assert isinstance(read, InvalidEvent)
+    assert (read.error_code, read.type) == (ErrorCode.DAMAGED, DAMAGED_TYPE)
 
 
 @pytest.mark.parametrize("kind", ["", "SESSION.STARTED", "points.spent", WITHHELD_TYPE])
