@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from agent.api.request_body import MAX_BODY_BYTES as MAX_TILL_BODY_BYTES
 from sync.protocol.wire import (
+    DAMAGED_TYPE,
     MAX_ADDRESS_CODE_POINTS,
-    DAMAGED_TYPE, WITHHELD_TYPE,
+    WITHHELD_TYPE,
     BatchEvent,
     ErrorCode,
     EventType,
