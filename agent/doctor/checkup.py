@@ -95,8 +95,10 @@ def _check_kept_data(settings: Settings, now: datetime, *, is_owned: bool) -> li
     key_file = settings.storage.encryption_key_path
     addresses = store_findings.check_addresses(directory, key_file, is_owned=is_owned)
     terms = store_findings.check_terms(directory, now, is_owned=is_owned)
+    rows = store_findings.check_damaged_rows(directory, is_owned=is_owned)
     found = (
         lost,
+        rows,
         addresses,
         epoch,
         name,

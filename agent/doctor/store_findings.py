@@ -21,7 +21,11 @@ _ROWS = "damaged rows"
 _READ_SECONDS = 5.0
 _DAMAGED_ROWS = """
 SELECT table_name, reason, count(*) FROM damaged_row GROUP BY table_name, reason
-ORDER BY table_name, reason LIMIT 10
+UNION ALL
+SELECT 'event', 'set aside as a dead letter', count(*) FROM dead_letter
+WHERE destination = 'central' AND error_code = 'DAMAGED' AND discarded_at_us IS NULL
+GROUP BY destination
+LIMIT 10
 """
 _OF_ANOTHER_KEY = """
 SELECT count(*) FROM email_answer WHERE address IS NOT NULL AND substr(address, 1, ?) <> ?
@@ -76,7 +80,9 @@ def check_damaged_rows(directory: Path, *, is_owned: bool) -> Check | None:
         return None
     found = "; ".join(f"{count} in {table}: {reason}" for table, reason, count in rows)
     advice = "look into the disk (smartctl); send a support bundle"
-    return warning(_ROWS, f"rows of the database were damaged and repaired: {found}", advice)
+    return warning(
+        _ROWS, f"rows of the database were damaged, and repaired or set aside: {found}", advice
+    )
 
 
 def check_addresses(directory: Path, key_file: Path, *, is_owned: bool) -> Check | None:

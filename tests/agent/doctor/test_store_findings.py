@@ -99,4 +99,15 @@ def test_damaged_rows_are_named_with_their_reasons(tmp_path: Path) -> None:
     change(tmp_path, f"{insert} ('epoch', '1', 'a planted reason', 0)")
     found = check_damaged_rows(tmp_path, is_owned=False)
     assert found is not None
-    assert found.found.endswith("repaired: 1 in epoch: a planted reason")
+    assert found.found.endswith("set aside: 1 in epoch: a planted reason")
+
+
+def test_captures_of_damaged_rows_are_named(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session())
+    insert = "INSERT INTO dead_letter (destination, position, error_code, error_message,"
+    values = "('central', 1, 'DAMAGED', 'a planted one', 0, 1)"
+    change(tmp_path, f"{insert} refused_at_us, attempts) VALUES {values}")
+    found = check_damaged_rows(tmp_path, is_owned=False)
+    assert found is not None
+    assert found.found.endswith("1 in event: set aside as a dead letter")
