@@ -105,7 +105,9 @@ class Status:
             yield Headline(
                 Level.NOTE, f"{text}. The terms before stay; head office must mend them."
             )
-        if missed := _section(self._members, "termsNotFetched"):
+        # While nothing can be delivered, the terms are not the news.
+        is_cut_off = self._sync.get("state") in ("holding", "retrying")
+        if not is_cut_off and (missed := _section(self._members, "termsNotFetched")):
             since = _time(missed.get("since"), "")
             text = f"were not fetched since {since}" if since else "were never fetched"
             yield Headline(Level.NOTE, f"Program terms {text}: {missed.get('reason')}.")

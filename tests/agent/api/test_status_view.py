@@ -201,3 +201,23 @@ def test_unreadable_store_has_unknown_figures() -> None:
     head_office = Status({"waiting": None, "oldestWaitingAt": None}).figures()["Head office"]
 
     assert head_office["Pending captures"] == head_office["Oldest of them"] == "unknown"
+
+
+def test_terms_that_are_not_fetched_are_a_note_unless_nothing_can_be_delivered() -> None:
+    missed = {"since": None, "reason": "head office failed (HTTP 500)"}
+    note = "Program terms were never fetched: head office failed (HTTP 500)."
+    assert note in headlines(termsNotFetched=missed)
+    assert note not in headlines(sync=sync_state("retrying"), termsNotFetched=missed)
+
+
+@pytest.mark.parametrize(
+    ("is_certain", "text"), [(True, "2 captures were lost"), (False, "Up to 2 captures were lost")]
+)
+def test_lost_captures_are_an_alarm_with_their_numbers(
+    is_certain: bool,  # noqa: FBT001 - a case
+    text: str,
+) -> None:
+    lost = {"epoch": "e", "firstSequence": 3, "lastSequence": 4, "reason": "a reason"}
+    status = Status({"lost": [lost | {"isCertain": is_certain}]})
+    (alarm,) = [one for one in status.headlines() if "lost" in one.text]
+    assert alarm == (Level.ALARM, f"{text} (e/3 to 4: a reason). For advice: loyalty-agent doctor")
