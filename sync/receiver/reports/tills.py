@@ -174,24 +174,36 @@ def _is_selected(table: sa.FromClause, store_id: str | None, search: str) -> sa.
 def _conditions(last: sa.Subquery, reference: Reference) -> dict[Condition, sa.ColumnElement[bool]]:
     """Return the SQL of each condition. A till's clock is compared only with itself."""
     ahead = SecondsBetween(last.c.heartbeat_at, last.c.agent_sent_at)
-    contact = last.c.last_seen_at
+    contact, now = last.c.last_seen_at, reference.now
     return {
-        Condition.SILENT: sa.or_(contact.is_(None), contact < reference.now - SILENT_AFTER),
+        Condition.SILENT: sa.or_(
+            contact.is_(None), contact < now - SILENT_AFTER, contact > now + CLOCK_WRONG_BEYOND
+        ),
         Condition.DEAD_LETTERS: last.c.dead_letters > 0,
         Condition.SHARED_NAME: sa.and_(
             last.c.speaker_returns >= MIN_RETURNS,
-            last.c.speaker_returned_at >= reference.now - FORGOTTEN_AFTER,
+            _is_within(last.c.speaker_returned_at, FORGOTTEN_AFTER, now),
         ),
         Condition.UNCONFIRMED: last.c.unconfirmed_epochs > 0,
-        Condition.TOO_MANY_EPOCHS: last.c.epochs_refused_at > reference.now - EPOCHS_REFUSED_WITHIN,
+        Condition.TOO_MANY_EPOCHS: _is_within(last.c.epochs_refused_at, EPOCHS_REFUSED_WITHIN, now),
         Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
         Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),
         Condition.BEHIND: sa.and_(
             last.c.outstanding > 0,
-            _oldest_seconds(last, reference.now) > BEHIND_AFTER.total_seconds(),
+            _oldest_seconds(last, now) > BEHIND_AFTER.total_seconds(),
         ),
         Condition.OTHER_VERSION: last.c.agent_version != reference.version,
     }
+
+
+def _is_within(
+    at: sa.ColumnElement[Any], period: timedelta, now: datetime
+) -> sa.ColumnElement[bool]:
+    """Return whether a time is within the period before now.
+
+    One that is to come is not, but for clocks of receivers apart: our clock was ahead then.
+    """
+    return sa.and_(at > now - period, at <= now + CLOCK_WRONG_BEYOND)
 
 
 def _durations(last: sa.Subquery, now: datetime) -> tuple[sa.ColumnElement[float], ...]:

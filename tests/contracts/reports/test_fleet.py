@@ -11,7 +11,7 @@ from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import STORES_PER_PAGE, FleetPage, FleetQuery, Sort, fleet_page
 from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.store_details import StoreDetails, store_details
-from sync.receiver.reports.tills import Reference
+from sync.receiver.reports.tills import Reference, list_tills
 from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session, wire_time
@@ -109,6 +109,25 @@ async def test_till_that_begins_too_many_epochs_is_shown_until_it_stops(
 
     assert refused == Condition.TOO_MANY_EPOCHS
     assert (await read_page(office)).stores[0].state == Condition.DELIVERING
+
+
+async def test_what_a_clock_ahead_noted_is_no_condition_for_years(office: LedgerDriver) -> None:
+    """Head office's clock was a year ahead for a while; since then the till is silent."""
+    older = [{"epoch": f"{number:03}", "lastSequence": 1} for number in range(200)]
+    year_seconds = 365 * 86_400
+    for number, boot_id in enumerate("ababab"):
+        office.at = AT + timedelta(seconds=year_seconds + 10 * number)
+        sent: dict[str, object] = {"sentMonotonicUs": 10_000_000 * number}
+        sent |= {"sentAt": wire_time(year_seconds), "bootId": boot_id}
+        await office.heartbeat(SimulatedAgent(), **HEALTHY, epochs=older, **sent)
+    ahead = (await read_page(office)).stores[0].state
+    office.at = AT
+
+    assert ahead == Condition.SHARED_NAME
+    tills = await office.database.read(
+        lambda connection: list_tills(connection, Reference(office.at, OWN_VERSION))
+    )
+    assert [one.conditions for one in tills] == [(Condition.SILENT,)]
 
 
 async def test_till_whose_epochs_are_refused_is_not_silent_while_it_sends_heartbeats(

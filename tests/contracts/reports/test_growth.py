@@ -85,7 +85,8 @@ def answer(number: int) -> dict[str, object]:
 
 
 def boot(number: int) -> dict[str, object]:
-    return KEY | {"boot_id": f"{number:06}", "zero_at": AT - timedelta(minutes=number)}
+    row = dict.fromkeys(column.name for column in boots.c) | KEY
+    return row | {"boot_id": f"{number:06}", "zero_at": AT - timedelta(minutes=number)}
 
 
 ROWS: dict[str, tuple[Table, Callable[[int], dict[str, object]]]] = {

@@ -18,6 +18,7 @@ from sync.receiver.ingest.rows import Row
 
 MIN_RETURNS = 3
 FORGOTTEN_AFTER = timedelta(days=1)
+_CLOCKS_APART = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class NameUse:
 
     def _is_over(self, now: datetime) -> bool:
         at = self.speaker_returned_at
-        return at is None or now - at > FORGOTTEN_AFTER
+        # A time to come is one of a clock of our own that was ahead.
+        return at is None or not -_CLOCKS_APART <= now - at <= FORGOTTEN_AFTER
 
 
 def name_use_of(current: RowMapping | None) -> NameUse:
