@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agent.facts import Timestamp
-from tests.support.clocks import STORE_EPOCH_US
 
+BEGIN_US = 1_767_225_600_000_000  # 2026
 SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
 HOUR_US = 3_600 * SECOND_US
 DAY_US = 24 * HOUR_US
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,7 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class TrueTime:
     """The time at head office, in microseconds since 1970 UTC."""
 
-    now_us: int = STORE_EPOCH_US
+    now_us: int = BEGIN_US
 
     def pass_us(self, microseconds: int) -> None:
         """Let time pass everywhere."""
@@ -41,6 +42,11 @@ class MachineClock:
     def __call__(self) -> Timestamp:
         """Return a reading of both clocks."""
         return Timestamp(self.wall_us(), self.true.now_us - self.booted_us)
+
+    def both_us(self) -> tuple[int, int]:
+        """Return a reading of both clocks, in microseconds."""
+        at = self()
+        return at.wall_us, at.monotonic_us
 
     def wall_us(self) -> int:
         """Return the wall clock's time."""

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from sqlalchemy import Connection, Table
 
 from sync.delivery.transports.http_client import HttpResponse
-from sync.protocol.program_terms import published
+from sync.protocol.program_terms import Locale, published
 from sync.protocol.wire import (
     BATCHES_PATH,
     HEARTBEATS_PATH,
@@ -44,9 +44,9 @@ from tests.model.whole.clocks import TrueTime
 from tests.support.head_office.audit import TESTER
 
 TERMS = ProgramSettings().terms()
-OTHER_TERMS = msgspec.structs.replace(TERMS, prompt=not TERMS.prompt)
+OTHER_TERMS = msgspec.structs.replace(TERMS, locale=Locale.EN_CA, prompt="OTHER")
 UNUSABLE_TERMS = msgspec.structs.replace(TERMS, currency="\n" * 9)
-RETENTION = timedelta(days=60)
+RETENTION = timedelta(days=30)
 # The audit log is append-only: it is neither emptied nor restored.
 TABLES = [table for table in LedgerTable.metadata.sorted_tables if table is not audit_log]
 _audit_ids = itertools.count()
@@ -159,6 +159,11 @@ class HeadOffice:
     def publish(self, index: int) -> None:
         """Publish other program terms."""
         self.terms = published([TERMS, OTHER_TERMS, UNUSABLE_TERMS][index % 3])
+
+    def publish_usable(self) -> None:
+        """Publish usable terms if the present ones are not."""
+        if self.terms == published(UNUSABLE_TERMS):
+            self.terms = published(TERMS)
 
     async def enroll(self, name: AgentName) -> str:
         """Return a new token for an agent."""

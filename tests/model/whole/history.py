@@ -1,16 +1,15 @@
-"""Histories: lists of steps, as text, as Hypothesis draws them, and as they run."""
+"""Histories: lists of steps, as text, and as they run."""
 
 import asyncio
 import gc
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from hypothesis import strategies as st
-
 from sync.receiver.db.database import Database
+from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.sqlite import SqliteFile
 from tests.model.whole.clocks import TrueTime
 from tests.model.whole.fast_storage import fast_storage
@@ -19,79 +18,12 @@ from tests.model.whole.invariants import breaches, look
 from tests.model.whole.quiet_end import come_to_rest
 from tests.model.whole.steps.all_steps import AllSteps
 from tests.model.whole.steps.chain import make_template
-from tests.model.whole.steps.tills import ODD_MEMBERS
 from tests.support.virtual_time import AtOnce, VirtualLoop
 
 Step: TypeAlias = tuple[str | int, ...]
 History: TypeAlias = Sequence[Step]
 
 _HISTORIES_PER_COLLECTION = 50
-_TILL = st.integers(0, 1)
-_INDEX = st.integers(0, 3)
-_FAULT = st.integers(0, 4)
-_ODD = st.integers(0, len(ODD_MEMBERS) - 1)
-_POINTS = st.integers(0, 12)
-
-
-_INNER = st.one_of(
-    st.tuples(st.just("session"), st.just(0)),
-    st.tuples(st.just("answer"), _INDEX, _INDEX),
-    st.tuples(st.just("deliver"), _FAULT, _FAULT),
-    st.tuples(st.just("heartbeat"), _FAULT),
-    st.tuples(st.just("clean_up")),
-    st.tuples(st.just("restart")),
-)
-# The arguments of each step.
-STEPS: Mapping[str, Sequence[st.SearchStrategy[int]]] = {
-    "session": [_TILL, _ODD],
-    "answer": [_TILL, _INDEX, _ODD],
-    "repeat_session": [_TILL, _INDEX],
-    "repeat_answer": [_TILL, _INDEX],
-    "same_id": [_TILL, _INDEX],
-    "failed_commit": [_TILL, _INDEX],
-    "deliver": [_TILL, _FAULT, _FAULT],
-    "heartbeat": [_TILL, _FAULT],
-    "late_arrives": [st.integers(0, 9)],
-    "clean_up": [_TILL],
-    "restart": [_TILL],
-    "reboot": [_TILL],
-    "step_clock": [_TILL, _FAULT],
-    "wait": [_INDEX],
-    "image": [_TILL],
-    "put_back": [_INDEX, st.integers(0, 1)],
-    "lose_wal": [_TILL],
-    "clone": [_INDEX],
-    "replace": [_TILL],
-    "come_back": [_INDEX],
-    "retry": [_TILL, _INDEX],
-    "discard": [_TILL, _INDEX],
-    "refuse": [_INDEX],
-    "understand": [],
-    "publish": [st.integers(0, 2)],
-    "back_up": [],
-    "restore": [_INDEX],
-    "purge_office": [],
-    "forget": [_INDEX],
-    "revoke": [_TILL],
-    "enroll": [_TILL],
-}
-_OFTEN = ("session", "session", "answer", "deliver", "deliver", "heartbeat", "wait", "kill", "kill")
-
-
-def histories(max_steps: int = 14, without: Collection[str] = ()) -> st.SearchStrategy[list[Step]]:
-    """Return all histories, or those without some kinds of steps."""
-    names = [name for name in (*STEPS, "kill", *_OFTEN) if name not in without]
-    return st.lists(st.one_of(*map(_step, names)), min_size=4, max_size=max_steps)
-
-
-def _step(name: str) -> st.SearchStrategy[Step]:
-    if name == "kill":
-        return st.builds(_kill, _TILL, _POINTS, _INNER)
-    return st.tuples(st.just(name), *STEPS[name])
-
-
-def _kill(till: int, points: int, inner: Step) -> Step:
-    return ("kill", till, points, *inner)
 
 
 class Histories:
@@ -105,9 +37,13 @@ class Histories:
         self._runner.run(self._run(history))
 
     @contextmanager
-    def running(self) -> Iterator["Histories"]:
+    def running(self, loop_factory: type[asyncio.AbstractEventLoop]) -> Iterator["Histories"]:
         """Open the database until the block ends."""
-        with without_gc(), fast_storage(), asyncio.Runner(loop_factory=VirtualLoop) as self._runner:
+        with (
+            without_gc(),
+            fast_storage(),
+            asyncio.Runner(loop_factory=loop_factory) as self._runner,
+        ):
             self._runner.run(self._begin())
             try:
                 yield self
@@ -156,7 +92,14 @@ def histories_on_sqlite(root: Path) -> Iterator[Histories]:
     database = SqliteFile(root / "hq.db")
     for threads in ("_write_thread", "_read_threads"):
         setattr(database, threads, AtOnce())
-    with Histories(root, database).running() as running:
+    with Histories(root, database).running(VirtualLoop) as running:
+        yield running
+
+
+@contextmanager
+def histories_on_postgresql(root: Path, url: str) -> Iterator[Histories]:
+    """Run histories with head office on PostgreSQL, in a loop that can wait for its answers."""
+    with Histories(root, Postgresql(url)).running(asyncio.SelectorEventLoop) as running:
         yield running
 
 

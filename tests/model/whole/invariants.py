@@ -1,14 +1,22 @@
 """The promises, as questions to a chain that has come to rest."""
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import msgspec
+
+from agent.capture.session_answer import SessionAnswers
+from sync.protocol.program_terms import ProgramTerms, session_kind
 from sync.receiver.reports.completeness import EpochCompleteness, audit
+from sync.receiver.reports.conditions import Condition
+from sync.receiver.reports.tills import Reference, TillStatus, list_tills
 from tests.model.whole.clocks import us_of
 from tests.model.whole.head_office import number_in
-from tests.model.whole.machine import Held
+from tests.model.whole.machine import TERMS, Held
 from tests.model.whole.steps.chain import TILLS, Chain
 
 DELAY_TOLERANCE_US = 1_000_000
@@ -22,6 +30,7 @@ class Findings:
     tables: Mapping[str, list[dict[str, Any]]]
     epochs: Mapping[tuple[str, str], EpochCompleteness]
     held: list[Held]
+    tills: Sequence[TillStatus]
     stored: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
@@ -30,12 +39,23 @@ class Findings:
                 self.stored[number_in(row["body"])].append(row)
 
 
+def unnoticed(found: Findings) -> Iterator[str]:
+    """Head office notices two machines under one name."""
+    names = Counter(one.name.till_id for one in found.chain.alive if one.was_used)
+    for till in found.tills:
+        is_noticed = Condition.SHARED_NAME in till.conditions
+        if names[till.till_id] > 1 and not is_noticed:
+            yield f"head office does not notice that two machines are called {till.till_id}"
+
+
 async def look(chain: Chain) -> Findings:
     """Read all."""
+    reference = Reference(chain.time.at(), "1.0")
+    tills = await chain.office.database.read(partial(list_tills, reference=reference))
     tables = await chain.office.all_rows()
     epochs = {(one.till_id, one.epoch): one async for one in audit(chain.office.database, None)}
     held = [one for machine in chain.alive for one in machine.held()]
-    return Findings(chain, tables, epochs, held)
+    return Findings(chain, tables, epochs, held, tills)
 
 
 def breaches(found: Findings) -> Iterator[str]:
@@ -44,12 +64,15 @@ def breaches(found: Findings) -> Iterator[str]:
     yield from lost(found)
     yield from held_and_not_sent(found)
     yield from told_twice(found)
+    yield from unnoticed(found)
     yield from stored_twice(found)
     yield from out_of_order(found)
     yield from wrong_times(found)
     yield from dead_letters(found)
     yield from addresses(found)
     yield from false_alarms(found)
+    yield from outstanding_for_ever(found)
+    yield from other_terms(found)
 
 
 def lost(found: Findings) -> Iterator[str]:
@@ -97,9 +120,14 @@ def is_excused(found: Findings, number: int) -> bool:
 
 
 def told_twice(found: Findings) -> Iterator[str]:
-    """No receipt is given out twice, unless a person put back database and mark."""
-    for receipt, numbers in found.chain.book.told_twice.items():
-        if receipt.epoch not in found.chain.twice_by_a_person:
+    """No receipt is given out twice, unless a person put back database and mark, or cloned both.
+
+    After head office has noticed the clones, not even then.
+    """
+    chain = found.chain
+    for receipt, numbers in chain.book.told_twice.items():
+        is_excused = receipt.epoch in chain.twice_by_a_person
+        if not is_excused or receipt in chain.receipts_after_notice:
             yield f"receipt {receipt} was told for the requests {sorted(numbers)}"
 
 
@@ -183,6 +211,31 @@ def false_alarms(found: Findings) -> Iterator[str]:
     for (till, epoch), state in found.epochs.items():
         if not state.is_complete:
             yield f"{till} {epoch} is called incomplete: {state}"
+
+
+def outstanding_for_ever(found: Findings) -> Iterator[str]:
+    """No number is called outstanding whose capture has arrived under another one."""
+    requests: dict[tuple[str, str, int], set[int]] = defaultdict(set)
+    for number, receipts in found.chain.receipts.items():
+        for till, receipt in receipts:
+            requests[till, receipt.epoch, receipt.sequence].add(number)
+    for (till, epoch), state in found.epochs.items():
+        for sequence in itertools.chain(
+            *(range(one.first, one.last + 1) for one in state.outstanding)
+        ):
+            numbers = requests[till, epoch, sequence]
+            if numbers and numbers <= found.stored.keys():
+                yield f"{till} {epoch}/{sequence} is outstanding, though requests {numbers} arrived"
+
+
+def other_terms(found: Findings) -> Iterator[str]:
+    """Each agent answers tills by the program terms that head office publishes."""
+    expected = SessionAnswers(TERMS)
+    expected.adopt(msgspec.json.decode(found.chain.office.terms[0], type=ProgramTerms))
+    kind = session_kind({}, None)
+    for machine in found.chain.alive:
+        if machine.was_used and machine.answers.answer("", kind) != expected.answer("", kind):
+            yield f"{machine.name.till_id} does not use the published program terms"
 
 
 def _text(numbers: Iterable[tuple[str, object]]) -> str:

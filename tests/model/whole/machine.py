@@ -3,12 +3,14 @@
 import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from agent.capture.email_answer import parse_email_answer
 from agent.capture.refusals import Refusal
@@ -20,13 +22,17 @@ from agent.store.crypto.vault import read_vault
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.files.high_water_mark import MARK_FILE
+from agent.store.files.quarantine import list_unfinished
 from agent.store.files.storage_errors import StorageError
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
+from agent.store.recovery.extract import extract
+from agent.store.recovery.salvage import Salvage
 from agent.store.retention.retention import RetentionDays
 from agent.store.store import StoreEnvironment
 from agent.uplink.heartbeat import HeartbeatLoop
+from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.delivery_pass import DeliveryPass
 from sync.delivery.outbox import BatchLimits
@@ -35,7 +41,9 @@ from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.short_retries import ShortRetries
+from sync.protocol.program_terms import Locale
 from sync.receiver.auth.tokens import AgentName
+from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock
 from sync.runtime.settings.program import ProgramSettings
 from tests.model.whole.clocks import MachineClock, TrueTime
 from tests.model.whole.head_office import HeadOffice, number_in
@@ -50,6 +58,9 @@ BATCH = BatchLimits(events=3, max_bytes=2**20)
 TOKEN_FILE = "token"  # noqa: S105 - a file name
 TERMS = ProgramSettings().terms()
 WITHOUT_MARK = (DATABASE_FILE, f"{DATABASE_FILE}-wal")
+MISREAD_TERMS = """
+UPDATE program_terms SET terms = ?, agent_version = '0.9' WHERE source = 'program'
+"""
 HELD = """
 SELECT event.position, event.body, session.correlation_id,
     event.position > coalesce(destination.watermark, 0) AND settled.position IS NULL,
@@ -113,6 +124,7 @@ class Machine:
         self.clock = MachineClock(site.time)
         self.boot_id = site.new_name("boot")
         self.is_running = self.is_gone = self.was_used = False
+        self.had_wrong_clock = self.is_damaged = False
         self.untold: set[int] = set()
 
     async def start(self) -> None:
@@ -123,13 +135,22 @@ class Machine:
         opener = StoreOpener(self.directory, key_file, LIMITS, environment)
         self.writer = InlineWriter(opener, ignore_commit)
         self.writer.start()
+        clock = RetentionClock(self.directory / CLOCK_FILE, self.boot_id, self.clock.both_us)
         self.outbox = StoreOutbox(
-            self.writer, self.directory, key_file, DAYS, now_us=wall_us, agent_version="1.0"
+            self.writer,
+            self.directory,
+            key_file,
+            DAYS,
+            now_us=wall_us,
+            agent_version="1.0",
+            retention_clock=clock,
         )
+        self.salvage = Salvage(self.outbox.access, self.directory, 0, _extract)
         self._connect()
         self.is_running = self.was_used = True
         await self.terms.restore_when_open()
-        await self.outbox.dead_letters.retry_due()
+        await clock()  # as the job that erases addresses does, every few seconds
+        await self.retry_due()
 
     async def stop(self) -> None:
         """Stop the agent in order. Idempotent."""
@@ -141,6 +162,11 @@ class Machine:
         """Stop and start the agent."""
         await self.stop()
         await self.start()
+
+    async def retry_due(self) -> None:
+        """Retry the dead letters that are due, if there are any: the job itself takes its time."""
+        if any(one.is_dead for one in self.held()):
+            await self.outbox.dead_letters.retry_due()
 
     async def capture(self, *requests: Request) -> list[Recorded | None]:
         """Pass requests of tills to the agent as one group; None for each that is refused."""
@@ -160,6 +186,8 @@ class Machine:
 
     async def heartbeat(self, *faults: Fault) -> None:
         """Send a heartbeat and act on its answer."""
+        if list_unfinished(self.directory):
+            await self.salvage.run_once()  # as the job does, every two seconds
         self.line.faults = deque(faults)
         await self.heartbeats.heartbeat_once()
         self.line.faults.clear()
@@ -167,18 +195,27 @@ class Machine:
     async def clean_up(self) -> None:
         """Run the retention jobs to their end."""
         retention = self.outbox.retention
-        await retention.repair_times()
+        if self.had_wrong_clock:
+            await retention.repair_times()
         steps = (retention.erase_once, retention.erase_digests_once, retention.purge_once)
         for step in steps:
             await _until_done(step)
 
-    def copy_to(self, place: Path, names: Iterable[str] | None = None) -> None:
-        """Copy the files as they are now, or those of `names`."""
-        place.mkdir(exist_ok=True)
-        for file in self.directory.iterdir():
-            is_wanted = names is None or file.name in names
-            if file.is_file() and is_wanted and not file.name.endswith("-shm"):
-                shutil.copyfile(file, place / file.name)
+    def copy_to(self, place: Path) -> None:
+        """Copy the files as they are now."""
+        shutil.copytree(self.directory, place, ignore=shutil.ignore_patterns("*-shm"))
+
+    def read_terms_as_another_version(self) -> None:
+        """Let the stored program terms be what another version of the agent made of them."""
+        misread = msgspec.json.encode(msgspec.structs.replace(TERMS, locale=Locale.FR_CA)).decode()
+        with closing(sqlite3.connect(self.directory / DATABASE_FILE)) as connection:
+            connection.execute(MISREAD_TERMS, (misread,))
+            connection.commit()
+
+    def damage(self) -> None:
+        """Overwrite the header of the database file."""
+        with (self.directory / DATABASE_FILE).open("r+b") as file:
+            file.write(bytes(100))
 
     async def put_back(self, image: Path, *, with_mark: bool) -> None:
         """Replace the files of the stopped agent by those of `image`, from before."""
@@ -232,7 +269,7 @@ class Machine:
         retries = ShortRetries(lambda: 0.5, _no_sleep)
         self.transport = BatchTransport(client, sender, retries, BATCH)
         self.answers = SessionAnswers(TERMS)
-        self.terms = ProgramTermsSync(self.answers, self.outbox.access, self.clock.wall_us)
+        self.terms = ProgramTermsSync(self.answers, self.outbox.access, self.clock.wall_us, "1.0")
         self.heartbeats = HeartbeatLoop(
             client,
             sender,
@@ -241,6 +278,7 @@ class Machine:
             self.terms,
             on_requeued=lambda: None,
             on_result=lambda _refusal: None,
+            shared_name=SharedName(self.outbox, self.directory, self.boot_id, self.clock.wall_us),
         )
 
 
@@ -267,6 +305,10 @@ async def _outcome(reply: Awaitable[Outcome]) -> Outcome | None:
         return await reply
     except StorageError:
         return None
+
+
+async def _extract(place: Path, mark_position: int) -> None:
+    extract(place, mark_position, lambda _seconds: None)
 
 
 async def _until_done(step: Callable[[], Awaitable[bool]]) -> None:

@@ -1,10 +1,11 @@
 """Brings a history to rest: all machines up, all lines up, everything delivered."""
 
-from tests.model.whole.clocks import DAY_US
+from tests.model.whole.clocks import DAY_US, MINUTE_US
 from tests.model.whole.machine import Machine
 from tests.model.whole.steps.all_steps import AllSteps
 from tests.model.whole.steps.chain import TILLS
 
+HEARTBEATS_TO_NOTICE = 6
 MAX_ROUNDS = 12
 STILL_ROUNDS = 1
 
@@ -13,6 +14,7 @@ async def come_to_rest(chain: AllSteps) -> None:
     """Let everything arrive. Raises `AssertionError` if that never ends."""
     await chain.late_arrives(1)
     await chain.understand()
+    chain.office.publish_usable()
     for name in TILLS:
         if not any(machine.name == name for machine in chain.alive):
             await chain.add_machine(name)
@@ -27,7 +29,10 @@ async def come_to_rest(chain: AllSteps) -> None:
         if still == STILL_ROUNDS:
             break
         before = state
+    for name in TILLS:
+        await _notice_each_other(chain, [one for one in _used(chain) if one.name == name])
     for machine in _used(chain):
+        await machine.restart()  # asks for the program terms at its first heartbeat
         await machine.clean_up()
         await machine.heartbeat()
         stuck = [one.number for one in machine.held() if one.is_pending]
@@ -40,11 +45,23 @@ async def _one_round(chain: AllSteps) -> None:
     for machine in _used(chain):
         if not machine.is_running:
             await machine.start()
-        if any(one.is_dead for one in machine.held()):
-            await machine.outbox.dead_letters.retry_due()
+        await machine.retry_due()
         await machine.heartbeat()
         await machine.deliver()
-        machine.untold = set()
+
+
+async def _notice_each_other(chain: AllSteps, machines: list[Machine]) -> None:
+    """Let machines under one name be heard in turn, as every minute; then each captures again."""
+    if len(machines) == 1:
+        return
+    for _ in range(HEARTBEATS_TO_NOTICE):
+        for machine in machines:
+            chain.time.pass_us(MINUTE_US)
+            await machine.heartbeat()
+    for machine in machines:
+        chain.receipts_after_notice += await chain.session_on(machine)
+    await _one_round(chain)
+    await _one_round(chain)
 
 
 def _used(chain: AllSteps) -> list[Machine]:

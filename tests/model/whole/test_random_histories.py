@@ -3,35 +3,42 @@
 A failure is printed as a list of steps, shrunk: add it to `test_found_histories.py`.
 """
 
+import asyncio
+import sys
+
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.model.whole.history import Histories, History, histories
+from tests.model.whole.campaign import run_histories
+from tests.model.whole.generate import KINDS, histories
+from tests.model.whole.history import Histories
 
-pytestmark = pytest.mark.slow
-# Steps whose faults are not mended yet.
-NOT_YET = {
-    "put_back",
-    "lose_wal",
-    "replace",
-    "clone",
-    "come_back",
-    "restore",
-    "purge_office",
-    "step_clock",
-    "wait",
-}
-# Without the explanation of a failure, which takes minutes.
-_PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
-_few = settings(
-    max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), phases=_PHASES
-)
+HISTORIES, PARTS = 10_000, 2
+# Until old sessions with young answers are sent again to a head office that was emptied.
+KINDS_TO_RUN = [kind for kind in KINDS if kind not in {"old answers", "everything"}]
 
 
+@pytest.mark.slow
 def test_random_histories_break_no_promise(on_sqlite: Histories) -> None:
-    @_few
-    @given(histories(without=NOT_YET))
-    def run(history: History) -> None:
-        on_sqlite.run(history)
+    run_histories(on_sqlite, histories(KINDS_TO_RUN), 200, seeded=21)
 
-    run()
+
+@pytest.mark.campaign
+def test_random_histories_break_no_promise_on_postgresql(on_postgresql: Histories) -> None:
+    run_histories(on_postgresql, histories(KINDS_TO_RUN), 300, seeded=22)
+
+
+@pytest.mark.campaign
+async def test_ten_thousand_histories_break_no_promise() -> None:
+    parts = [_part(number, HISTORIES // PARTS) for number in range(PARTS)]
+    assert await asyncio.gather(*parts) == [""] * PARTS
+
+
+async def _part(number: int, histories: int) -> str:
+    """Run a part of the campaign in a process of its own; return the promises it breaks."""
+    arguments = ("--seed", str(number), "--histories", str(histories))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.model.whole.campaign", *arguments, "--kinds", *KINDS_TO_RUN),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    return errors.decode()

@@ -10,8 +10,8 @@ from tests.model.whole.steps.chain import Chain
 
 _Step: TypeAlias = Callable[..., Awaitable[None]]
 FAULTS = list(Fault)
-# Less than the retention of 30 days, and more than any error of a clock that was put right.
-KEPT_US = 29 * DAY_US
+# Half the retention of 30 days: with a wrong clock, time may count twice.
+KEPT_US = 14 * DAY_US
 WAITS = [60 * SECOND_US, HOUR_US, DAY_US, 31 * DAY_US]
 CLOCK_STEPS = [-DAY_US, -HOUR_US, HOUR_US, 400 * DAY_US]
 
@@ -31,7 +31,7 @@ class AgentSteps(Chain):
         """An agent sends a heartbeat."""
         machine = await self.running(which)
         await machine.heartbeat(FAULTS[fault % len(FAULTS)])
-        await self.note_told(machine)
+        machine.is_damaged = False
 
     async def late_arrives(self, hours: int) -> None:
         """The requests that are on their way arrive, some hours later."""
@@ -50,12 +50,19 @@ class AgentSteps(Chain):
             if one.number in left or since_us is None:
                 continue
             if self.time.now_us - since_us < KEPT_US:
-                self.problems.append(f"request {one.number} was purged on the day it was delivered")
+                self.problems.append(f"request {one.number} was purged too early")
 
     async def restart(self, which: int) -> None:
         """An agent is restarted."""
         machine = await self.running(which)
         await machine.restart()
+
+    async def upgrade(self, which: int) -> None:
+        """An agent is upgraded, from a version that did not understand all of the terms."""
+        machine = await self.running(which)
+        await machine.stop()
+        machine.read_terms_as_another_version()
+        await machine.start()
 
     async def reboot(self, which: int) -> None:
         """A machine boots: its monotonic clock begins again."""
@@ -68,11 +75,20 @@ class AgentSteps(Chain):
     async def step_clock(self, which: int, index: int) -> None:
         """A machine's wall clock steps, or is put right."""
         steps = [*CLOCK_STEPS, 0]
-        self.machine(which).clock.wrong_by_us = steps[index % len(steps)]
+        machine = self.machine(which)
+        machine.clock.wrong_by_us, machine.had_wrong_clock = steps[index % len(steps)], True
 
     async def wait(self, index: int) -> None:
         """Time passes."""
         self.time.pass_us(WAITS[index % len(WAITS)])
+
+    async def month(self) -> None:
+        """A month passes, with the daily jobs of both ends at its end."""
+        self.time.pass_us(WAITS[-1])
+        for machine in self.alive:
+            if machine.was_used:
+                await self.clean_up(self.alive.index(machine))
+        await self.office.purge()
 
     async def kill(self, which: int, points: int, step: str, *arguments: int) -> None:
         """An agent is killed within a step, or after it."""

@@ -74,6 +74,8 @@ class Chain:
         self.disturbed = False
         # True if a machine may have a token that head office does not know.
         self.needs_tokens = False
+        # Receipts told after head office had heard two machines under one name.
+        self.receipts_after_notice: list[Receipt] = []
         self.delivered_us: dict[int, int] = {}
         # Promises broken on the way.
         self.problems: list[str] = []
@@ -154,9 +156,6 @@ class Chain:
     def note_receipts(self, machine: Machine) -> None:
         for one in machine.held():
             self.receipts.setdefault(one.number, set()).add((machine.name.till_id, one.receipt))
-
-    async def note_told(self, machine: Machine) -> None:
-        machine.untold = set()
 
     async def give_tokens(self, name: AgentName) -> None:
         """Enroll a name again; all machines of this name get the token."""

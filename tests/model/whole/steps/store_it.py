@@ -27,6 +27,16 @@ class StoreSteps(Chain):
         (place / "agent.db-wal").unlink(missing_ok=True)
         await self.set_back(machine, place, with_mark=False)
 
+    async def damage(self, which: int) -> None:
+        """The header of a machine's database file is overwritten."""
+        machine = self.machine(which)
+        # Of two files in a row, head office cannot know what was in the first one.
+        self.disturbed |= machine.is_damaged
+        machine.is_damaged = True
+        await machine.stop()
+        machine.damage()
+        await machine.start()
+
     async def clone(self, index: int) -> None:
         """A second machine runs from an image, under the same name."""
         if len(self.alive) < 4 and (image := pick(self.images, index)):

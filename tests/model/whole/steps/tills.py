@@ -6,7 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from agent.facts import Receipt
 from agent.store.journal.insert import GroupInserter
+from tests.model.whole.machine import Machine
 from tests.model.whole.steps.chain import Chain, pick
 
 STATUSES = ["accepted", "deferred", "declined", "accepted"]
@@ -18,7 +20,7 @@ ODD_MEMBERS: list[dict[str, str]] = [
     {},
     {"erased": "true"},
     {"erased": '"yes"'},
-    {"channel": '"a"', "channel_": '"b"'},
+    {"channel": "5", "channel_": '"b"'},
     {"extra": '{"a":1,"a":2}'},
     {"emailAddress_": '"other@example.com"'},
 ]
@@ -31,6 +33,12 @@ class TillSteps(Chain):
         """A till starts a session; some have an unusual body."""
         members = ODD_MEMBERS[kind % len(ODD_MEMBERS)]
         await self.ask(self.machine(which), self.book.new_session(None, **members))
+
+    async def session_on(self, machine: Machine) -> list[Receipt]:
+        """A till starts a session on this machine; return its receipt."""
+        request = self.book.new_session()
+        await self.ask(machine, request)
+        return self.book.told[request.number]
 
     async def repeat_session(self, which: int, index: int) -> None:
         """A till repeats a session start."""

@@ -1,0 +1,185 @@
+"""Faults that were mended, to be planted again: the model must find each of them."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from agent.store import queries
+from agent.store.db.lost_captures import LostCaptures
+from agent.store.journal.journal import Group, Journal
+from agent.store.learned_terms import LearnedTerms, read_terms
+from agent.uplink import terms_sync
+from agent.uplink.shared_name import SharedName
+from sync.receiver.ingest import accept, events
+from sync.receiver.ingest.clock_skew import BootClock
+from sync.receiver.ingest.deduplication.purged import PurgedNumbers
+from sync.receiver.ingest.deduplication.sessions import KnownSessions
+from sync.receiver.ingest.epochs import extents
+from sync.receiver.ingest.epochs.shared_name import NameUse
+from sync.receiver.ingest.events import Event, SessionEvent
+from sync.receiver.reports import completeness
+from sync.runtime.retention_clock import RetentionClock
+
+Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault, and the kinds of histories in which it shows."""
+
+    plant: Plant
+    kinds: tuple[str, ...]
+
+
+@contextmanager
+def planted(fault: Fault) -> Iterator[None]:
+    """Plant a fault until the block ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        fault.plant(patch)
+        yield
+
+
+def _purged_number_is_a_repeat(patch: pytest.MonkeyPatch) -> None:
+    def recognises(_numbers: PurgedNumbers, _event: Event) -> bool:
+        return True
+
+    patch.setattr(PurgedNumbers, "recognises", recognises)
+
+
+def _number_in_a_purged_gap_is_a_repeat(patch: pytest.MonkeyPatch) -> None:
+    decide = accept._BatchDecision.add  # noqa: SLF001 - the planted fault needs it
+
+    def add(decision: accept._BatchDecision, event: Event) -> None:
+        state = decision._state  # noqa: SLF001 - see above
+        is_stored = event.sequence in state.stored or event.sequence in state.rejected
+        if is_stored or event.sequence > state.purged.through:
+            decide(decision, event)
+
+    patch.setattr(accept._BatchDecision, "add", add)  # noqa: SLF001 - see above
+
+
+def _same_session_at_another_time_is_another(patch: pytest.MonkeyPatch) -> None:
+    def is_own(_sessions: KnownSessions, _session: SessionEvent) -> bool:
+        return False
+
+    patch.setattr(KnownSessions, "_is_own", is_own)
+
+
+def _ended_epoch_counts_as_complete(patch: pytest.MonkeyPatch) -> None:
+    def end(_row: sa.Row[tuple[object, ...]]) -> None:
+        return None
+
+    patch.setattr(completeness, "epoch_end", end)
+
+
+def _agent_tells_of_no_loss(patch: pytest.MonkeyPatch) -> None:
+    def read(_connection: sqlite3.Connection, _directory: Path) -> list[LostCaptures]:
+        return []
+
+    patch.setattr(queries, "read_lost_captures", read)
+
+
+def _second_machine_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    def after(use: NameUse, speaker: str, _now: datetime, *, is_return: bool) -> NameUse:
+        return NameUse(speaker, use.speaker_returns, use.speaker_returned_at)
+
+    patch.setattr(NameUse, "after", after)
+
+
+def _agent_does_not_hear_of_the_other_machine(patch: pytest.MonkeyPatch) -> None:
+    async def on_answer(_name: SharedName, *, is_shared: bool) -> None: ...
+
+    patch.setattr(SharedName, "on_answer", on_answer)
+
+
+def _end_of_a_renumbered_epoch_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    def end(*_: object) -> None: ...
+
+    patch.setattr(extents, "_end", end)
+
+
+def _head_office_reads_each_of_duplicate_members(patch: pytest.MonkeyPatch) -> None:
+    def read(_body: bytes) -> object:
+        raise msgspec.ValidationError("planted")
+
+    patch.setattr(events, "read_object", read)
+
+
+def _etag_of_misread_terms_is_sent(patch: pytest.MonkeyPatch) -> None:
+    def read(session: Session) -> list[LearnedTerms]:
+        return [replace(one, agent_version="1.0") for one in read_terms(session)]
+
+    patch.setattr(terms_sync, "read_terms", read)
+
+
+def _newest_measurement_of_a_boot_counts(patch: pytest.MonkeyPatch) -> None:
+    def with_measurement(_clock: BootClock, zero_at: datetime, now: datetime) -> BootClock:
+        return BootClock(zero_at, now, is_confirmed=True)
+
+    patch.setattr(BootClock, "with_measurement", with_measurement)
+
+
+def _retention_follows_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    async def wall_us(clock: RetentionClock) -> int:
+        return clock._clocks()[0]  # noqa: SLF001 - the planted fault needs it
+
+    patch.setattr(RetentionClock, "__call__", wall_us)
+
+
+def _failed_commit_is_decided_again(patch: pytest.MonkeyPatch) -> None:
+    def holds(_journal: Journal, _group: Group) -> bool:
+        return False
+
+    patch.setattr(Journal, "holds", holds)
+
+
+FAULTS: Mapping[str, Fault] = {
+    "A1 a number that was purged is taken for a repeat": Fault(
+        _purged_number_is_a_repeat, ("retention",)
+    ),
+    "A2 a number in a gap that retention walked over is taken for a repeat": Fault(
+        _number_in_a_purged_gap_is_a_repeat, ("retention", "backups")
+    ),
+    "A3 a session repeated to an agent that forgot it is refused": Fault(
+        _same_session_at_another_time_is_another, ("retention", "customers", "machines")
+    ),
+    "A4 an epoch that ended without a last word counts as complete": Fault(
+        _ended_epoch_counts_as_complete, ("machines",)
+    ),
+    "A5 the agent does not tell what only its mark knows": Fault(
+        _agent_tells_of_no_loss, ("images",)
+    ),
+    "A6 head office does not notice two machines under one name": Fault(
+        _second_machine_is_not_noticed, ("clones",)
+    ),
+    "A6 an agent goes on in the epoch of another machine": Fault(
+        _agent_does_not_hear_of_the_other_machine, ("clones",)
+    ),
+    "A8 head office refuses duplicate members that the agent takes": Fault(
+        _head_office_reads_each_of_duplicate_members, ("kills", "customers")
+    ),
+    "A8 terms that another version misread are asked for by their ETag": Fault(
+        _etag_of_misread_terms_is_sent, ("terms",)
+    ),
+    "A8 the end of a renumbered epoch is ignored": Fault(
+        _end_of_a_renumbered_epoch_is_ignored, ("clones", "images")
+    ),
+    "A7 the newest measurement of a boot counts": Fault(
+        _newest_measurement_of_a_boot_counts, ("clocks",)
+    ),
+    "A8 retention follows a clock that was set ahead": Fault(
+        _retention_follows_the_wall_clock, ("clocks",)
+    ),
+    "A8 a commit that reports an error but stands is decided again": Fault(
+        _failed_commit_is_decided_again, ("kills",)
+    ),
+}
