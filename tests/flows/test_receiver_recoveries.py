@@ -2,8 +2,9 @@
 gaps.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -11,8 +12,10 @@ from uuid import uuid4
 import pytest
 
 from agent.store.retention.retention import RetentionDays
+from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
+from sync.receiver.reports.completeness import EpochCompleteness, audit
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import query
 from tests.support.clocks import WallClock
@@ -26,6 +29,8 @@ pytestmark = pytest.mark.slow
 
 FAR_FUTURE_US = 2**53
 REJECTED = "SELECT sequence FROM rejections"
+HEARD = "SELECT epoch FROM agents WHERE is_current AND free_bytes IS NOT NULL"
+TOLD = "SELECT epoch FROM agents WHERE is_current IS NULL AND ended_reason IS NOT NULL"
 GAPS = "SELECT first_sequence, last_sequence, reason FROM gaps ORDER BY first_sequence"
 
 
@@ -292,3 +297,85 @@ async def test_agent_restored_from_copy_does_not_reuse_sequences(
     verdict = judge(shop.ledger, [replace(record, receipt=None) for record in records])
     assert verdict.is_clean, verdict
     assert head_office.receiver.rows(GAPS) == []
+
+
+async def audited(head_office: HeadOffice) -> list[EpochCompleteness]:
+    """Return the completeness of all epochs, the ended ones first."""
+    database = SqliteFile(head_office.receiver.database)
+    await database.open()
+    try:
+        found = [epoch async for epoch in audit(database, None)]
+    finally:
+        await database.close()
+    return sorted(found, key=lambda epoch: epoch.ended is None)
+
+
+async def heard(head_office: HeadOffice, directory: Path, ledger: TillLedger) -> None:
+    """Start the machine, let it deliver and send the heartbeat of its start, and stop it."""
+    await forget_heartbeats(head_office)
+    async with head_office.shop(directory, ledger) as shop:
+        await shop.delivered()
+        await until_there(lambda: head_office.receiver.rows(HEARD), 1)
+
+
+async def forget_heartbeats(head_office: HeadOffice) -> None:
+    """Forget the heartbeats so far."""
+    with closing(sqlite3.connect(head_office.receiver.database)) as tool, tool:
+        tool.execute("UPDATE agents SET free_bytes = NULL")
+
+
+async def test_machine_that_died_with_captures_aboard_leaves_its_epoch_unconfirmed(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    """Completeness said "all is here"; then its disk is found, and its queue arrives."""
+    async with head_office.shop(tmp_path / "first") as shop:
+        await shop.trade(2)
+        await shop.delivered()
+    await head_office.receiver.stop()
+    async with head_office.shop(tmp_path / "first", shop.ledger) as shop:
+        await shop.trade(1)
+    await head_office.receiver.start()
+    async with head_office.shop(tmp_path / "second") as replacement:
+        await replacement.trade(1)
+        await replacement.delivered()
+        dead, alive = await audited(head_office)
+
+    assert (dead.outstanding, dead.missing, dead.is_complete) == ([], [], False)
+    assert dead.unconfirmed is not None
+    assert (dead.unconfirmed.captures, alive.is_complete) == (4, True)
+
+    for _ in range(2):
+        await heard(head_office, tmp_path / "first", shop.ledger)
+    await heard(head_office, tmp_path / "second", replacement.ledger)
+
+    assert len(head_office.records()) == 8
+    assert [epoch.is_complete for epoch in await audited(head_office)] == [True, True]
+
+
+async def test_nothing_is_outstanding_after_a_renumbering(
+    head_office: HeadOffice, tmp_path: Path
+) -> None:
+    """Head office had other events under the numbers; all of them arrive under new ones."""
+    state, copy = tmp_path / "state", tmp_path / "copy"
+    async with head_office.shop(state) as shop:
+        await shop.trade(2)
+        await shop.delivered()
+    copy.mkdir()
+    for name in ("agent.db", "agent.mark", "encryption.key"):
+        (copy / name).write_bytes((state / name).read_bytes())
+    async with head_office.shop(state, shop.ledger) as shop:
+        await shop.trade(1)
+        await shop.delivered()
+    await head_office.receiver.stop()
+    async with head_office.shop(copy, shop.ledger) as shop:
+        await shop.trade(3)
+        await head_office.receiver.start()
+        await until_there(head_office.records, 12)
+        await shop.delivered()
+        await until_there(lambda: head_office.receiver.rows(TOLD), 1)
+        ended, current = await audited(head_office)
+
+    assert (ended.outstanding, ended.missing, ended.gaps) == ([], [], [])
+    # The copy that delivered the other events may hold more.
+    assert ended.unconfirmed is not None
+    assert current.is_complete

@@ -211,8 +211,18 @@ async def test_nothing_is_outstanding_after_a_renumbering(office: LedgerDriver) 
     )
     await office.take(NEW, *(session(number, f"moved-{number}") for number in range(1, 5)))
 
-    assert await is_complete(office)
-    assert await gaps(office) == []
+    old = (await audited(office))[OLD.epoch]
+    assert (old.outstanding, old.gaps, old.missing) == ([], [], [])
+
+
+async def test_renumbered_epoch_is_not_confirmed(office: LedgerDriver) -> None:
+    """Another copy of the file has used its numbers: nobody knows how far that one got."""
+    await office.take(OLD, *sessions(1, 3))
+    await office.heartbeat(OLD, lastSequence=5)
+
+    await office.heartbeat(NEW, epochs=[ended(OLD.epoch, 2, RENUMBERED, movedThrough=5)])
+
+    assert (await audited(office))[OLD.epoch].unconfirmed is not None
 
 
 async def test_numbers_that_the_machine_does_not_hold_any_more_are_lost_for_good(

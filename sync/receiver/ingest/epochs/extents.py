@@ -6,7 +6,8 @@ to `lostThrough`, which the machine remembers, and those that it told of before 
 since. Nothing is called lost while the machine still has events below to deliver.
 
 An epoch is confirmed (`ended_through`) by a word that covers every number ever known here. A file
-that knows less is an older copy: nobody can tell by it how far the machine got since.
+that knows less, or whose numbers head office had for other events, is one copy of two: nobody can
+tell by it how far the other one got.
 """
 
 from dataclasses import dataclass, field
@@ -69,10 +70,10 @@ def older_extent(
         reason = printable(told.ended_reason, _MAX_REASON)
         extent.ended_reason = reason
         _end(extent, told, row, now, reason)
-    believed = max(extent.last_sequence, extent.accepted_through, told.moved_through)
-    is_heard_since = _is_later(row["heartbeat_at"], begun_at)
-    is_confirmed = extent.last_sequence <= word <= believed and not is_heard_since
-    extent.ended_through = word if is_confirmed else None
+    covers_all = extent.last_sequence <= word <= max(extent.last_sequence, extent.accepted_through)
+    # Another machine, or another copy of the file, has used the numbers that were moved.
+    is_shared = told.moved_through > 0 or _is_later(row["heartbeat_at"], begun_at)
+    extent.ended_through = word if covers_all and not is_shared else None
     return extent
 
 
