@@ -46,11 +46,13 @@ def store_heartbeat(
         transaction.make_current(current.epoch, captured_at)
     refused, salvage = heartbeat.terms_refused, heartbeat.salvage
     terms_refused = None if refused is None else printable(refused, _MAX_TERMS_REFUSED)
-    accepted, older_missing = _extend(transaction, current, older, rows)
     sent_us = heartbeat.sent_monotonic_us
     transaction.store_boot(heartbeat.boot_id, sent_us)
     was_heard = rows[current.epoch]["heartbeat_at"] is not None
     use = transaction.name_use(current.epoch, heartbeat.boot_id, sent_us, was_heard=was_heard)
+    accepted, older_missing = _extend(
+        transaction, current, older, rows, is_shared=use.is_shared(now)
+    )
     transaction.execute(
         statements.UPDATE_HEARTBEAT,
         heartbeat.epoch,
@@ -81,6 +83,8 @@ def _extend(
     current: EpochExtent,
     older: Mapping[str, EpochExtent],
     rows: Mapping[str, RowMapping],
+    *,
+    is_shared: bool,
 ) -> tuple[list[AcceptedThrough], int]:
     """Store how far the epochs extend, in one statement per table.
 
@@ -99,7 +103,9 @@ def _extend(
             extent = current_extent(told, row, transaction.now)
             reached = _reached(told, row, extent)
         else:
-            extent = older_extent(told, row, transaction.now, begun_at=begun_at)
+            extent = older_extent(
+                told, row, transaction.now, begun_at=begun_at, is_shared=is_shared
+            )
             reached = extent.accepted_through
             missing.append(extent.last_sequence - reached)
         key = epoch_key(transaction.agent.name, told.epoch)

@@ -129,6 +129,23 @@ async def test_word_about_an_epoch_that_another_machine_still_uses_confirms_noth
     assert not await is_complete(office)
 
 
+async def test_word_about_an_epoch_confirms_nothing_while_two_machines_share_the_name(
+    office: LedgerDriver,
+) -> None:
+    """A disk was cloned: each machine knows only its own events of the epoch."""
+    await office.take(OLD, *sessions(1, 3))
+    for number in range(8):
+        office.at += timedelta(seconds=10)
+        machine = {"bootId": f"boot-{number % 2}", "sentMonotonicUs": 10_000_000 * (number + 1)}
+        await office.heartbeat((OLD, NEW)[number % 2], lastSequence=3 * (1 - number % 2), **machine)
+    office.at += timedelta(seconds=10)
+
+    last = {"bootId": "boot-1", "sentMonotonicUs": 90_000_000}
+    await office.heartbeat(NEW, epochs=[ended(OLD.epoch, 3)], **last)
+
+    assert not await is_complete(office)
+
+
 async def test_epoch_named_before_it_was_known_is_confirmed_once_all_has_arrived(
     office: LedgerDriver,
 ) -> None:

@@ -61,9 +61,17 @@ def current_extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
 
 
 def older_extent(
-    told: EpochExtent, row: RowMapping, now: datetime, *, begun_at: datetime | None
+    told: EpochExtent,
+    row: RowMapping,
+    now: datetime,
+    *,
+    begun_at: datetime | None,
+    is_shared: bool,
 ) -> Extent:
-    """Return the extent of an older epoch, as told in an epoch that began at `begun_at`."""
+    """Return the extent of an older epoch, as told in an epoch that began at `begun_at`.
+
+    `is_shared`: two machines have been heard under the name of the till.
+    """
     extent = _extent(told, row, now)
     word = max(told.last_sequence, told.moved_through, told.lost_through)
     if told.ended_reason:
@@ -72,8 +80,8 @@ def older_extent(
         _end(extent, told, row, now, reason)
     covers_all = extent.last_sequence <= word <= max(extent.last_sequence, extent.accepted_through)
     # Another machine, or another copy of the file, has used the numbers that were moved.
-    is_shared = told.moved_through > 0 or _is_later(row["heartbeat_at"], begun_at)
-    extent.ended_through = word if covers_all and not is_shared else None
+    has_two = is_shared or told.moved_through > 0 or _is_later(row["heartbeat_at"], begun_at)
+    extent.ended_through = word if covers_all and not has_two else None
     return extent
 
 
