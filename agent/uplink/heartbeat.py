@@ -17,7 +17,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import NoReturn, assert_never
 
-from agent.store.db.epochs import AHEAD
 from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import EpochProgress, SalvageStatus, StorageStatus, StoreReader
@@ -30,7 +29,14 @@ from sync.delivery.transports.batch.control_requests import fetch_terms, send_he
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.protocol.rfc3339 import us_to_rfc3339
-from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, HeartbeatAnswer, SalvageCounts
+from sync.protocol.wire import (
+    AHEAD,
+    EpochExtent,
+    EpochSequence,
+    Heartbeat,
+    HeartbeatAnswer,
+    SalvageCounts,
+)
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -274,6 +280,7 @@ def _heartbeat(
                 ended_reason=one.ended_reason,
                 moved_through=one.moved_through,
                 lost_through=one.lost_through,
+                end_unknown=not one.ended_reason,
             )
             for one in older
         ],

@@ -125,6 +125,11 @@ class ErrorBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     expected_sequence: int | None = None
 
 
+# Reasons that an epoch ended which say that there are two copies of its numbers.
+RENUMBERED = "head office has other events under these numbers"
+AHEAD = "an older copy: head office has numbers that this database does not know"
+
+
 class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
     """The range of an epoch in the agent's database: all from `base_sequence` on is stored.
 
@@ -132,7 +137,8 @@ class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omi
     where it ended. `moved_through`: the events above it up to this number have new numbers in a
     later epoch. `lost_through`: the numbers above both up to this one were acknowledged to tills,
     but the machine does not hold them any more. An epoch that the agent knows, but does not have
-    in its database, has last sequence 0 and base sequence 1.
+    in its database, has last sequence 0 and base sequence 1. `end_unknown`: the machine cannot say
+    (yet) where the epoch ended; older agent versions name an epoch without any of these fields.
     """
 
     epoch: str
@@ -141,6 +147,7 @@ class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omi
     ended_reason: str = ""
     moved_through: int = 0
     lost_through: int = 0
+    end_unknown: bool = False
 
 
 class EpochSequence(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

@@ -10,11 +10,10 @@ from agent.store.db.event_rows import MAX_POSITION, is_id
 from agent.store.db.lost_captures import LostCaptures, add_lost_captures
 from agent.store.db.rows import checked, checked_rows
 from agent.store.files.storage_errors import CorruptRow
+from sync.protocol.wire import RENUMBERED
 
 NEW_FILE = "new file"
 MARK_MISSING = "the high-water mark is missing: nothing shows that the file is the newest"
-RENUMBERED = "head office has other events under these numbers"
-AHEAD = "an older copy: head office has numbers that this database does not know"
 SHARED_NAME = "head office has heard two machines under this name"
 ALL_EPOCHS = """
 SELECT epoch, base_position, reason, moved_events FROM epoch ORDER BY base_position, number

@@ -15,7 +15,6 @@ from typing import TypeVarTuple
 
 from agent.facts import Receipt
 from agent.store.access import StoreAccess
-from agent.store.db.epochs import RENUMBERED
 from agent.store.db.lost_captures import LostCaptures, record_answers
 from agent.store.files.storage_errors import (
     StorageDownError,
@@ -32,6 +31,7 @@ from agent.store.retention.retention import Retention, RetentionDays, RetentionN
 from agent.store.writer import Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
 from sync.delivery.outcomes import Verdict
+from sync.protocol.wire import RENUMBERED
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)

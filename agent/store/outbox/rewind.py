@@ -7,8 +7,6 @@ from sqlmodel import Session, col, delete, func, select
 from agent.facts import Receipt
 from agent.store.db.cursor import CENTRAL, ensure_cursor
 from agent.store.db.epochs import (
-    AHEAD,
-    RENUMBERED,
     SHARED_NAME,
     Epochs,
     begin_epoch,
@@ -18,6 +16,7 @@ from agent.store.db.rows import driver_connection
 from agent.store.db.tables import DeliveryRow, DestinationRow, EpochRow, SettledRow
 from agent.store.store import Store
 from sync.delivery.outcomes import Refused
+from sync.protocol.wire import AHEAD, RENUMBERED
 
 MAX_EPOCHS_A_DAY = 10
 SENT_AGAIN = Refused(

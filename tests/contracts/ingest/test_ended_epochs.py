@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from sync.protocol.wire import RENUMBERED
 from sync.receiver.db.tables import GapRecord
 from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
 from tests.support.head_office.ledger import LedgerDriver
@@ -9,7 +10,6 @@ from tests.support.head_office.messages import SimulatedAgent, session, sessions
 
 OLD = SimulatedAgent(epoch="epoch-of-the-old-machine")
 NEW = SimulatedAgent(epoch="epoch-of-the-new-machine")
-RENUMBERED = "head office has other events under these numbers"
 
 
 async def audited(office: LedgerDriver) -> dict[str, EpochCompleteness]:
@@ -82,6 +82,19 @@ async def test_heartbeat_of_an_agent_of_before_confirms_by_naming(office: Ledger
     await office.heartbeat(NEW, epochs=[{"epoch": OLD.epoch, "lastSequence": 3}])
 
     assert await is_complete(office)
+
+
+async def test_machine_that_cannot_say_yet_where_its_epoch_ended_confirms_nothing(
+    office: LedgerDriver,
+) -> None:
+    """It knows of a loss, and asks first which of the numbers head office has."""
+    await replaced_machine(office)
+    await office.heartbeat(NEW, epochs=[ended(OLD.epoch, 3)])
+
+    named = {"epoch": OLD.epoch, "lastSequence": 3, "endUnknown": True}
+    await office.heartbeat(NEW, epochs=[named])
+
+    assert not await is_complete(office)
 
 
 async def test_batch_that_ends_its_epoch_confirms_it(office: LedgerDriver) -> None:
@@ -268,6 +281,17 @@ async def test_numbers_of_a_file_that_was_set_aside_are_lost_for_good(office: Le
 
     old = (await audited(office))[OLD.epoch]
     assert (old.gaps, old.unconfirmed) == ([Range(4, 5)], None)
+
+
+async def test_epoch_of_a_file_that_was_set_aside_is_confirmed_once_all_of_it_is_salvaged(
+    office: LedgerDriver,
+) -> None:
+    await office.take(OLD, *sessions(1, 3))
+    await office.heartbeat(OLD, lastSequence=5)
+
+    await office.heartbeat(NEW, epochs=[ended(OLD.epoch, 0, "new file", movedThrough=5)])
+
+    assert await is_complete(office)
 
 
 async def test_numbers_that_head_office_knows_and_the_mark_does_not_are_lost_and_unconfirmed(

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import RowMapping
 
-from sync.protocol.wire import EpochExtent
+from sync.protocol.wire import AHEAD, RENUMBERED, EpochExtent
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.placement import believed_last_sequence, gap_below
 from sync.runtime.printable import printable
@@ -23,6 +23,7 @@ from sync.runtime.printable import printable
 MOVED = "these events have new numbers in a later epoch"
 _GONE_FOR_GOOD = "gone for good: {}"
 _AGENT = "the agent"
+_TWO_COPIES = (RENUMBERED, AHEAD)
 _MAX_REASON = 200
 # Messages of an epoch may still be on their way when the next one begins.
 _LATE_MESSAGES = timedelta(minutes=2)
@@ -78,9 +79,11 @@ def older_extent(
         reason = printable(told.ended_reason, _MAX_REASON)
         extent.ended_reason = reason
         _end(extent, told, row, now, reason)
-    covers_all = extent.last_sequence <= word <= max(extent.last_sequence, extent.accepted_through)
-    # Another machine, or another copy of the file, has used the numbers that were moved.
-    has_two = is_shared or told.moved_through > 0 or _is_later(row["heartbeat_at"], begun_at)
+    believed = max(extent.last_sequence, extent.accepted_through, told.moved_through)
+    covers_all = extent.last_sequence <= word <= believed and not told.end_unknown
+    # Another machine, or another copy of the file, has used the numbers.
+    has_two = is_shared or told.ended_reason in _TWO_COPIES
+    has_two |= _is_later(row["heartbeat_at"], begun_at)
     extent.ended_through = word if covers_all and not has_two else None
     return extent
 

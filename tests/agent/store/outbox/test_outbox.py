@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from agent.facts import EmailStatus
-from agent.store.db.epochs import RENUMBERED
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.outbox import MAX_RESULTS_IN_A_TRANSACTION
 from agent.store.outbox.rewind import MAX_EPOCHS_A_DAY
 from agent.store.queries import StoreReader
 from agent.store.store import Store
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxUnavailable
-from sync.protocol.wire import EventType
+from sync.protocol.wire import RENUMBERED, EventType
 from tests.support.agent.outbox import (
     DELIVERED,
     PLENTY,
