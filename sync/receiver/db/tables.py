@@ -241,7 +241,10 @@ class RejectionRecord(_NumberedTable, table=True):
 
 
 class DuplicateRecord(_NumberedTable, table=True):
-    """A number of an event that is already stored under another number."""
+    """A number of an event that is already stored under another number.
+
+    `digest` is that of its content; NULL if a version before stored it.
+    """
 
     __tablename__ = "duplicates"
     __table_args__ = (
@@ -258,6 +261,7 @@ class DuplicateRecord(_NumberedTable, table=True):
     type: str = Field(sa_type=Text)
     correlation_id: str = Field(sa_type=Text)
     received_at: datetime = Field(sa_type=UtcTimestamp)
+    digest: str | None = Field(default=None, sa_type=Text)
 
 
 class GapRecord(_EpochTable, table=True):

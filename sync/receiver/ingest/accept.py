@@ -21,7 +21,14 @@ from sync.receiver.ingest.deduplication.digest import digest_of
 from sync.receiver.ingest.deduplication.equality import is_same_event
 from sync.receiver.ingest.deduplication.purged import PurgedNumbers
 from sync.receiver.ingest.deduplication.sessions import KnownSessions
-from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent, ValidEvent
+from sync.receiver.ingest.events import (
+    AnswerEvent,
+    Event,
+    InvalidEvent,
+    SessionEvent,
+    ValidEvent,
+    type_of,
+)
 from sync.receiver.ingest.gaps import Gap, Gaps
 from sync.receiver.ingest.placement import Placement
 from sync.receiver.privacy.redaction import same_text
@@ -30,10 +37,11 @@ ADDRESS_ERASED = "address erased before it could be sent again"
 
 
 class EventKey(NamedTuple):
-    """The stored part of a rejected or duplicate event."""
+    """The stored part of a rejected or duplicate event; a duplicate has a digest as well."""
 
     type: str
     correlation_id: str
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +245,14 @@ class _BatchDecision:
     def _is_resent(self, event: ValidEvent, duplicate: EventKey) -> bool:
         """Return whether `event` is a resend of the stored duplicate.
 
-        If the original is no longer stored under this correlation id (purged, or redacted
-        because the id held an address), type and correlation id decide.
+        If the original is no longer stored, the digest decides. Of a duplicate without one, type
+        and correlation id do, unless originals are stored under this id.
         """
         if self._is_stored(event):
             return True
+        if duplicate.digest is not None:
+            has_id = same_text(event.correlation_id, duplicate.correlation_id)
+            return has_id and duplicate.digest == digest_of(event)
         originals = self._sessions if isinstance(event, SessionEvent) else self._answers
         return (
             event.correlation_id not in originals
@@ -291,13 +302,6 @@ class _BatchDecision:
     def _add_rejection(self, sequence: int, code: str, message: str) -> None:
         rejection = Rejection(sequence=sequence, error_code=code, error_message=message)
         self._result.rejections.append(rejection)
-
-
-def type_of(event: ValidEvent) -> EventType:
-    """Return the event type on the wire."""
-    return (
-        EventType.SESSION_STARTED if isinstance(event, SessionEvent) else EventType.EMAIL_ANSWERED
-    )
 
 
 def _rejected(event: ValidEvent, code: ErrorCode, message: str) -> InvalidEvent:

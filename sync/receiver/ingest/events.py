@@ -74,6 +74,13 @@ ValidEvent: TypeAlias = SessionEvent | AnswerEvent
 Event: TypeAlias = ValidEvent | InvalidEvent
 
 
+def type_of(event: ValidEvent) -> EventType:
+    """Return the event type on the wire."""
+    return (
+        EventType.SESSION_STARTED if isinstance(event, SessionEvent) else EventType.EMAIL_ANSWERED
+    )
+
+
 class _SessionBody(msgspec.Struct, rename="camel", frozen=True):
     external_identifier: str | None = None
     channel: str | None = None

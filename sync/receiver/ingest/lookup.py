@@ -133,8 +133,11 @@ class _Lookup:
         return {event.sequence: event for event in events}
 
     def event_keys(self, table: Table, numbers: Sequence[int]) -> dict[int, EventKey]:
-        rows = self._by_numbers(table, numbers)
-        return {row["sequence"]: EventKey(row["type"], row["correlation_id"]) for row in rows}
+        columns = [name for name in EventKey._fields if name in table.c]
+        return {
+            row["sequence"]: EventKey(*(row[name] for name in columns))
+            for row in self._by_numbers(table, numbers)
+        }
 
     def gaps(self, numbers: Sequence[int]) -> list[Gap]:
         return [gap_of(row) for row in self._gap_rows(numbers)]

@@ -8,9 +8,10 @@ from msgspec.structs import asdict
 from sqlalchemy import RowMapping
 
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.ingest.accept import AcceptedBatch, type_of
+from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.clock_skew import SkewCorrector
-from sync.receiver.ingest.events import InvalidEvent, ValidEvent
+from sync.receiver.ingest.deduplication.digest import digest_in
+from sync.receiver.ingest.events import InvalidEvent, ValidEvent, type_of
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.parse import InboundBatch
 
@@ -65,7 +66,7 @@ def event_row(event: ValidEvent, corrected_times: Mapping[int, datetime | None])
 def duplicate_row(event: ValidEvent) -> Row:
     """Return a row of `duplicates`, without the columns common to a batch."""
     key = {"sequence": event.sequence, "correlation_id": event.correlation_id}
-    return {**key, "type": type_of(event).value}
+    return {**key, "type": type_of(event).value, "digest": digest_in(event)}
 
 
 def epoch_key(name: AgentName, epoch: str) -> Row:

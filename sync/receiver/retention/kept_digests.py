@@ -28,7 +28,7 @@ _AFTER, _MOST = (
 )
 _SESSION = ("sequence", "correlation_id", "occurred_at", "query_locale", "body")
 _ANSWER = ("sequence", "correlation_id", "occurred_at", "status", "body")
-_DUPLICATE = ("sequence", "correlation_id", "type")
+_DUPLICATE = ("sequence", "correlation_id", "type", "digest")
 _Condition: TypeAlias = Callable[[sa.Table], sa.ColumnElement[bool]]
 
 
@@ -75,7 +75,7 @@ def _selects(condition: _Condition) -> list[sa.Select[tuple[object, ...]]]:
 
 def _digest(row: sa.RowMapping) -> bytes:
     if "type" in row:
-        return duplicate_digest(EventType(row["type"]), row["correlation_id"])
+        return duplicate_digest(EventType(row["type"]), row["correlation_id"], row["digest"])
     if "status" in row:
         return short_digest(AnswerEvent(**row, email_address=None, address_erased=False))
     return short_digest(SessionEvent(**row))

@@ -342,3 +342,22 @@ async def test_purged_events_stay_known_after_a_downgrade_that_kept_no_digests(
     assert await altered(office, session(3, "another"), session(4)) == [3]
     younger = session(5, "later", occurredAt=wire_time(DAY_SECONDS + 60))
     assert await altered(office, younger) == [5]
+
+
+@pytest.mark.parametrize("is_purged", [True, False], ids=["purged", "original purged"])
+async def test_another_answer_under_the_number_of_a_duplicate_is_not_accepted(
+    office: LedgerDriver,
+    is_purged: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """Type and correlation id are the same: once the original is purged, the content decides."""
+    await office.take(TILL, session(1, "a"), answer(2, "a"))
+    office.at = AT + 2 * DAY
+    again = [session(1, "a"), answer(2, "a")]
+    await office.take(RENUMBERED, *again)
+    await purge_before(office, 3 if is_purged else 1)
+
+    later = answer(2, "a", "other@example.com", occurredAt=wire_time(9 * DAY_SECONDS))
+    taken = await office.take(RENUMBERED, *again[:1], later)
+
+    assert [(one.sequence, one.error_code) for one in taken.rejections] == [(2, "ALTERED")]
+    assert (await office.take(RENUMBERED, *again)).rejections == []

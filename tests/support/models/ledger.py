@@ -16,6 +16,7 @@ from sync.receiver.ingest.accept import (
     LedgerState,
     accept_events,
 )
+from sync.receiver.ingest.deduplication.digest import digest_of
 from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.placement import Placement, SequenceGap, place_batch
@@ -134,7 +135,7 @@ def label(event: Event) -> EventKey:
         return EventKey(event.type, event.correlation_id)
     is_session = isinstance(event, SessionEvent)
     kind = EventType.SESSION_STARTED if is_session else EventType.EMAIL_ANSWERED
-    return EventKey(kind.value, event.correlation_id)
+    return EventKey(kind.value, event.correlation_id, digest_of(event))
 
 
 def _ids_of_sessions(facts: Iterable[ValidEvent]) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import chain, islice
 
-from sync.receiver.ingest.deduplication.digest import digest_of
+from sync.receiver.ingest.deduplication.digest import digest_in
 from sync.receiver.ingest.deduplication.equality import is_same_event
 from sync.receiver.ingest.events import AnswerEvent
 
@@ -44,8 +44,3 @@ class AlikeAnswers:
             return islice(chain.from_iterable(alike.values()), MAX_ALIKE)
         without = alike.get(None, ()) if answer.email_address is not None else ()
         return chain(alike.get(answer.email_address, ()), without)
-
-
-def digest_in(answer: AnswerEvent) -> str:
-    """Return the digest that the answer carries, or compute it."""
-    return answer.digest or digest_of(answer)

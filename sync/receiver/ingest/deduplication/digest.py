@@ -35,6 +35,12 @@ def _as_text(body: str) -> bytes:
     return masked(_MASK if "\\u" in body else body).encode()
 
 
+def digest_in(event: SessionEvent | AnswerEvent) -> str:
+    """Return the digest that the event carries, or compute it."""
+    carried = event.digest if isinstance(event, AnswerEvent) else None
+    return carried or digest_of(event)
+
+
 def masked(text: str) -> str:
     """Return `text`, or the same one for all texts that may hold an address."""
     return _MASK if may_hold_address(text) else text

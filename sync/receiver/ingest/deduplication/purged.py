@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from sync.protocol.wire import EventType
 from sync.receiver.ingest.deduplication.digest import digest_of, masked
-from sync.receiver.ingest.events import Event, InvalidEvent, SessionEvent, ValidEvent
+from sync.receiver.ingest.events import Event, InvalidEvent, ValidEvent, type_of
 
 NUMBERS_PER_BLOCK = 1000
 # Of events under the same number of an epoch: by chance, two of 2**64 are equal.
@@ -21,13 +21,12 @@ _NONE = bytes(BYTES)
 
 def short_digest(event: ValidEvent) -> bytes:
     """Return the digest to keep of a purged event."""
-    kind = "session" if isinstance(event, SessionEvent) else "answer"
-    return _digest(f"{kind} {digest_of(event)} {masked(event.correlation_id)}")
+    return _digest(type_of(event), digest_of(event), event.correlation_id)
 
 
-def duplicate_digest(event_type: str, correlation_id: str) -> bytes:
-    """Return the digest to keep of a purged duplicate, of which the ledger has no content."""
-    return _digest(f"duplicate {event_type} {masked(correlation_id)}")
+def duplicate_digest(event_type: EventType, correlation_id: str, digest: str | None) -> bytes:
+    """Return the digest to keep of a purged duplicate, of which the ledger has this `digest`."""
+    return _digest(event_type, digest or "", correlation_id)
 
 
 def first_of_block(number: int) -> int:
@@ -69,8 +68,8 @@ class PurgedNumbers:
         kept = self._digest(event.sequence)
         if kept == _NONE:
             return event.sequence not in self.younger
-        kind = EventType.SESSION_STARTED if isinstance(event, SessionEvent) else _ANSWER
-        return kept in {short_digest(event), duplicate_digest(kind, event.correlation_id)}
+        without_content = duplicate_digest(type_of(event), event.correlation_id, None)
+        return kept in {short_digest(event), without_content}
 
     def _digest(self, number: int) -> bytes:
         first = first_of_block(number)
@@ -78,8 +77,6 @@ class PurgedNumbers:
         return self.blocks.get(first, b"")[at : at + BYTES] or _NONE
 
 
-_ANSWER = EventType.EMAIL_ANSWERED
-
-
-def _digest(content: str) -> bytes:
+def _digest(event_type: EventType, digest: str, correlation_id: str) -> bytes:
+    content = f"{event_type.value} {digest} {masked(correlation_id)}"
     return blake2b(content.encode(), digest_size=BYTES).digest()
