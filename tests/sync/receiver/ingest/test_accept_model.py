@@ -126,7 +126,7 @@ class AcceptMachine(RuleBasedStateMachine):
         at = fact.occurred_at + timedelta(days=self.next())
         again = msgspec.structs.replace(fact, occurred_at=at)
         here, name = self.captured[self.current[till]], fact.correlation_id
-        if any(one.is_invalid and one.fact.correlation_id == name for one in here):
+        if any(one.fact.correlation_id == name for one in here):
             return
         here.append(Captured(again, bad_session(0, name), is_invalid=False))
         fact_ = answer(0, name, note=str(self.next()))
