@@ -9,6 +9,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from sync.protocol.rfc3339 import to_rfc3339
 
+# In place of a time that a damaged row of a SQLite file does not tell: it must not stop the reader
+# of all rows, and nobody takes it for a true one.
+UNREADABLE_TIME = datetime.fromtimestamp(0, UTC)
+
 
 class UtcTimestamp(TypeDecorator[datetime]):
     """UTC timestamp: `timestamptz` on PostgreSQL, sortable ISO text on SQLite."""
@@ -31,7 +35,10 @@ class UtcTimestamp(TypeDecorator[datetime]):
     def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is the library's
         """Convert the database's representation to an aware datetime."""
         if isinstance(value, str):
-            return datetime.fromisoformat(value)
+            try:
+                return datetime.fromisoformat(value)
+            except ValueError:
+                return UNREADABLE_TIME
         return value.astimezone(UTC) if isinstance(value, datetime) else None
 
 

@@ -174,6 +174,11 @@ async def _run_to_completion(threads: Executor, work: Callable[[], T]) -> T:
         raise
 
 
+def _readable_text(raw: bytes) -> str:
+    """Return a text of the file; bytes that are not UTF-8 become replacement characters."""
+    return raw.decode("utf-8", "replace")
+
+
 def _engine(path: Path, pragmas: tuple[str, ...], *, begin: str, connections: int) -> Engine:
     engine = create_engine(
         # Not formatted as text: a path may hold characters that are special in a URL.
@@ -186,6 +191,9 @@ def _engine(path: Path, pragmas: tuple[str, ...], *, begin: str, connections: in
     )
 
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        if pragmas is _READ_PRAGMAS:
+            # A damaged row must not stop the readers of all rows.
+            connection.text_factory = _readable_text
         cursor = connection.cursor()
         for pragma in pragmas:
             cursor.execute(pragma)
