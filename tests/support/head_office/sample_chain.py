@@ -40,6 +40,12 @@ async def fill(database: Database, stores: int, tills: int = 2) -> None:
     )
     while some := list(islice(rows, _AT_ONCE)):
         await database.write(partial(_add, rows=some))
+    replaced = [
+        _row(f"{store:05}", "till-1", 1)
+        | {"epoch": "epoch-of-a-replaced-machine", "is_current": None, "followed_at": AT}
+        for store in range(71, stores + 1, 71)
+    ]
+    await database.write(partial(_add, rows=replaced))
 
 
 async def fill_hours(database: Database, stores: int, hours: int) -> None:
@@ -81,6 +87,7 @@ def _add(connection: Connection, rows: list[Row]) -> None:
         {"store_id": row["store_id"], "till_id": row["till_id"], "token_hash": "x"}
         | {"generation": 1, "enrolled_at": row["enrolled_at"], "first_used_at": AT}
         for row in rows
+        if row["is_current"]
     ]
     insert_rows(connection, table_of(TokenRecord), tokens)
     agents = table_of(AgentRecord)
