@@ -65,6 +65,7 @@ def breaches(found: Findings) -> Iterator[str]:
     yield from held_and_not_sent(found)
     yield from told_twice(found)
     yield from unnoticed(found)
+    yield from recorded_twice(found)
     yield from stored_twice(found)
     yield from out_of_order(found)
     yield from wrong_times(found)
@@ -129,6 +130,17 @@ def told_twice(found: Findings) -> Iterator[str]:
         is_excused = receipt.epoch in chain.twice_by_a_person
         if not is_excused or receipt in chain.receipts_after_notice:
             yield f"receipt {receipt} was told for the requests {sorted(numbers)}"
+
+
+def recorded_twice(found: Findings) -> Iterator[str]:
+    """A machine has no more events of a request than it was asked to record."""
+    asked = found.chain.book.captured_us
+    for machine in found.chain.alive:
+        if machine.was_used:
+            counts = Counter(one.number for one in machine.held())
+            for number, count in counts.items():
+                if count > len(asked[number]):
+                    yield f"request {number} is recorded {count} times on one machine"
 
 
 def stored_twice(found: Findings) -> Iterator[str]:

@@ -1,60 +1,9 @@
-"""Histories that once broke a promise, found by the random ones or in the field."""
-
-from collections.abc import Mapping
+"""Histories that once broke a promise break none any more."""
 
 import pytest
 
-from tests.model.whole.history import Histories, History
-
-SESSION = ("session", 0, 0)
-HISTORIES: Mapping[str, History] = {
-    "numbers_that_were_purged_are_used_again_by_an_image": [
-        *(SESSION, ("image", 0), SESSION, SESSION, ("deliver", 0), ("month",)),
-        *(("put_back", 0, 1), SESSION, SESSION, ("deliver", 0)),
-    ],
-    "refused_event_in_a_gap_that_retention_walked_over_arrives_late": [
-        *(("back_up",), SESSION, SESSION, SESSION, ("refuse", 1), ("deliver", 0)),
-        *(SESSION, SESSION, ("deliver", 0), ("wait", 3), ("clean_up", 0), ("restore", 0)),
-        *(("heartbeat", 0), ("heartbeat", 0), SESSION, ("deliver", 0), ("month",)),
-    ],
-    "session_is_repeated_to_an_agent_that_purged_it": [
-        *(SESSION, ("deliver", 0), ("wait", 3), ("clean_up", 0)),
-        *(("repeat_session", 0, 0), ("answer", 0, 0, 0), ("deliver", 0)),
-    ],
-    "session_is_repeated_to_an_agent_that_was_put_back": [
-        *(("image", 0), SESSION, ("deliver", 0), ("put_back", 0, 0)),
-        *(("repeat_session", 0, 0), ("answer", 0, 0, 0), ("deliver", 0)),
-    ],
-    "machine_dies_with_an_acknowledged_capture": [
-        *(SESSION, ("deliver", 0), SESSION, ("replace", 0), SESSION),
-    ],
-    "two_machines_run_from_one_disk": [
-        *(SESSION, ("image", 0), ("clone", 0), SESSION, ("session", 2, 0)),
-        *(("deliver", 0), ("deliver", 2)),
-    ],
-    "batch_arrives_nine_hours_late": [
-        *(SESSION, ("heartbeat", 0), ("deliver", 0, 3, 3), ("late_arrives", 9)),
-    ],
-    "two_answers_are_committed_though_the_disk_reports_an_error": [
-        *(SESSION, ("failed_commit", 0, 0)),
-    ],
-    "database_without_its_mark_is_put_back": [
-        *(SESSION, ("heartbeat", 0), ("image", 0), SESSION, SESSION, ("put_back", 0, 0), SESSION),
-    ],
-    "write_ahead_log_is_lost": [SESSION, ("heartbeat", 0), SESSION, ("lose_wal", 0), SESSION],
-    "clones_capture_nothing_until_they_are_noticed": [
-        *(("image", 0), ("deliver", 0), ("clone", 0)),
-    ],
-    "database_is_damaged": [
-        *(SESSION, ("deliver", 0), SESSION, ("damage", 0), SESSION, ("deliver", 0)),
-    ],
-    "terms_are_misread_by_another_version": [
-        *(("publish", 1), ("heartbeat", 0), ("upgrade", 0), ("heartbeat", 0)),
-    ],
-    "clock_set_ahead_and_retention": [
-        *(SESSION, ("deliver", 0), ("step_clock", 0, 3), ("clean_up", 0)),
-    ],
-}
+from tests.model.whole.found import HISTORIES
+from tests.model.whole.history import Histories
 
 
 @pytest.mark.parametrize("name", HISTORIES)
