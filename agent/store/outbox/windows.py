@@ -17,6 +17,7 @@ from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.event_rows import DamagedEvent, StoredEvent, check_event
 from agent.store.db.rows import is_undecodable, readable, undecoded_text
+from agent.store.db.structure_check import StructureCheck
 from agent.store.files.storage_errors import CorruptRow
 from agent.store.outbox.payloads import PayloadBuilder
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
@@ -107,6 +108,7 @@ class WindowReader:
         self._key_file = key_file
         self._payloads = PayloadBuilder()
         self._damage = DamageLog()
+        self._structure = StructureCheck()
 
     def read(
         self, connection: sqlite3.Connection, sql: str, limits: BatchLimits, after: int
@@ -140,6 +142,8 @@ class WindowReader:
         known = epochs.range_at(first.event.position)
         adjacent = _without_purged_between(chain([first], rows), cursor.purged_through)
         events = list(self._events(adjacent, known, limits.max_bytes))
+        if damaged := sum(event.damage is not None for event in events):
+            self._structure.require_sound(connection, damaged)
         base_sequence = known.base_sequence(cursor.purged_through)
         is_ended = known.epoch != epochs.last.epoch
         if is_ended and connection.execute(HAS_LOST, (known.epoch,)).fetchone():
