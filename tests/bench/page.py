@@ -33,7 +33,7 @@ PAGES = {
 _HOURS = """
 INSERT INTO hours
 SELECT store_id, till_id, $1::timestamptz - ago * interval '1 hour', 40, 20, 12, 8, 0, 80, 200, 9
-FROM agents, generate_series(0, $2::int - 1) AS ago WHERE ago % 24 < 12
+FROM tokens, generate_series(0, $2::int - 1) AS ago WHERE ago % 24 < 12
 """
 
 

@@ -163,6 +163,18 @@ async def test_number_of_statements_does_not_grow_with_the_number_of_epochs(
     assert all_of_them == few
 
 
+async def test_heartbeat_that_repeats_how_epochs_ended_runs_no_further_statement(
+    office: LedgerDriver,
+) -> None:
+    await office.heartbeat(SimulatedAgent(epoch="epoch-0"))
+    await office.heartbeat(TILL)
+    alone = await statements_of(office.heartbeat(TILL))
+    named = [{"epoch": "epoch-0", "lastSequence": 0, "endedReason": "a test"}]
+    await office.heartbeat(TILL, epochs=named)
+
+    assert await statements_of(office.heartbeat(TILL, epochs=named)) == alone
+
+
 async def test_response_names_rejected_events_of_its_epochs(office: LedgerDriver) -> None:
     """So an agent that holds them as delivered detects that head office was restored."""
     await office.take(SimulatedAgent(epoch="epoch-0"), session(1, type=UNKNOWN))
