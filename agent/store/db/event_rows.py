@@ -30,6 +30,7 @@ _POSITION, _TYPE, _SESSION, _NAME, _OCCURRED, _BOOT_NUMBER, _BOOT_ID = 0, 1, 2, 
 _ADDRESS = 11
 # No ciphertext of any key: the address is there, but cannot be read.
 _UNREADABLE_ADDRESS = b""
+_BYTES = (bytes,)
 
 
 class StoredEvent(NamedTuple):
@@ -101,17 +102,25 @@ def check_event(row: Sequence[object]) -> StoredEvent | DamagedEvent:
     the answer), checksum (None in a row of an earlier version). A text that is not UTF-8 is given
     as bytes.
     """
+    address = row[_ADDRESS]
+    is_usual = is_id(row[_BOOT_ID]) and (address is None or type(address) is bytes)
+    values = row if is_usual else _with_replacements(row)
+    try:
+        event = msgspec.convert(values, StoredEvent, builtin_types=_BYTES)
+    except msgspec.ValidationError:
+        return _damaged(values, _fault_of_types(values))
+    fault = _fault(event)
+    return event if fault is None else _damaged(values, fault)
+
+
+def _with_replacements(row: Sequence[object]) -> Sequence[object]:
+    """Return `row` with something in place of what an event can be sent without."""
     values = list(row)
     if not is_id(values[_BOOT_ID]):
         values[_BOOT_ID] = f"unknown-boot-{values[_BOOT_NUMBER]}"[:128]
     if not isinstance(values[_ADDRESS], bytes | None):
         values[_ADDRESS] = _UNREADABLE_ADDRESS
-    try:
-        event = msgspec.convert(tuple(values), StoredEvent, builtin_types=(bytes,))
-    except msgspec.ValidationError:
-        return _damaged(values, _fault_of_types(values))
-    fault = _fault(event)
-    return event if fault is None else _damaged(values, fault)
+    return tuple(values)
 
 
 def _damaged(values: Sequence[object], fault: str) -> DamagedEvent:
@@ -156,9 +165,10 @@ def _checksum_of(event: StoredEvent) -> int:
     times = event.occurred_at_us, event.monotonic_us
     return event_checksum(
         (event.position, event.session_position, *times, event.boot_number),
-        event.type,
+        # The bare text: an enumeration is slow to format.
+        event.type.value,
         event.correlation_id,
-        event.status if is_answer else event.query_locale,
+        (event.status and event.status.value) if is_answer else event.query_locale,
         event.body,
     )
 
