@@ -50,6 +50,10 @@ HISTORIES: Mapping[str, History] = {
     "terms_are_misread_by_another_version": [
         *(("publish", 1), ("heartbeat", 0), ("upgrade", 0), ("heartbeat", 0)),
     ],
+    "old_session_with_a_young_answer_and_an_emptied_head_office": [
+        *(("back_up",), SESSION, SESSION, ("deliver", 0), ("answer", 0, 0, 0), ("wait", 3)),
+        *(("clean_up", 0), ("answer", 0, 0, 1), ("deliver", 0), ("clean_up", 0), ("restore", 0)),
+    ],
     "members_stand_twice": [("session", 0, 6), ("deliver", 0)],
     "clock_set_ahead_and_retention": [
         *(SESSION, ("deliver", 0), ("step_clock", 0, 3), ("clean_up", 0)),
