@@ -11,7 +11,7 @@ import msgspec
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 # Beyond this depth what a parser can read depends on how deep its caller's own stack is.
-MAX_DEPTH = 100
+MAX_DEPTH = 500
 ADDRESS = "emailAddress"
 _ERASED = '{"emailAddress":null,"erased":true'
 _whole: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
