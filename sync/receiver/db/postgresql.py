@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from sync.receiver.db.database import DatabaseUnavailableError, Values
-from sync.receiver.db.migrate import migrate
+from sync.receiver.db.migrate import is_older, migrate
 from sync.receiver.db.tables import LedgerTable
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ _ATTEMPTS = 3
 _RETRYABLE = {"40001", "40P01", "23505"}
 # Advisory lock: one receiver migrates the schema, the others wait. The number is arbitrary.
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(8580)")
+# First of all tables, as each batch does: a receiver of the version before is still running.
+_AGENTS_LOCK = text("LOCK TABLE agents IN ACCESS EXCLUSIVE MODE")
 _DURABLE = {"application_name": "loyalty-hq", "synchronous_commit": "on"}
 # Milliseconds. A receiver that hangs in a transaction must not hold an agent's row forever.
 _LIMITS = {"lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000"}
@@ -76,10 +78,16 @@ class Postgresql:
         )
 
     async def open(self) -> None:
-        """Migrate the schema; receivers that start together take turns."""
-        async with self._engine_without_timeouts() as engine, engine.begin() as connection:
-            await connection.execute(_SCHEMA_LOCK)
-            await connection.run_sync(migrate)
+        """Migrate the schema; receivers that start together take turns.
+
+        Retries after a deadlock, as with a read of several tables.
+        """
+        async with self._engine_without_timeouts() as engine:
+            async for attempt in _attempts():
+                with attempt:
+                    async with engine.begin() as connection:
+                        await connection.execute(_SCHEMA_LOCK)
+                        await connection.run_sync(_migrate)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -92,9 +100,7 @@ class Postgresql:
         COMMIT without a response: it may have succeeded, so the caller must decide. An agent
         resends its batch, which is idempotent.
         """
-        async for attempt in AsyncRetrying(
-            stop=stop_after_attempt(_ATTEMPTS), retry=retry_if_exception(_may_retry), reraise=True
-        ):
+        async for attempt in _attempts():
             async with self._engine.connect() as connection:
                 # An ORM session in `work` commits or rolls back what it has begun itself.
                 await connection.begin()
@@ -178,6 +184,17 @@ def _limits(statement_seconds: float | None) -> dict[str, object]:
         "command_timeout": statement_seconds + _GRACE_SECONDS,
         "server_settings": _DURABLE | _LIMITS | timeout,
     }
+
+
+def _migrate(connection: Connection) -> None:
+    if is_older(connection):
+        connection.execute(_AGENTS_LOCK)
+    migrate(connection)
+
+
+def _attempts() -> AsyncRetrying:
+    retry = retry_if_exception(_may_retry)
+    return AsyncRetrying(stop=stop_after_attempt(_ATTEMPTS), retry=retry, reraise=True)
 
 
 def _may_retry(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """A head office written by the previous schema opens, migrates and goes on."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -9,15 +10,22 @@ import asyncpg
 import pytest
 
 from sync.receiver.db.database import Database
+from sync.receiver.db.migrate import NEWEST_REVISION
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.tables import AgentRecord, DuplicateRecord, GapRecord, SessionRecord
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, wire_time
-from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.postgresql import PostgresqlServer, rows_at
 
 DUMPS = Path(__file__).parent / "written_by_0003"
 NEXT_EPOCH = "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"
+PATIENCE_SECONDS = 20
+LOOK_SECONDS = 0.02
+WAITING = """
+SELECT 1 FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 TILL, LATER = SimulatedAgent(), SimulatedAgent(epoch=NEXT_EPOCH)
 
 
@@ -28,11 +36,15 @@ def sqlite_before_upgrade(directory: Path) -> Database:
 
 
 async def postgresql_before_upgrade(server: PostgresqlServer) -> Database:
+    return Postgresql(await url_before_upgrade(server))
+
+
+async def url_before_upgrade(server: PostgresqlServer) -> str:
     url = await server.new_database()
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     await connection.execute((DUMPS / "postgresql.sql").read_text())
     await connection.close()
-    return Postgresql(url)
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -80,3 +92,24 @@ async def test_upgrade_marks_the_epoch_with_the_latest_heartbeat_as_current(
         (NEXT_EPOCH, None),
         (EPOCH, True),
     ]
+
+
+async def test_upgrade_beside_a_receiver_that_stores_a_batch_waits_for_it(
+    postgresql_server: PostgresqlServer,
+) -> None:
+    """A batch locks rows of `agents`, then reads other tables: otherwise the two deadlock."""
+    url = await url_before_upgrade(postgresql_server)
+    receiver = await asyncpg.connect(url.replace("+asyncpg", ""))
+    upgraded = Postgresql(url)
+    async with receiver.transaction():
+        await receiver.execute("SELECT * FROM agents FOR UPDATE")
+        opening = asyncio.ensure_future(upgraded.open())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await rows_at(url, WAITING):  # noqa: ASYNC110 - another process's state
+                await asyncio.sleep(LOOK_SECONDS)
+        await receiver.execute("SELECT * FROM doubles")
+    await receiver.close()
+    await opening
+    await upgraded.close()
+
+    assert await rows_at(url, "SELECT version_num FROM alembic_version") == [(NEWEST_REVISION,)]
