@@ -7,7 +7,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from agent.facts import Capture, EmailAnswered, Recorded, SessionStarted
-from agent.store.queries import StorageStatus
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _KINDS: dict[type[Capture], str] = {SessionStarted: "session", EmailAnswered: "email"}
@@ -89,33 +88,3 @@ def gauge(name: str, documentation: str, value: float) -> Metric:
 def counter(name: str, documentation: str, value: float) -> Metric:
     """Return a counter since the start of the agent; `name` without prefix and `_total`."""
     return CounterMetricFamily(f"loyalty_agent_{name}", documentation, value=float(value))
-
-
-def store_metrics(store: StorageStatus, now_us: int, *, is_purged_early: bool) -> list[Metric]:
-    """Return the figures of the database."""
-    oldest_us = store.oldest_waiting_at_us
-    age_seconds = 0.0 if oldest_us is None else (now_us - oldest_us) / 1e6
-    return [
-        gauge("last_sequence", "Last sequence number of the epoch", store.current.last_sequence),
-        gauge("waiting_events", "Events not settled by head office yet", store.waiting),
-        gauge("oldest_waiting_seconds", "Age of the oldest such event; 0 if none", age_seconds),
-        gauge("dead_letters", "Events that head office rejected", store.dead_letters),
-        gauge(
-            "lost_captures",
-            "Captures acknowledged to tills that this machine lost and head office has not",
-            sum(lost.count for lost in store.lost),
-        ),
-        gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
-        gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),
-        gauge("databases_set_aside", "Quarantined damaged databases", len(store.quarantined)),
-        gauge("salvage_pending", "Quarantined databases not read yet", store.salvage.pending),
-        counter("salvaged_captures", "Captures fed in from them", store.salvage.salvaged),
-        counter("unreadable_captures", "Captures lost in them", store.salvage.unreadable),
-        gauge("damaged_rows", "Damaged rows of the database, repaired", store.damaged_rows),
-        gauge("migration_copies", "Copies made before a migration", len(store.copies)),
-        gauge(
-            "purged_early",
-            "1 if delivered captures go ahead of their retention for lack of room",
-            is_purged_early,
-        ),
-    ]

@@ -5,11 +5,12 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from agent.api import dead_letters, delivery, openapi, sessions, status
+from agent.api import dead_letters, delivery, openapi, sessions
 from agent.api.context import CONTEXT, Context
 from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
+from agent.api.status import endpoints
 from agent.api.till_calls import TillCalls
 from agent.store.files.storage_errors import StorageError
 from sync.runtime.http_errors import HttpError, error_response, log_error
@@ -46,17 +47,17 @@ def build_app(context: Context) -> web.Application:
     for route in fast_routes:
         app.router.add_route(route.method, route.pattern, route.regular_handler())
     app.router.add_get(f"/agent/v1/sessions/{_ID}", sessions.show_session)
-    app.router.add_get("/agent/v1/status", status.show_status)
+    app.router.add_get("/agent/v1/status", endpoints.show_status)
     app.router.add_post("/agent/v1/sync", delivery.try_now)
     app.router.add_get(_DEAD_LETTERS, dead_letters.list_dead_letters)
     app.router.add_get(_DEAD_LETTER, dead_letters.show_dead_letter)
     app.router.add_post(f"{_DEAD_LETTER}/retry", dead_letters.retry_dead_letter)
     app.router.add_post(f"{_DEAD_LETTER}/discard", dead_letters.discard_dead_letter)
-    app.router.add_get("/", status.show_page)
+    app.router.add_get("/", endpoints.show_page)
     app.router.add_get("/openapi.json", openapi.show_openapi)
-    app.router.add_get("/healthz", status.is_alive)
-    app.router.add_get("/readyz", status.is_ready)
-    app.router.add_get("/metrics", status.show_metrics)
+    app.router.add_get("/healthz", endpoints.is_alive)
+    app.router.add_get("/readyz", endpoints.is_ready)
+    app.router.add_get("/metrics", endpoints.show_metrics)
     return app
 
 

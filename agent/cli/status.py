@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from agent.api.status_view import Level, Status
+from agent.api.status.view import Level, Status
 from agent.cli.client import agent_client
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import echo_json_text, flatten, one_line, print_values

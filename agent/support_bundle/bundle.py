@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.api.delivery import SyncReport
-from agent.api.status import CentralReport, StatusReport, StorageReport
+from agent.api.status.report import CentralReport, StatusReport, StorageReport
 from agent.config import Settings
 from agent.doctor.check import Check
 from agent.doctor.storage_directory import find_lock_holder

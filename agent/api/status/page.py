@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from string import Template
 
-from agent.api.status_view import Headline, Status
+from agent.api.status.view import Headline, Status
 
 _STYLE = """
 :root{color-scheme:light dark}

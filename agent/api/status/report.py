@@ -1,42 +1,17 @@
-"""Status, health and metrics: `/agent/v1/status`, `/`, `/healthz`, `/readyz`, `/metrics`."""
+"""The status as JSON: its members, and how they follow from the store and the delivery."""
 
-import asyncio
-import sqlite3
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
-from aiohttp import web
-from prometheus_client.core import Metric
-
-from agent.api.context import CONTEXT, Context
-from agent.api.delivery import SyncReport, sync_metrics, sync_report
-from agent.api.metrics import gauge, store_metrics
-from agent.api.responses import Count, Operation, Time, timestamp
-from agent.api.status_page import status_page
+from agent.api.context import Context
+from agent.api.delivery import SyncReport, sync_report
+from agent.api.responses import Count, Time, timestamp
+from agent.api.status.health import Health
 from agent.store.db.epochs import NEW_FILE
 from agent.store.db.lost_captures import LostCaptures
-from agent.store.files.storage_errors import (
-    StorageDamagedError,
-    StorageDownError,
-    StorageError,
-    StorageFullError,
-    storage_error_from,
-)
+from agent.store.files.storage_errors import StorageFullError
 from agent.store.queries import StorageStatus
-from sync.runtime.http_server import json_response
 
-CHECK_TIMEOUT_SECONDS = 2.0
 _DAY_US = 24 * 3600 * 1_000_000
-_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Health of the store: `error` is None if captures can be recorded; `store` if readable."""
-
-    error: StorageError | None
-    store: StorageStatus | None
 
 
 class CopyReport(TypedDict):
@@ -148,82 +123,9 @@ class StatusReport(TypedDict):
     portTakenAt: str | None
 
 
-class HealthReport(TypedDict):
-    """The 200 of the health endpoints."""
-
-    status: Literal["alive", "ready"]
-
-
-@Operation(StatusReport)
-async def show_status(request: web.Request) -> web.Response:
-    """Return the status as JSON."""
-    return json_response(await _status(request.app[CONTEXT]))
-
-
-@Operation("text/html")
-async def show_page(request: web.Request) -> web.Response:
-    """Return the status as an HTML page for store IT."""
-    page, policy = status_page(await _status(request.app[CONTEXT]))
-    return web.Response(
-        text=page, content_type="text/html", headers={"Content-Security-Policy": policy}
-    )
-
-
-@Operation("text/plain")
-async def show_metrics(request: web.Request) -> web.Response:
-    """Return the metrics in the Prometheus text format."""
-    context = request.app[CONTEXT]
-    families = _metrics(context, await read_health(context), context.now().wall_us)
-    body = context.metrics.render([*families, *sync_metrics(context.delivery)])
-    return web.Response(body=body, headers={"Content-Type": _METRICS_TYPE})
-
-
-@Operation(HealthReport, needs_token=False)
-async def is_alive(_: web.Request) -> web.Response:
-    """Return 200: liveness, the process serves requests."""
-    return json_response(HealthReport(status="alive"))
-
-
-@Operation(HealthReport, ("503",), needs_token=False)
-async def is_ready(request: web.Request) -> web.Response:
-    """Return 200 if captures can be recorded now, else 503; independent of central."""
-    try:
-        await request.app[CONTEXT].writer.check(CHECK_TIMEOUT_SECONDS)
-    except StorageFullError as full:
-        # 507 is the answer to a rejected capture; readiness probes expect 503.
-        raise StorageDownError(str(full)) from full
-    return json_response(HealthReport(status="ready"))
-
-
-async def read_health(context: Context) -> Health:
-    """Check the writer thread and read the database file."""
-    error: StorageError | None = None
-    try:
-        await context.writer.check(CHECK_TIMEOUT_SECONDS)
-    except StorageError as found:
-        error = found
-    try:
-        store = await _read_store(context)
-    except (sqlite3.Error, OSError, IndexError, StorageError):
-        store = None
-    return Health(error, store)
-
-
-async def _read_store(context: Context) -> StorageStatus:
-    """Read the store beside the writer; on its connection, which quarantines it, if damaged."""
-    try:
-        return await asyncio.to_thread(context.reader.status)
-    except sqlite3.DatabaseError as error:
-        directory = Path(context.identity.storage_directory)
-        if not isinstance(storage_error_from(error, directory), StorageDamagedError):
-            raise
-        return await context.writer.run(lambda store: store.run(context.reader.status_on))
-
-
-async def _status(context: Context) -> StatusReport:
-    health = await read_health(context)
+def status_report(context: Context, health: Health) -> StatusReport:
+    """Return the status."""
     identity, store = context.identity, health.store
-    oldest_us = store.oldest_waiting_at_us if store else None
     return {
         "version": identity.version,
         "storeId": identity.store_id,
@@ -233,7 +135,7 @@ async def _status(context: Context) -> StatusReport:
         "lastSequence": store.current.last_sequence if store else None,
         "watermark": store.current.settled_through if store else None,
         "waiting": store.waiting if store else None,
-        "oldestWaitingAt": _time_or_none(oldest_us),
+        "oldestWaitingAt": _time_or_none(store.oldest_waiting_at_us if store else None),
         "deadLetters": store.dead_letters if store else None,
         "storage": _storage(context, health),
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
@@ -260,8 +162,7 @@ def _terms_not_fetched(context: Context) -> TermsNotFetchedReport | None:
     missed = context.terms_not_fetched()
     if missed is None:
         return None
-    since = None if missed.since_us is None else timestamp(missed.since_us)
-    return {"since": since, "reason": missed.reason}
+    return {"since": _time_or_none(missed.since_us), "reason": missed.reason}
 
 
 def _lost(lost: LostCaptures) -> LostReport:
@@ -295,7 +196,7 @@ def _storage(context: Context, health: Health) -> StorageReport:
             {"name": copy.path.name, "madeAt": timestamp(copy.made_at_us)}
             for copy in (store.copies if store else [])
         ],
-        "earlyPurge": _early_purge(context, store),
+        "earlyPurge": early_purge_report(context, store),
         "damagedRows": store.damaged_rows if store else None,
     }
     if error is not None:
@@ -315,7 +216,7 @@ def _salvage(store: StorageStatus | None) -> SalvageReport | None:
     }
 
 
-def _early_purge(context: Context, store: StorageStatus | None) -> EarlyPurgeReport | None:
+def early_purge_report(context: Context, store: StorageStatus | None) -> EarlyPurgeReport | None:
     """Return the last early purge, as long as captures of its time are missing for it."""
     found, days = store.early_purge if store else None, context.identity.delivered_days
     if found is None or not _is_recent(context, found.at_us):
@@ -331,29 +232,3 @@ def _early_purge(context: Context, store: StorageStatus | None) -> EarlyPurgeRep
 def _is_recent(context: Context, at_us: int) -> bool:
     """Return whether delivered captures of that time are still kept."""
     return at_us + context.identity.delivered_days * _DAY_US >= context.now().wall_us
-
-
-def _metrics(context: Context, health: Health, now_us: int) -> list[Metric]:
-    families: list[Metric] = [
-        gauge("ready", "1 if captures can be recorded", health.error is None),
-        gauge("queue_depth", "Requests in the writer's queue", context.writer.queued),
-        gauge(
-            "terms_refused",
-            "1 while program terms from head office are not used: they are out of their bounds",
-            context.terms_refused() is not None,
-        ),
-        gauge(
-            "terms_not_fetched",
-            "1 while head office has not sent its program terms for a day, or never",
-            context.terms_not_fetched() is not None,
-        ),
-        gauge(
-            "name_shared",
-            "1 while head office hears another machine under this store and till id",
-            context.name_shared_since_us() is not None,
-        ),
-    ]
-    if (store := health.store) is None:
-        return families
-    early = _early_purge(context, store) is not None
-    return [*families, *store_metrics(store, now_us, is_purged_early=early)]

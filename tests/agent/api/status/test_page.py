@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.api.status_page import status_page
+from agent.api.status.page import status_page
 from tests.support.agent.in_process import Agent
 from tests.support.central import ScriptedCentral
 from tests.support.shop.shop import shop_at

@@ -1,0 +1,1 @@
+"""Status, health and metrics: as JSON, as a page, for Prometheus."""

@@ -1,0 +1,66 @@
+"""Metrics read at each scrape: health, program terms, the figures of the database."""
+
+from prometheus_client.core import Metric
+
+from agent.api.context import Context
+from agent.api.metrics import counter, gauge
+from agent.api.status.health import Health
+from agent.api.status.report import early_purge_report
+from agent.store.queries import StorageStatus
+
+
+def health_metrics(context: Context, health: Health) -> list[Metric]:
+    """Return the metrics of the agent but those of captures and delivery."""
+    families: list[Metric] = [
+        gauge("ready", "1 if captures can be recorded", health.error is None),
+        gauge("queue_depth", "Requests in the writer's queue", context.writer.queued),
+        gauge(
+            "terms_refused",
+            "1 while program terms from head office are not used: they are out of their bounds",
+            context.terms_refused() is not None,
+        ),
+        gauge(
+            "terms_not_fetched",
+            "1 while head office has not sent its program terms for a day, or never",
+            context.terms_not_fetched() is not None,
+        ),
+        gauge(
+            "name_shared",
+            "1 while head office hears another machine under this store and till id",
+            context.name_shared_since_us() is not None,
+        ),
+    ]
+    if (store := health.store) is None:
+        return families
+    early = early_purge_report(context, store) is not None
+    now_us = context.now().wall_us
+    return [*families, *_store_metrics(store, now_us, is_purged_early=early)]
+
+
+def _store_metrics(store: StorageStatus, now_us: int, *, is_purged_early: bool) -> list[Metric]:
+    oldest_us = store.oldest_waiting_at_us
+    age_seconds = 0.0 if oldest_us is None else (now_us - oldest_us) / 1e6
+    return [
+        gauge("last_sequence", "Last sequence number of the epoch", store.current.last_sequence),
+        gauge("waiting_events", "Events not settled by head office yet", store.waiting),
+        gauge("oldest_waiting_seconds", "Age of the oldest such event; 0 if none", age_seconds),
+        gauge("dead_letters", "Events that head office rejected", store.dead_letters),
+        gauge(
+            "lost_captures",
+            "Captures acknowledged to tills that this machine lost and head office has not",
+            sum(lost.count for lost in store.lost),
+        ),
+        gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
+        gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),
+        gauge("databases_set_aside", "Quarantined damaged databases", len(store.quarantined)),
+        gauge("salvage_pending", "Quarantined databases not read yet", store.salvage.pending),
+        counter("salvaged_captures", "Captures fed in from them", store.salvage.salvaged),
+        counter("unreadable_captures", "Captures lost in them", store.salvage.unreadable),
+        gauge("damaged_rows", "Damaged rows of the database, repaired", store.damaged_rows),
+        gauge("migration_copies", "Copies made before a migration", len(store.copies)),
+        gauge(
+            "purged_early",
+            "1 if delivered captures go ahead of their retention for lack of room",
+            is_purged_early,
+        ),
+    ]
