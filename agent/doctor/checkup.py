@@ -13,18 +13,15 @@ from agent.doctor import (
     central,
     configuration,
     connection,
-    database,
     disk_space,
     fsync,
-    kept_data,
     mounts,
     port,
-    shared_name,
     storage_directory,
-    store_findings,
     systemd_units,
 )
 from agent.doctor.check import Check
+from agent.doctor.store import database, findings, kept_data, shared_name
 from agent.uplink.connection import credentials, http_options
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient
@@ -79,33 +76,27 @@ def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> 
         directory, within_seconds=instruments.integrity_seconds, is_owned=agent is not None
     )
     yield database.check_quarantine(directory, instruments.now())
-    yield from _check_kept_data(settings, instruments.now(), is_owned=agent is not None)
+    yield from _check_store(settings, instruments.now(), is_owned=agent is not None)
     show("Checking port and service")
     yield from port.check_ports(api.host, api.port, agent)
     yield systemd_units.check_units(instruments.run)
 
 
-def _check_kept_data(settings: Settings, now: datetime, *, is_owned: bool) -> list[Check]:
+def _check_store(settings: Settings, now: datetime, *, is_owned: bool) -> list[Check]:
     directory, days = settings.storage.directory, settings.retention.delivered_days
-    copies = kept_data.check_copies(directory, now)
-    retention = kept_data.check_retention(directory, days, now, is_owned=is_owned)
-    lost = store_findings.check_lost_captures(directory, is_owned=is_owned)
-    epoch = store_findings.check_epoch(directory, is_owned=is_owned)
-    name = shared_name.check_shared_name(directory)
-    key_file = settings.storage.encryption_key_path
-    addresses = store_findings.check_addresses(directory, key_file, is_owned=is_owned)
-    terms = store_findings.check_terms(directory, now, is_owned=is_owned)
-    rows = store_findings.check_damaged_rows(directory, is_owned=is_owned)
-    found = (
-        lost,
-        rows,
-        addresses,
-        epoch,
-        name,
-        copies,
-        retention,
-        terms if settings.central.url else None,
-    )
+    found = [
+        findings.check_lost_captures(directory, is_owned=is_owned),
+        findings.check_damaged_rows(directory, is_owned=is_owned),
+        findings.check_addresses(
+            directory, settings.storage.encryption_key_path, is_owned=is_owned
+        ),
+        findings.check_epoch(directory, is_owned=is_owned),
+        shared_name.check_shared_name(directory),
+        kept_data.check_copies(directory, now),
+        kept_data.check_retention(directory, days, now, is_owned=is_owned),
+    ]
+    if settings.central.url:
+        found.append(findings.check_terms(directory, now, is_owned=is_owned))
     return [check for check in found if check is not None]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.check import Verdict
-from agent.doctor.store_findings import check_lost_captures
+from agent.doctor.store.findings import check_lost_captures
 from sync.protocol.wire import EpochExtent
 from tests.support.agent.process import agent
 from tests.support.agent.store import query

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.database import check_in_place
 from agent.doctor.storage_directory import find_lock_holder
+from agent.doctor.store.database import check_in_place
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.lock import LOCK_FILE
 from tests.support.agent.process import AgentProcess, agent_process

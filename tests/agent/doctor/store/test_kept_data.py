@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.doctor.check import Check, Verdict
-from agent.doctor.kept_data import check_copies, check_retention
+from agent.doctor.store.kept_data import check_copies, check_retention
 from tests.support.agent.store import change, opened
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.doctor.check import Check, Verdict
-from agent.doctor.store_findings import (
+from agent.doctor.store.findings import (
     check_addresses,
     check_damaged_rows,
     check_epoch,

@@ -1,24 +1,19 @@
 """Checks of what only the agent knows: lost captures, why a new epoch began, unused terms."""
 
-import sqlite3
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 from agent.doctor.check import Check, fault, warning
+from agent.doctor.store.read import read_store
 from agent.store.crypto.vault import UnusableKey, read_vault
-from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.epochs import NEW_FILE
-from agent.store.db.inspection import inspect_database
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.learned_terms import read_fetch
-from agent.store.queries import NewEpoch, read_new_epoch
+from agent.store.queries import read_new_epoch
 from sync.protocol.rfc3339 import us_to_rfc3339
 
 _LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"
 _ROWS = "damaged rows"
-_READ_SECONDS = 5.0
 _DAMAGED_ROWS = """
 SELECT table_name, reason, count(*) FROM damaged_row GROUP BY table_name, reason
 UNION ALL
@@ -35,15 +30,12 @@ _ADVICE = (
     "if you have a newer copy of the database, or its disk, keep it and read it with"
     " loyalty-agent salvage FILE; else acknowledge the loss at head office"
 )
-T = TypeVar("T")
 
 
 def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
     """Name the captures that are lost; None if there are none."""
-    found = (
-        _read(directory, lambda one: read_lost_captures(one, directory), is_owned=is_owned) or []
-    )
-    lost = [one for one in found if one.count]
+    found = read_store(directory, lambda one: read_lost_captures(one, directory), is_owned=is_owned)
+    lost = [one for one in found or [] if one.count]
     if not lost:
         return None
     return fault(_LOST, "; ".join(map(_described, lost)), _ADVICE)
@@ -51,7 +43,7 @@ def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
 
 def check_epoch(directory: Path, *, is_owned: bool) -> Check | None:
     """Warn if the current epoch began for another reason than a new machine."""
-    began: NewEpoch | None = _read(directory, read_new_epoch, is_owned=is_owned)
+    began = read_store(directory, read_new_epoch, is_owned=is_owned)
     if began is None or began.reason == NEW_FILE:
         return None
     advice = "none if somebody replaced the database or restored a copy; else look into the disk"
@@ -60,7 +52,7 @@ def check_epoch(directory: Path, *, is_owned: bool) -> Check | None:
 
 def check_terms(directory: Path, now: datetime, *, is_owned: bool) -> Check | None:
     """Warn if the program terms of head office were refused, or not fetched for long."""
-    fetch = _read(directory, read_fetch, is_owned=is_owned)
+    fetch = read_store(directory, read_fetch, is_owned=is_owned)
     if fetch is None:
         return None
     if fetch.fault is not None:
@@ -75,7 +67,9 @@ def check_terms(directory: Path, now: datetime, *, is_owned: bool) -> Check | No
 
 def check_damaged_rows(directory: Path, *, is_owned: bool) -> Check | None:
     """Name the rows that were damaged and repaired, by table and reason; None if there are none."""
-    rows = _read(directory, lambda one: one.execute(_DAMAGED_ROWS).fetchall(), is_owned=is_owned)
+    rows = read_store(
+        directory, lambda one: one.execute(_DAMAGED_ROWS).fetchall(), is_owned=is_owned
+    )
     if not rows:
         return None
     found = "; ".join(f"{count} in {table}: {reason}" for table, reason, count in rows)
@@ -91,7 +85,7 @@ def check_addresses(directory: Path, key_file: Path, *, is_owned: bool) -> Check
         header = read_vault(key_file).header
     except (UnusableKey, OSError):
         return None  # the agent does not start without its key, or makes a new one
-    found = _read(
+    found = read_store(
         directory,
         lambda one: one.execute(_OF_ANOTHER_KEY, (len(header), header)).fetchone()[0],
         is_owned=is_owned,
@@ -108,16 +102,3 @@ def _described(lost: LostCaptures) -> str:
     return (
         f"{lost.count} captures that tills were told are recorded, {numbers}{known}: {lost.reason}"
     )
-
-
-def _read(directory: Path, query: Callable[[sqlite3.Connection], T], *, is_owned: bool) -> T | None:
-    """Return the result of `query`; None if it cannot be read: the integrity check says why."""
-    if not (directory / DATABASE_FILE).exists():
-        return None
-    try:
-        with inspect_database(
-            directory, within_seconds=_READ_SECONDS, is_owned=is_owned
-        ) as connection:
-            return query(connection)
-    except (sqlite3.Error, OSError):
-        return None

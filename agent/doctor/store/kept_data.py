@@ -1,19 +1,17 @@
 """Checks of copies beside the database, and of purges ahead of retention, where there are any."""
 
-import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.doctor.check import Check, passed, warning
+from agent.doctor.store.read import read_store
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.inspection import inspect_database
-from agent.store.queries import EarlyPurge, read_early_purge
+from agent.store.queries import read_early_purge
 from sync.runtime.migration_copies import list_migration_copies
 
 _COPIES, _RETENTION = "copies", "retention"
 _OLD_DAYS = 30
 _DAY_SECONDS = 24 * 3600
-_READ_SECONDS = 5.0
 
 
 def check_copies(directory: Path, now: datetime) -> Check | None:
@@ -36,26 +34,13 @@ def check_retention(
     directory: Path, delivered_days: float, now: datetime, *, is_owned: bool
 ) -> Check | None:
     """Warn if delivered captures go ahead of their retention for lack of room."""
-    found = _read_early_purge(directory, is_owned=is_owned)
+    found = read_store(directory, read_early_purge, is_owned=is_owned)
     if found is None or found.at_us / 1e6 + delivered_days * _DAY_SECONDS < now.timestamp():
         return None
     kept_days = found.kept_us / 1e6 / _DAY_SECONDS
     text = f"delivered captures are kept {kept_days:.1f} days instead of {delivered_days:g}"
     advice = "raise [storage] max_bytes" if found.limit == "max_bytes" else "free disk space"
     return warning(_RETENTION, f"{text}: [storage] {found.limit} is reached", advice)
-
-
-def _read_early_purge(directory: Path, *, is_owned: bool) -> EarlyPurge | None:
-    """Return the last early purge; None if it cannot be read: the integrity check says why."""
-    if not (directory / DATABASE_FILE).exists():
-        return None
-    try:
-        with inspect_database(
-            directory, within_seconds=_READ_SECONDS, is_owned=is_owned
-        ) as connection:
-            return read_early_purge(connection)
-    except (sqlite3.Error, OSError):
-        return None
 
 
 def _with_age(name: str, made_at: datetime, now: datetime) -> str:

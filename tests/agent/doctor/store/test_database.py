@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.check import Check, Verdict, passed
-from agent.doctor.database import (
+from agent.doctor.store.database import (
     check_in_place,
     check_integrity,
     check_quarantine,

@@ -1,0 +1,1 @@
+"""Checks of the database and of what it tells."""

@@ -1,0 +1,27 @@
+"""Reads the database for a check, beside a running agent or without one."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.inspection import inspect_database
+
+_READ_SECONDS = 5.0
+T = TypeVar("T")
+
+
+def read_store(
+    directory: Path, query: Callable[[sqlite3.Connection], T], *, is_owned: bool
+) -> T | None:
+    """Return the result of `query`; None if it cannot be read: the integrity check says why."""
+    if not (directory / DATABASE_FILE).exists():
+        return None
+    try:
+        with inspect_database(
+            directory, within_seconds=_READ_SECONDS, is_owned=is_owned
+        ) as connection:
+            return query(connection)
+    except (sqlite3.Error, OSError):
+        return None
