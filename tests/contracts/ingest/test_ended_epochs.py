@@ -159,6 +159,21 @@ async def test_word_about_an_epoch_confirms_nothing_while_two_machines_share_the
     assert not await is_complete(office)
 
 
+async def test_word_about_an_epoch_that_another_machine_still_uses_calls_nothing_lost(
+    office: LedgerDriver,
+) -> None:
+    """The first machine has a backlog, of which its clone knows nothing."""
+    await replaced_machine(office)
+    office.at += timedelta(minutes=10)
+    await office.heartbeat(OLD, lastSequence=9, outstanding=6, lastActivityAt=wire_time(-1))
+    office.at += timedelta(minutes=1)
+
+    await office.heartbeat(NEW, epochs=[ended(OLD.epoch, 2, RENUMBERED, movedThrough=3)])
+
+    assert await gaps(office) == []
+    assert (await audited(office))[OLD.epoch].outstanding == [Range(4, 9)]
+
+
 async def test_epoch_named_before_it_was_known_is_confirmed_once_all_has_arrived(
     office: LedgerDriver,
 ) -> None:

@@ -75,15 +75,17 @@ def older_extent(
     """
     extent = _extent(told, row, now)
     word = max(told.last_sequence, told.moved_through, told.lost_through)
+    # Another machine uses the numbers, and may hold those that this one has lost.
+    has_two = is_shared or _is_later(row["heartbeat_at"], begun_at)
     if told.ended_reason:
         reason = printable(told.ended_reason, _MAX_REASON)
         extent.ended_reason = reason
-        _end(extent, told, row, now, reason)
+        if not has_two:
+            _end(extent, told, row, now, reason)
     believed = max(extent.last_sequence, extent.accepted_through, told.moved_through)
     covers_all = extent.last_sequence <= word <= believed and not told.end_unknown
-    # Another machine, or another copy of the file, has used the numbers.
-    has_two = is_shared or told.ended_reason in _TWO_COPIES
-    has_two |= _is_later(row["heartbeat_at"], begun_at)
+    # Another copy of the file has used the numbers.
+    has_two |= told.ended_reason in _TWO_COPIES
     extent.ended_through = word if covers_all and not has_two else None
     return extent
 
