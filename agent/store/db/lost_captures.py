@@ -36,6 +36,10 @@ _RETURNED = """
 SELECT sequence FROM receipt_alias WHERE epoch = ? AND sequence BETWEEN ? AND ? ORDER BY sequence
 """
 _SET_RETURNED = "UPDATE lost_captures SET returned = ?, moved_through = ? WHERE epoch = ?"
+_KEEP_RETURNED = """
+UPDATE lost_captures SET returned = max(returned, ?), moved_through = max(moved_through, ?)
+WHERE epoch = ?
+"""
 
 
 class _Row(NamedTuple):
@@ -120,14 +124,26 @@ def after_answer(
 
 def record_answers(connection: sqlite3.Connection, changed: Sequence[LostCaptures]) -> None:
     """Store the answers of head office."""
+    before = {lost.epoch: lost.first for lost in _read(connection)}
     rows = [(one.accepted_through, one.told_at_us, one.epoch, one.lost_through) for one in changed]
     connection.executemany(_SET_ANSWER, rows)
-    count_returned(connection)
+    # What head office has by itself has not returned.
+    _count(connection, [lost for lost in _read(connection) if lost.first != before[lost.epoch]])
 
 
 def count_returned(connection: sqlite3.Connection) -> None:
-    """Count the lost captures that were salvaged, after a file is read to its end."""
-    for lost in map(_lost, intact_rows(connection.execute(_ALL), _Row)):
+    """Count the lost captures that were salvaged, after a file is read to its end.
+
+    The count never falls: the receipts of salvaged captures are purged with them.
+    """
+    before = _read(connection)
+    _count(connection, before)
+    rows = [(lost.returned, lost.moved_through, lost.epoch) for lost in before]
+    connection.executemany(_KEEP_RETURNED, rows)
+
+
+def _count(connection: sqlite3.Connection, captures: Sequence[LostCaptures]) -> None:
+    for lost in captures:
         values = (lost.epoch, lost.first, lost.lost_through)
         returned = [sequence for (sequence,) in connection.execute(_RETURNED, values)]
         moved_through = lost.first - 1
@@ -135,6 +151,10 @@ def count_returned(connection: sqlite3.Connection) -> None:
             moved_through += sequence == moved_through + 1
         moved_through = moved_through if returned else 0
         connection.execute(_SET_RETURNED, (len(returned), moved_through, lost.epoch))
+
+
+def _read(connection: sqlite3.Connection) -> list[LostCaptures]:
+    return [_lost(row) for row in intact_rows(connection.execute(_ALL), _Row)]
 
 
 def _lost(row: _Row) -> LostCaptures:

@@ -6,9 +6,10 @@ from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.queries import StorageStatus, StoreReader
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of, set_aside
-from tests.support.agent.store import EpochIds, answer, change, session
+from tests.support.agent.store import EpochIds, answer, change, query, session
 
 PATIENCE_SECONDS = 10
+YEAR_SECONDS = 365 * 24 * 3600
 
 
 async def reopened(directory: Path, *changes: str) -> EpochIds:
@@ -68,6 +69,21 @@ async def test_what_salvage_did_not_find_is_lost(tmp_path: Path) -> None:
         status = await salvage_and_deliver(rig)
     assert [(one.count, one.is_open) for one in status.lost] == [(1, False)]
     assert told(status)[2] == 4
+
+
+async def test_salvaged_captures_are_not_lost_after_their_purge(tmp_path: Path) -> None:
+    epochs = await reopened(tmp_path)
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        before = await salvage_and_deliver(rig)
+        rig.clock.pass_seconds(YEAR_SECONDS)
+        while await rig.outbox.retention.purge_once():
+            pass
+        # Counted again for the next file, or the next answer.
+        await rig.outbox.record_lost([])
+        after = StoreReader(tmp_path).status()
+    assert query(tmp_path, "SELECT count(*) FROM receipt_alias") == [(0,)]
+    assert [one.count for one in after.lost] == [0]
+    assert after.lost == before.lost
 
 
 def test_captures_that_head_office_has_are_not_lost() -> None:
