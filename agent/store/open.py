@@ -21,7 +21,7 @@ from agent.store.files.storage_errors import (
     StorageFullError,
     storage_error_from,
 )
-from agent.store.rescue import put_in_place, save_whole
+from agent.store.rescue import is_sound_in_place, put_in_place, save_whole
 from agent.store.store import Store, StoreEnvironment
 from sync.runtime.atomic_file import sync_directory
 from sync.runtime.logging import log_event
@@ -72,16 +72,21 @@ class StoreOpener:
     def rescue(self, store: Store) -> None:
         """Save all that `store` holds into a new file: its database is not at its path any more.
 
-        A foreign file at the path is quarantined. Raises a `StorageError` if that is not possible
-        now: `store` still holds everything.
+        A foreign file at the path is quarantined. An altered one is used as it is if it is complete
+        and there is no room for a copy. Raises a `StorageError` if that is not possible now:
+        `store` still holds everything.
         """
+        last = store.epochs.last if store.open_files.is_altered() else None
         try:
             make_private_directory(self.directory)
             self.restore_companions()
-            last = store.epochs.last if store.open_files.is_altered() else None
             save_whole(store.connection, self._database, last)
             place = put_in_place(self._database, self.environment.now_us(), store.open_files)
         except StorageFullError:
+            if last is not None and is_sound_in_place(self._database, last):
+                reason = "another program changed the database in use or its time: it is complete"
+                log_event(_log, logging.WARNING, "store.altered", reason=reason)
+                return
             if not self._space.free_ballast():
                 raise
             self.rescue(store)

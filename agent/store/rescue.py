@@ -47,7 +47,7 @@ def save_whole(
             copy.execute("PRAGMA synchronous=OFF")
             connection.backup(copy)
         if must_hold is not None:
-            _require_sound(scratch, must_hold)
+            _require_sound(f"{scratch.absolute().as_uri()}?mode=ro&immutable=1", must_hold)
         _sync_file(scratch)
     except BaseException:
         scratch.unlink(missing_ok=True)
@@ -81,6 +81,18 @@ def put_in_place(database: Path, at_us: int, ours: OpenFiles | None = None) -> P
     return place
 
 
+def is_sound_in_place(database: Path, must_hold: Receipt) -> bool:
+    """Return whether the altered `database` and its WAL are sound and hold that receipt.
+
+    A backup tool that sets the time of modification alters nothing else.
+    """
+    try:
+        _require_sound(f"{database.absolute().as_uri()}?mode=ro", must_hold)
+    except StorageDamagedError:
+        return False
+    return True
+
+
 def _require_room(connection: sqlite3.Connection, directory: Path) -> None:
     size_bytes = used_bytes(connection) + reusable_bytes(connection)
     needed, free = size_bytes + _RESERVE_BYTES, free_bytes(directory)
@@ -92,12 +104,11 @@ def _require_room(connection: sqlite3.Connection, directory: Path) -> None:
         )
 
 
-def _require_sound(scratch: Path, must_hold: Receipt) -> None:
-    uri = f"{scratch.absolute().as_uri()}?mode=ro&immutable=1"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as copy:
+def _require_sound(uri: str, must_hold: Receipt) -> None:
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
         try:
-            ((found,),) = copy.execute("PRAGMA integrity_check(1)").fetchall()
-            known = read_epochs(copy).range_of(must_hold.epoch)
+            ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
+            known = read_epochs(connection).range_of(must_hold.epoch)
         except sqlite3.Error as error:
             raise StorageDamagedError(
                 f"another file was copied over the open one: {error}"

@@ -152,6 +152,37 @@ def test_full_disk_leaves_the_open_connection_as_it_is(
     assert query(tmp_path, NAMES) == [("one",)]
 
 
+def test_file_whose_time_a_backup_tool_has_set_is_used_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = opener(tmp_path)
+    store = opening.open()
+    grown(store, 10)
+    os.utime(tmp_path / DATABASE_FILE, ns=(1, 1))
+    with pytest.raises(StorageMovedError):
+        record(store, session("late"))
+    monkeypatch.setattr("agent.store.rescue.free_bytes", lambda _: 1000)
+    opening.rescue(store)
+    store.close()
+    assert len(query(tmp_path, NAMES)) == 11
+
+
+def test_older_copy_over_the_open_file_is_not_used_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = opener(tmp_path)
+    store = opening.open()
+    grown(store, 10)
+    shutil.copy(tmp_path / DATABASE_FILE, tmp_path / "copy")
+    record(store, *[session(f"more-{n}") for n in range(2000)])
+    store.checkpoint()
+    shutil.copyfile(tmp_path / "copy", tmp_path / DATABASE_FILE)
+    monkeypatch.setattr("agent.store.rescue.free_bytes", lambda _: 1000)
+    with pytest.raises(StorageFullError):
+        opening.rescue(store)
+    store.close()
+
+
 @pytest.mark.parametrize("found", ["nothing", "foreign"])
 def test_crash_before_the_saved_copy_is_in_place_is_repaired_at_the_next_start(
     tmp_path: Path, found: str
