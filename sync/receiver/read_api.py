@@ -12,7 +12,7 @@ from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.boundary import COMMON_HEADERS
 from sync.receiver.db.database import Reads
 from sync.receiver.db.readiness import Readiness
-from sync.receiver.reports.completeness_report import completeness_json
+from sync.receiver.reports.completeness.report import completeness_json
 from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.json_views import is_valid_text, sessions_json
 from sync.receiver.reports.metrics import ReceiverMetrics

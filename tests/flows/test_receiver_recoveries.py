@@ -15,7 +15,8 @@ from agent.store.retention.retention import RetentionDays
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.ingest.accept import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
-from sync.receiver.reports.completeness import EpochCompleteness, audit
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.state import EpochCompleteness
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import query
 from tests.support.clocks import WallClock

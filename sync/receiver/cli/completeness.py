@@ -8,13 +8,9 @@ import typer
 
 from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, reference_now, run_on_database
 from sync.receiver.db.database import Database
-from sync.receiver.reports.completeness import (
-    AcknowledgedGap,
-    EpochCompleteness,
-    Range,
-    audit,
-)
-from sync.receiver.reports.completeness_report import Totals, completeness_json, format_ranges
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.report import Totals, completeness_json, format_ranges
+from sync.receiver.reports.completeness.state import AcknowledgedGap, EpochCompleteness, Range
 from sync.receiver.reports.store_list import is_known_store
 from sync.receiver.reports.tills import count_silent
 from sync.runtime.cli.command_group import ConfigFile

@@ -6,8 +6,9 @@ from sync.receiver.audit.author import Author
 from sync.receiver.db.tables import AuditRecord, GapRecord
 from sync.receiver.ingest.acknowledge import GapName, acknowledge_gap
 from sync.receiver.ingest.gaps import Gap
-from sync.receiver.reports.completeness import AcknowledgedGap, EpochCompleteness, Range, audit
-from sync.receiver.reports.completeness_report import Totals
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.report import Totals
+from sync.receiver.reports.completeness.state import AcknowledgedGap, EpochCompleteness, Range
 from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.gap_list import list_gaps
 from sync.receiver.reports.tills import Reference

@@ -12,7 +12,8 @@ from sync.receiver.db.tables import (
 )
 from sync.receiver.db.tables import sessions as started
 from sync.receiver.ingest.placement import SequenceGap
-from sync.receiver.reports.completeness import Range, audit
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.state import Range
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import SimulatedAgent, session, sessions
 

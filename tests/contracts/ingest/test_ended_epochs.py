@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from sync.protocol.wire import RENUMBERED
 from sync.receiver.db.tables import GapRecord
-from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import SimulatedAgent, session, sessions, wire_time
 

@@ -18,7 +18,8 @@ from sync.receiver.ingest.accept import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
 from sync.receiver.privacy.forget import forget_address
 from sync.receiver.privacy.redaction import Address
-from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from sync.receiver.retention import epoch_purge
 from sync.receiver.retention.purge import purge
 from tests.support.head_office.audit import audit_by

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from sync.receiver.reports.completeness import audit
+from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.reports.fleet import FleetQuery, fleet_page
 from sync.receiver.reports.fleet_figures import fleet_figures, read_fleet_figures
 from sync.receiver.reports.store_details import store_details

@@ -12,7 +12,8 @@ from sync.receiver.db.tables import (
     SessionRecord,
     table_of,
 )
-from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import SimulatedAgent, answer, erased, session, sessions
 

@@ -8,9 +8,10 @@ from sqlalchemy import delete
 
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.tables import agents, gaps, sessions
-from sync.receiver.reports import completeness
-from sync.receiver.reports.completeness import EpochCompleteness, audit, audit_chunks
-from sync.receiver.reports.completeness_report import Totals, completeness_json
+from sync.receiver.reports.completeness import audit as completeness_audit
+from sync.receiver.reports.completeness.audit import audit, audit_chunks
+from sync.receiver.reports.completeness.report import Totals, completeness_json
+from sync.receiver.reports.completeness.state import EpochCompleteness
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session
 from tests.support.head_office.messages import sessions as started
@@ -58,8 +59,8 @@ async def test_audit_is_the_same_however_much_a_read_returns(
 ) -> None:
     await with_troubles(office)
     expected = await audited(office)
-    monkeypatch.setattr(completeness, "EPOCHS_PER_READ", epochs_per_read)
-    monkeypatch.setattr(completeness, "MAX_RANGES", max_ranges)
+    monkeypatch.setattr(completeness_audit, "EPOCHS_PER_READ", epochs_per_read)
+    monkeypatch.setattr(completeness_audit, "MAX_RANGES", max_ranges)
 
     found = await audited(office)
 
@@ -70,7 +71,7 @@ async def test_audit_is_the_same_however_much_a_read_returns(
 async def test_epoch_with_too_many_ranges_is_truncated_and_says_so(
     office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completeness, "MAX_RANGES", 3)
+    monkeypatch.setattr(completeness_audit, "MAX_RANGES", 3)
     await with_troubles(office)
     await insert_gaps(office, ["2"], 10)
 
@@ -89,8 +90,8 @@ async def test_epoch_with_too_many_ranges_is_truncated_and_says_so(
 async def test_no_read_grows_with_the_epochs_and_ranges_of_a_store(
     office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completeness, "EPOCHS_PER_READ", 16)
-    monkeypatch.setattr(completeness, "MAX_RANGES", 8)
+    monkeypatch.setattr(completeness_audit, "EPOCHS_PER_READ", 16)
+    monkeypatch.setattr(completeness_audit, "MAX_RANGES", 8)
     epochs = [f"{number:02}" for number in range(40)]
     for epoch in epochs:
         await office.heartbeat(SimulatedAgent("0042", "a", epoch))

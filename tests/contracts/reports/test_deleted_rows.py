@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Delete, Table, delete
 from sync.receiver.db.statements import is_epoch, params_for
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections
 from sync.receiver.db.tables import sessions as started
-from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     Members,

@@ -13,7 +13,7 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import agents, answers, boots, gaps, rejections
-from sync.receiver.reports.completeness_report import completeness_json
+from sync.receiver.reports.completeness.report import completeness_json
 from sync.receiver.reports.fleet import FleetQuery, fleet_page
 from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.json_views import find_sessions

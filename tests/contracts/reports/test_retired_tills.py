@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 from sync.receiver.auth.enrolment import Enrolment
-from sync.receiver.reports.completeness_report import Totals, completeness_json
+from sync.receiver.reports.completeness.report import Totals, completeness_json
 from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.json_views import find_sessions
 from sync.receiver.reports.store_list import is_known_store, stores_json

@@ -17,7 +17,7 @@ from sync.receiver.db.tables import (
 )
 from sync.receiver.privacy.forget import Changes, forget_address
 from sync.receiver.privacy.redaction import MARK, Address
-from sync.receiver.reports.completeness import audit
+from sync.receiver.reports.completeness.audit import audit
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (

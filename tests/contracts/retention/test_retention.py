@@ -16,7 +16,8 @@ from sync.receiver.db.tables import (
 )
 from sync.receiver.db.tables import sessions as started
 from sync.receiver.ingest.accept import AcceptedBatch
-from sync.receiver.reports.completeness import EpochCompleteness, Range, audit
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from sync.receiver.retention import epoch_purge
 from sync.receiver.retention.epoch_purge import MISSING_AT_PURGE
 from sync.receiver.retention.purge import purge

@@ -11,7 +11,8 @@ import msgspec
 
 from agent.capture.session_answer import SessionAnswers
 from sync.protocol.program_terms import ProgramTerms, session_kind
-from sync.receiver.reports.completeness import EpochCompleteness, audit
+from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.state import EpochCompleteness
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.tills import Reference, TillStatus, list_tills
 from tests.model.whole.clocks import us_of

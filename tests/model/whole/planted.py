@@ -25,7 +25,7 @@ from sync.receiver.ingest.deduplication.purged import PurgedNumbers
 from sync.receiver.ingest.deduplication.sessions import KnownSessions
 from sync.receiver.ingest.epochs.shared_name import NameUse
 from sync.receiver.ingest.events import Event, SessionEvent
-from sync.receiver.reports import completeness
+from sync.receiver.reports.completeness import audit as completeness_audit
 from sync.runtime.retention_clock import RetentionClock
 
 Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -77,7 +77,7 @@ def _ended_epoch_counts_as_complete(patch: pytest.MonkeyPatch) -> None:
     def end(_row: sa.Row[tuple[object, ...]]) -> None:
         return None
 
-    patch.setattr(completeness, "epoch_end", end)
+    patch.setattr(completeness_audit, "epoch_end", end)
 
 
 def _agent_tells_of_no_loss(patch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.export.selection import ExportTable, Selection
 from sync.receiver.privacy.forget import forget_address
 from sync.receiver.privacy.redaction import Address
-from sync.receiver.reports.completeness import audit
+from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.retention.purge import purge, purge_hours
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.citus import is_restricted_to_store, recorded_statements

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 import msgspec
 
 from sync.receiver.db.database import Reads
-from sync.receiver.reports.completeness import (
-    AcknowledgedGap,
-    EpochCompleteness,
-    Range,
-    audit_chunks,
-)
+from sync.receiver.reports.completeness.audit import audit_chunks
+from sync.receiver.reports.completeness.state import AcknowledgedGap, EpochCompleteness, Range
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""Completeness audit: the numbers that are missing at head office, and how epochs ended."""

@@ -1,0 +1,83 @@
+"""State of the sequence numbers of an epoch: what is here, missing, lost or not confirmed."""
+
+import msgspec
+
+from sync.receiver.ingest.epochs.end import EpochEnd
+
+
+class Range(msgspec.Struct, frozen=True, order=True):
+    """Sequence numbers from `first` to `last`, both inclusive."""
+
+    first: int
+    last: int
+
+
+class AcknowledgedGap(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """Numbers that will never arrive, accepted as lost by a person."""
+
+    first: int
+    last: int
+    acknowledged_at: str
+    acknowledged_by: str
+    reason: str
+
+
+class Unconfirmed(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """An ended epoch of which the machine never said that this was all.
+
+    Known are `captures` of it, and when it was heard last; its machine may hold more.
+    """
+
+    captures: int
+    followed_at: str
+    last_word_at: str | None
+
+
+class AcknowledgedEnd(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """A person accepted that the machine of an ended epoch may have held more."""
+
+    acknowledged_at: str
+    acknowledged_by: str
+    reason: str
+
+
+class EpochCompleteness(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True
+):
+    """State of the sequence numbers of one epoch.
+
+    Numbers up to `complete_through` are accounted for; those up to `purged_through` were purged.
+    `outstanding` are known to exist and have not arrived yet; `missing` were accepted and have no
+    row; `gaps` will never arrive; `acknowledged_gaps` are gaps accepted by a person. If the
+    epoch has no row in `agents` (not `listed`), `accepted_through` is the highest number found;
+    higher ones may have been lost. If `truncated`, there are more ranges than are listed.
+
+    `ended` of an epoch that another one has followed: "confirmed" by its machine, "unconfirmed",
+    "acknowledged" by a person, or "unrecorded" (it ended before head office recorded how).
+    """
+
+    store_id: str
+    till_id: str
+    epoch: str
+    listed: bool
+    accepted_through: int
+    complete_through: int
+    purged_through: int
+    outstanding: list[Range]
+    rejected: list[Range]
+    gaps: list[Range]
+    acknowledged_gaps: list[AcknowledgedGap]
+    missing: list[Range]
+    truncated: bool = False
+    ended: EpochEnd | None = None
+    unconfirmed: Unconfirmed | None = None
+    acknowledged_end: AcknowledgedEnd | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every number known to exist is here, or is acknowledged as lost.
+
+        Of an ended epoch it must be known that no more exist.
+        """
+        lacks_some = self.outstanding or self.gaps or self.missing or self.truncated
+        return self.listed and not lacks_some and self.unconfirmed is None
