@@ -49,6 +49,14 @@ def _is_late_in_epoch(table: sa.Table) -> sa.ColumnElement[bool]:
 
 
 _DELETE_LATE = [sa.delete(table).where(_is_late_in_epoch(table)) for table in _PURGED]
+# The first late numbers of each table.
+_FIRST_LATE = [
+    sa.select(table.c.sequence)
+    .where(_is_late_in_epoch(table))
+    .order_by(table.c.sequence)
+    .limit(sa.bindparam("most", type_=sa.BigInteger))
+    for table in _PURGED
+]
 _HAS_LATE = sa.or_(
     *(
         sa.exists().where(
@@ -89,9 +97,14 @@ class EpochPurge:
     has_late: bool
 
     def delete_late(self, connection: sa.Connection, received_before: datetime) -> int:
-        """Delete the expired events at or below `purged_through`; return their number."""
-        purged = self._lock(connection)["purged_through"]
+        """Delete the next expired events at or below `purged_through`; return their number."""
+        purged, most = self._lock(connection)["purged_through"], NUMBERS_PER_TRANSACTION
         values = {"purged": purged, "received_before": received_before}
+        found = [self._execute(connection, one, **values, most=most) for one in _FIRST_LATE]
+        late = sorted(row.sequence for rows in found for row in rows)
+        if not late:
+            return 0
+        values["purged"] = late[:most][-1]
         keep_digests(connection, self.name, self.epoch, _is_late_in_epoch, **values)
         return sum(self._execute(connection, one, **values).rowcount for one in _DELETE_LATE)
 

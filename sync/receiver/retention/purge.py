@@ -88,7 +88,8 @@ async def purge(database: Database, received_before: datetime, at: datetime) -> 
         for epoch in await database.read(find):
             if epoch.has_late:
                 delete_late = partial(epoch.delete_late, received_before=received_before)
-                purged += await database.write(delete_late)
+                while done := await database.write(delete_late):
+                    purged += done
             delete_next = partial(epoch.delete_next, received_before=received_before, at=at)
             while done := await database.write(delete_next):
                 purged += done

@@ -1,6 +1,7 @@
 """Retention: expired events are deleted, and their numbers stay accounted for."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,7 @@ from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from sync.receiver.retention import epoch_purge
-from sync.receiver.retention.epoch_purge import MISSING_AT_PURGE
+from sync.receiver.retention.epoch_purge import MISSING_AT_PURGE, EpochPurge
 from sync.receiver.retention.purge import purge
 from tests.contracts.reports.test_deleted_rows import HISTORIES, History, a_store
 from tests.support.head_office.ledger import LedgerDriver
@@ -197,6 +198,26 @@ async def test_event_accepted_late_is_purged_after_its_own_retention_period(
     assert await office.rows(SessionRecord, "sequence") == []
     assert await office.rows(EmailAnswerRecord, "sequence") == []
     assert (await audited(office)).is_complete
+
+
+async def test_events_accepted_late_are_purged_a_few_at_a_time(
+    office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk is found long after retention walked over its events; a SQLite file has one writer."""
+    monkeypatch.setattr(epoch_purge, "NUMBERS_PER_TRANSACTION", 2)
+    await office.take(TILL, *sessions(6, 7), baseSequence=6)
+    await purge_what_came_before(office, 1)
+    office.at = AT + 2 * DAY
+    await office.take(TILL, *sessions(1, 4), answer(5, "session-1"))
+    late = EpochPurge(TILL.name, TILL.epoch, has_late=True)
+    delete_late = partial(late.delete_late, received_before=AT + 3 * DAY)
+
+    deleted = [await office.database.write(delete_late) for _ in range(4)]
+
+    assert deleted == [2, 2, 1, 0]
+    again = await office.take(TILL, *sessions(1, 4), answer(5, "session-1"))
+    assert again.rejections == []
+    assert await office.rows(SessionRecord, "sequence") == []
 
 
 async def test_gaps_are_never_purged(office: LedgerDriver) -> None:
