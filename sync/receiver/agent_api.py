@@ -23,7 +23,6 @@ from sync.receiver.auth.authenticate import (
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.peers import Peers
 from sync.receiver.auth.tokens import EnrolledAgent, parse_name
-from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.agent_transaction import (
     MAX_EPOCHS,
     MAX_NEW_EPOCHS,
@@ -31,6 +30,7 @@ from sync.receiver.ingest.agent_transaction import (
     TooManyEpochs,
 )
 from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import InboundBatch, parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.metrics import ReceiverMetrics

@@ -14,7 +14,7 @@ from sync.receiver.admission.concurrency import ConcurrencyLimiter
 from sync.receiver.admission.load_shedding import LoadShedder, Overloaded
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.errors import to_http_error
-from sync.receiver.ingest.accept import AcceptedBatch
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import parse_batch
 from sync.runtime.http_errors import error_response
 from tests.fleet.account import Account

@@ -13,7 +13,7 @@ import pytest
 
 from agent.store.retention.retention import RetentionDays
 from sync.receiver.db.sqlite import SqliteFile
-from sync.receiver.ingest.accept import ADDRESS_ERASED
+from sync.receiver.ingest.ledger_state import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
 from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.reports.completeness.state import EpochCompleteness

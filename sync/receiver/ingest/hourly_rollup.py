@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from sync.receiver.ingest.accept import AcceptedBatch
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 
 ANSWERS = ("accepted", "deferred", "declined")
 COUNTS = ("sessions", *ANSWERS, "other_answers", "arrived", "lag_seconds")

@@ -12,11 +12,12 @@ from sync.protocol.wire import HeartbeatAnswer
 from sync.receiver.db import statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
-from sync.receiver.ingest.accept import AcceptedBatch, accept_events
+from sync.receiver.ingest.accept import accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.clock_skew import BootZero, SkewCorrector
 from sync.receiver.ingest.heartbeat import store_heartbeat
 from sync.receiver.ingest.hourly_rollup import roll_up
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.lookup import look_up, look_up_purged
 from sync.receiver.ingest.parse import InboundBatch, InboundHeartbeat
 from sync.receiver.ingest.placement import Placement, SequenceGap, place_batch

@@ -5,7 +5,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from sync.receiver.ingest.accept import AcceptedBatch
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.reports.fleet_figures import MAX_COUNTED, FleetFigures
 
 _NAMESPACE = "loyalty_hq"

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from sync.receiver.db.tables import AgentRecord, EmailAnswerRecord, GapRecord
-from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch
+from sync.receiver.ingest.ledger_state import ADDRESS_ERASED, AcceptedBatch
 from sync.receiver.ingest.placement import NO_LONGER_HELD, SequenceGap
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (

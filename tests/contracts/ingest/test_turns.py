@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Connection
 
 from sync.receiver.db.tables import SessionRecord
-from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.ingest.slices import TURN_EVENTS, USUAL_EVENTS
 from tests.support.head_office.ledger import LedgerDriver

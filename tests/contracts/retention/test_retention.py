@@ -16,7 +16,7 @@ from sync.receiver.db.tables import (
     SessionRecord,
 )
 from sync.receiver.db.tables import sessions as started
-from sync.receiver.ingest.accept import AcceptedBatch
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from sync.receiver.retention import epoch_purge

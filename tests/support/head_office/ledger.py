@@ -11,9 +11,9 @@ from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import statements
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import LedgerTable, table_of
-from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
 from tests.support.head_office.messages import AT, Members, SimulatedAgent

@@ -10,15 +10,11 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from sync.protocol.wire import EventType
-from sync.receiver.ingest.accept import (
-    AcceptedBatch,
-    EventKey,
-    LedgerState,
-    accept_events,
-)
+from sync.receiver.ingest.accept import accept_events
 from sync.receiver.ingest.deduplication.digest import digest_of
 from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent, ValidEvent
 from sync.receiver.ingest.gaps import Gap
+from sync.receiver.ingest.ledger_state import AcceptedBatch, EventKey, LedgerState
 from sync.receiver.ingest.placement import Placement, SequenceGap, place_batch
 
 Key: TypeAlias = tuple[str, str]

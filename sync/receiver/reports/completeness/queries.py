@@ -9,7 +9,7 @@ from sqlalchemy import func
 
 from sync.receiver.db.statements import IS_CURRENT
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
-from sync.receiver.ingest.accept import ADDRESS_ERASED
+from sync.receiver.ingest.ledger_state import ADDRESS_ERASED
 
 _STORE = sa.bindparam("of_store", type_=sa.Text)
 _KEY = ("till_id", "epoch")

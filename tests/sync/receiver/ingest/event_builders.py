@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime
 
 from sync.protocol.wire import ErrorCode, EventType
-from sync.receiver.ingest.accept import AcceptedBatch
 from sync.receiver.ingest.events import AnswerEvent, InvalidEvent, SessionEvent, invalid_event
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.placement import SequenceGap
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

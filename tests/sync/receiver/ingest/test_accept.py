@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.protocol.wire import ErrorCode
-from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch
 from sync.receiver.ingest.deduplication.equality import is_same_event
 from sync.receiver.ingest.events import Event, ValidEvent
 from sync.receiver.ingest.gaps import Gap
+from sync.receiver.ingest.ledger_state import ADDRESS_ERASED, AcceptedBatch
 from sync.receiver.ingest.placement import (
     NO_LONGER_HELD,
     MalformedBatch,

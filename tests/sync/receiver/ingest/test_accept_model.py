@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sync.protocol.wire import ErrorCode
-from sync.receiver.ingest.accept import ADDRESS_ERASED, AcceptedBatch
 from sync.receiver.ingest.events import AnswerEvent, Event, InvalidEvent, SessionEvent
+from sync.receiver.ingest.ledger_state import ADDRESS_ERASED, AcceptedBatch
 from sync.receiver.ingest.placement import SequenceGap
 from tests.support.models.ledger import Epoch, Key, ReferenceLedger, refused_sessions
 from tests.sync.receiver.ingest.event_builders import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from sync.protocol.wire import BATCHES_PATH
 from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.admission.memory_budget import REQUEST_BYTES
-from sync.receiver.ingest.accept import AcceptedBatch
+from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.reports.metrics import ReceiverMetrics
 from tests.support.head_office.citus import recorded_statements
 from tests.support.head_office.messages import SimulatedAgent, answer, session

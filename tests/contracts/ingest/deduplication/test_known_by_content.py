@@ -14,7 +14,7 @@ from sync.receiver.db.tables import (
     agents,
     purged_digests,
 )
-from sync.receiver.ingest.accept import ADDRESS_ERASED
+from sync.receiver.ingest.ledger_state import ADDRESS_ERASED
 from sync.receiver.ingest.placement import NO_LONGER_HELD
 from sync.receiver.privacy.forget import forget_address
 from sync.receiver.privacy.redaction import Address

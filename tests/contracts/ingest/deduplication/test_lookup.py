@@ -1,7 +1,7 @@
 """The lookup for a batch reads only rows that concern it, however scattered its numbers are."""
 
 from sync.receiver.auth.tokens import EnrolledAgent
-from sync.receiver.ingest.accept import LedgerState
+from sync.receiver.ingest.ledger_state import LedgerState
 from sync.receiver.ingest.lookup import look_up
 from sync.receiver.ingest.parse import parse_batch
 from sync.receiver.ingest.placement import Placement, place_batch

@@ -1,0 +1,1 @@
+"""Tests of the epochs of a till, on both databases."""
