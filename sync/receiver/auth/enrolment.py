@@ -14,8 +14,8 @@ from sync.receiver.audit.audit_log import Action, AuditLog
 from sync.receiver.auth.retirement import RetiredTill, bring_back, retire_tills, revoke_tokens
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_token, make_token, parse_name
 from sync.receiver.db.bulk_insert import insert_rows
+from sync.receiver.db.conditions import in_stores, is_agent, params_for
 from sync.receiver.db.database import Database
-from sync.receiver.db.statements import in_stores, is_agent, params_for
 from sync.receiver.db.tables import TokenRecord
 from sync.receiver.db.tables import tokens as token_table
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, delete, func, select, true, update
 
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.db.statements import in_stores, is_agent, params_for
+from sync.receiver.db.conditions import in_stores, is_agent, params_for
 from sync.receiver.db.tables import agents, tokens
 
 _DELETE_TOKENS = delete(tokens).where(is_agent(tokens))

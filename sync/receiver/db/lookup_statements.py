@@ -35,7 +35,7 @@ from sqlalchemy.sql.selectable import TextualSelect
 
 from sync.protocol.wire import EventType
 from sync.receiver.db.columns import JsonTexts
-from sync.receiver.db.statements import among, is_agent, is_epoch
+from sync.receiver.db.conditions import among, is_agent, is_epoch
 from sync.receiver.db.tables import answers, duplicates, gaps, rejections, sessions
 
 ANSWERED, REJECTED = "answered", "rejected"

@@ -7,14 +7,14 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from sync.receiver.audit.audit_log import Action, AuditLog, safe_text
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.db import statements
+from sync.receiver.db import conditions, statements
 from sync.receiver.db.tables import gaps
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.rows import gap_of
 
 _IS_GAP = gaps.c.first_sequence == bindparam("of_first")
-_SELECT = select(gaps).where(statements.is_epoch(gaps), _IS_GAP)
-_UPDATE = update(gaps).where(statements.is_epoch(gaps), _IS_GAP)
+_SELECT = select(gaps).where(conditions.is_epoch(gaps), _IS_GAP)
+_UPDATE = update(gaps).where(conditions.is_epoch(gaps), _IS_GAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class GapName:
     @property
     def params(self) -> Mapping[str, object]:
         """The parameters that bind a statement to this gap."""
-        return {**statements.params_for(self.till, self.epoch), "of_first": self.first}
+        return {**conditions.params_for(self.till, self.epoch), "of_first": self.first}
 
 
 def acknowledge_gap(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 
 from sync.receiver.auth.tokens import EnrolledAgent
-from sync.receiver.db import statements
+from sync.receiver.db import conditions, statements
 from sync.receiver.ingest.clock_skew import BootClock, BootZero, boot_zero
 from sync.receiver.ingest.epochs.shared_name import NameUse, name_use_of, speaker_of
 from sync.receiver.ingest.epochs.succession import end_of
@@ -54,7 +54,7 @@ class AgentTransaction:
         self, statement: Executable, epoch: str | None = None, **values: object
     ) -> CursorResult[tuple[object, ...]]:
         """Run a statement bound to the agent and, if given, the epoch."""
-        key = statements.params_for(self.agent.name, epoch)
+        key = conditions.params_for(self.agent.name, epoch)
         return self.connection.execute(statement, {**key, **values})
 
     def lock_epoch(self, epoch: str) -> RowMapping | None:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, RowMapping
 
 from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, HeartbeatAnswer
-from sync.receiver.db import statements, tables
+from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.epochs.extents import Extent, current_extent, older_extent
@@ -111,7 +111,7 @@ def _extend(
         key = epoch_key(transaction.agent.name, told.epoch)
         lost += [gap_row(key, gap, transaction.now) for gap in extent.gaps]
         if values := extent.changes(row):
-            changed.append({**statements.params_for(transaction.agent.name, told.epoch), **values})
+            changed.append({**conditions.params_for(transaction.agent.name, told.epoch), **values})
         accepted.append(AcceptedThrough(epoch=told.epoch, accepted_through=reached))
     insert_rows(transaction.connection, tables.gaps, lost)
     if changed:

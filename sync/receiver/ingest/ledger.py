@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, RowMapping
 
 from sync.protocol.wire import HeartbeatAnswer
-from sync.receiver.db import statements, tables
+from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.accept import accept_events
@@ -189,7 +189,7 @@ def _write(
     if hours := [{**till, **hour} for hour in roll_up(accepted, times, now)]:
         connection.execute(statements.upsert_hours(transaction.dialect), hours)
     if accepted.restored:
-        agent = statements.params_for(transaction.agent.name, epoch)
+        agent = conditions.params_for(transaction.agent.name, epoch)
         restored = [
             {**agent, "of_sequence": answer.sequence, "address": answer.email_address}
             for answer in accepted.restored

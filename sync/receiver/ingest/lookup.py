@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Executable, RowMapping, Table
 
 from sync.protocol.rfc3339 import to_rfc3339
-from sync.receiver.db import statements, tables
+from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.lookup_statements import (
     ANSWERED,
     REJECTED,
@@ -65,7 +65,7 @@ def look_up_purged(
     if not numbers:
         return PurgedNumbers()
     firsts = sorted({first_of_block(number) for number in numbers})
-    key = statements.params_for(inbound.sender.name, inbound.batch.epoch)
+    key = conditions.params_for(inbound.sender.name, inbound.batch.epoch)
     rows = connection.execute(statements.SELECT_PURGED_DIGESTS, {**key, "numbers": firsts})
     purged = PurgedNumbers(through, {row.first_sequence: row.digests for row in rows})
     captured_at = captured_times(inbound, numbers, corrector)
@@ -82,7 +82,7 @@ class _Lookup:
     def __init__(self, connection: Connection, inbound: InboundBatch) -> None:
         self._connection = connection
         self._inbound = inbound
-        self._key = statements.params_for(inbound.sender.name, inbound.batch.epoch)
+        self._key = conditions.params_for(inbound.sender.name, inbound.batch.epoch)
 
     def by_correlation_ids(self, events: Sequence[ValidEvent]) -> LedgerState:
         ids = {event.correlation_id for event in events}

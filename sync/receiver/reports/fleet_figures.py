@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Float, case, cast, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from sync.receiver.db.conditions import is_in_service
 from sync.receiver.db.database import Reads
-from sync.receiver.db.statements import is_in_service
 from sync.receiver.db.tables import gaps, rejections
 from sync.receiver.reports.conditions import MAX_PLAUSIBLE_AGE, Condition
 from sync.receiver.reports.fleet import count_columns, counts_of, stores_of

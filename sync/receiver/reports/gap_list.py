@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from sqlalchemy import RowMapping, and_, or_
 
+from sync.receiver.db.conditions import is_in_service
 from sync.receiver.db.database import Database
 from sync.receiver.db.paging import pages_of, store_ids_in
-from sync.receiver.db.statements import is_in_service
 from sync.receiver.db.tables import agents, gaps
 
 _PAGE_ROWS = 500

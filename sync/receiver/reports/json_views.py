@@ -15,8 +15,8 @@ from sqlalchemy import func
 
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.columns import JsonTexts
+from sync.receiver.db.conditions import IS_CURRENT, Among
 from sync.receiver.db.database import Reads
-from sync.receiver.db.statements import IS_CURRENT, Among
 from sync.receiver.db.tables import agents, answers, sessions
 
 # A till chooses the ids of its sessions: one id can be in every store.

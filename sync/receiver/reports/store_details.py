@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.receiver.db.statements import IS_CURRENT, is_in_service
+from sync.receiver.db.conditions import IS_CURRENT, is_in_service
 from sync.receiver.db.tables import agents, gaps, rejections
 from sync.receiver.ingest.epochs.end import is_unconfirmed
 from sync.receiver.reports.tills import Reference, TillStatus, list_tills

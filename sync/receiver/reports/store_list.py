@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 import sqlalchemy as sa
 
+from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
-from sync.receiver.db.statements import IS_CURRENT
 from sync.receiver.db.tables import agents, tokens
 from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.ingest.epochs.shared_name import MIN_RETURNS

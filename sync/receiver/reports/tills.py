@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from sync.receiver.db.statements import IS_CURRENT
+from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.tables import agents, tokens
 from sync.receiver.ingest.epochs.end import is_unconfirmed
 from sync.receiver.ingest.epochs.shared_name import FORGOTTEN_AFTER, MIN_RETURNS

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import func
 
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.db import statements
+from sync.receiver.db import conditions, statements
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.columns import UtcTimestamp
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
@@ -25,18 +25,18 @@ _RECEIVED_BEFORE = sa.bindparam("received_before", type_=UtcTimestamp)
 _FIRST_RECENT = sa.union_all(
     *(
         sa.select(func.min(table.c.sequence).label("sequence")).where(
-            statements.in_range(table), table.c.received_at >= _RECEIVED_BEFORE
+            conditions.in_range(table), table.c.received_at >= _RECEIVED_BEFORE
         )
         for table in _PURGED
     )
 )
 _NUMBERS = sa.union_all(
     *(
-        sa.select(table.c.sequence).where(statements.in_range(table))
+        sa.select(table.c.sequence).where(conditions.in_range(table))
         for table in (*_PURGED, rejections)
     )
 )
-_DELETE = [sa.delete(table).where(statements.in_range(table)) for table in _PURGED]
+_DELETE = [sa.delete(table).where(conditions.in_range(table)) for table in _PURGED]
 
 
 def _is_late(table: sa.Table, purged_through: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
@@ -45,7 +45,7 @@ def _is_late(table: sa.Table, purged_through: sa.ColumnElement[int]) -> sa.Colum
 
 def _is_late_in_epoch(table: sa.Table) -> sa.ColumnElement[bool]:
     purged_through = sa.bindparam("purged", type_=sa.BigInteger)
-    return sa.and_(statements.is_epoch(table), _is_late(table, purged_through))
+    return sa.and_(conditions.is_epoch(table), _is_late(table, purged_through))
 
 
 _DELETE_LATE = [sa.delete(table).where(_is_late_in_epoch(table)) for table in _PURGED]
@@ -128,7 +128,7 @@ class EpochPurge:
         missing = self._missing(connection, first, last)
         insert_rows(connection, gaps, [gap_row(key, gap, at) for gap in missing])
         numbers = {"first": first, "last": last}
-        keep_digests(connection, self.name, self.epoch, statements.in_range, **numbers)
+        keep_digests(connection, self.name, self.epoch, conditions.in_range, **numbers)
         for statement in _DELETE:
             self._execute(connection, statement, first=first, last=last)
         self._execute(connection, statements.UPDATE_AGENT, purged_through=last)
@@ -170,5 +170,5 @@ class EpochPurge:
     def _execute(
         self, connection: sa.Connection, statement: sa.Executable, **values: object
     ) -> sa.CursorResult[tuple[object, ...]]:
-        key = statements.params_for(self.name, self.epoch)
+        key = conditions.params_for(self.name, self.epoch)
         return connection.execute(statement, {**key, **values})

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from sync.protocol.wire import EventType
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.db import statements
+from sync.receiver.db import conditions, statements
 from sync.receiver.db.tables import answers, duplicates, sessions
 from sync.receiver.ingest.deduplication.purged import (
     duplicate_digest,
@@ -43,7 +43,7 @@ def keep_digests(
 
     The epoch's row in `agents` is locked: nobody else writes its digests.
     """
-    key: Mapping[str, object] = {**statements.params_for(name, epoch), **values}
+    key: Mapping[str, object] = {**conditions.params_for(name, epoch), **values}
     digests: dict[int, bytes] = {}
     for select in _selects(condition):
         after = 0
@@ -87,7 +87,7 @@ def _write(
     added: defaultdict[int, dict[int, bytes]] = defaultdict(dict)
     for number, digest in digests.items():
         added[first_of_block(number)][number] = digest
-    key = statements.params_for(name, epoch)
+    key = conditions.params_for(name, epoch)
     found = connection.execute(statements.SELECT_PURGED_DIGESTS, {**key, "numbers": [*added]})
     blocks = {row.first_sequence: row.digests for row in found}
     rows: list[Row] = []

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, Delete, Table, delete
 
-from sync.receiver.db.statements import is_epoch, params_for
+from sync.receiver.db.conditions import is_epoch, params_for
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections
 from sync.receiver.db.tables import sessions as started
 from sync.receiver.reports.completeness.audit import audit

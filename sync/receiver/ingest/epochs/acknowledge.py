@@ -6,7 +6,7 @@ from sqlalchemy import Connection, RowMapping
 
 from sync.receiver.audit.audit_log import Action, AuditLog, safe_text
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.db import statements
+from sync.receiver.db import conditions, statements
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.tables import gaps
 from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
@@ -32,7 +32,7 @@ def acknowledge_epoch(
     Its outstanding events become an acknowledged gap. An end that is acknowledged already keeps
     its acknowledgement.
     """
-    key = statements.params_for(name, epoch)
+    key = conditions.params_for(name, epoch)
     # A batch that arrives now locks this row first as well.
     rows = connection.execute(statements.SELECT_AGENTS_FOR_UPDATE, {**key, "epochs": [epoch]})
     row = rows.mappings().first()

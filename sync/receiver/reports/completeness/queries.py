@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.receiver.db.statements import IS_CURRENT
+from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.ledger_state import ADDRESS_ERASED
 
