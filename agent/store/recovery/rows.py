@@ -50,6 +50,8 @@ def event(row_id: int, values: Sequence[Value]) -> Row | None:
         return None
     if not _are_numbers(monotonic, boot) or not isinstance(occurred_at, int):
         return None
+    if not isinstance(checksum, int | None):
+        return None
     return Row("event", (row_id, kind, session, occurred_at, monotonic, boot, body, checksum))
 
 

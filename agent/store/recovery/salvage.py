@@ -166,7 +166,10 @@ class Salvage:
     async def _feed(self, place: Path, after: int) -> int:
         """Feed in what is not yet; half of the time belongs to the tills. Return how many."""
         source, total = place.name, 0
-        epochs = await self._access.read_hot(_epochs_of, place)
+        # Not with the reads of the live database: damage found there would set that aside.
+        epochs = await asyncio.to_thread(read_source_epochs, place)
+        if epochs is None:
+            epochs = await self._access.read_hot(_live_epochs_of, place)
         while captures := await _next_captures(place, after):
             started = time.perf_counter()
             step = await self._access.run(feed, source, captures, epochs)
@@ -203,10 +206,8 @@ def _end(connection: sqlite3.Connection, source: str, unreadable: int) -> tuple[
     return checked(row, tuple[int, int])
 
 
-def _epochs_of(connection: sqlite3.Connection, place: Path) -> Epochs | None:
-    """Return the epochs of the file in `place`, or those that this database has of its time."""
-    if (found := read_source_epochs(place)) is not None:
-        return found
+def _live_epochs_of(connection: sqlite3.Connection, place: Path) -> Epochs | None:
+    """Return the epochs that this database has of the time of the file in `place`."""
     mark = read_high_water_mark(place)
     live = read_epochs(connection)
     return None if mark is None else live.up_to(mark.epoch)
@@ -220,7 +221,21 @@ def _mark_position(connection: sqlite3.Connection, place: Path) -> int:
 
 
 def _is_extracted(place: Path) -> bool:
-    return (place / SCRATCH_FILE).exists() and read_result(place)[0]
+    """Return whether the scratch file is complete; one that is unusable is begun again."""
+    try:
+        return (place / SCRATCH_FILE).exists() and read_result(place)[0]
+    except sqlite3.Error:
+        return False
+
+
+def _is_whole(place: Path) -> bool:
+    """Return whether the scratch file says that nothing is missing; False if it is lost."""
+    try:
+        return (place / SCRATCH_FILE).exists() and read_result(place)[2]
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return False
 
 
 def _size_of(place: Path) -> int:
@@ -230,7 +245,7 @@ def _size_of(place: Path) -> int:
 def _dispose(place: Path, state: _State) -> bool:
     """Delete the files in `place`, the scratch file last; return False if they must stay."""
     scratch = place / SCRATCH_FILE
-    if state.unreadable or (scratch.exists() and not read_result(place)[2]):
+    if state.unreadable or not _is_whole(place):
         with atomic_file(place / DELIVERED_FILE) as delivered:
             delivered.write(f"{state.unreadable}\n".encode())
         scratch.unlink(missing_ok=True)

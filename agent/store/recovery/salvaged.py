@@ -1,7 +1,8 @@
 """Captures found in a quarantined database, read from its scratch file in order."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,20 +71,20 @@ class SalvagedCapture(NamedTuple):
 
 def read_captures(place: Path, after: int, limit: int) -> list[SalvagedCapture]:
     """Return the next captures above position `after`. Raises `sqlite3.Error`."""
-    with closing(_open(place)) as connection:
+    with _scratch(place) as connection:
         return list(checked_rows(connection.execute(_AFTER, (after, limit)), SalvagedCapture))
 
 
 def read_source_epochs(place: Path) -> Epochs | None:
     """Return the epochs of the quarantined database; None if none is readable."""
-    with closing(_open(place)) as connection:
+    with _scratch(place) as connection:
         starts = list(checked_rows(connection.execute(_EPOCHS), EpochStart))
     return Epochs(starts, 0) if starts else None
 
 
 def read_result(place: Path) -> tuple[bool, int, bool]:
     """Return whether the file is read to its end, its unreadable captures, whether it is whole."""
-    with closing(_open(place)) as connection:
+    with _scratch(place) as connection:
         row = connection.execute(
             "SELECT is_complete, unreadable, is_whole FROM progress"
         ).fetchone()
@@ -91,6 +92,16 @@ def read_result(place: Path) -> tuple[bool, int, bool]:
     return bool(is_complete), unreadable, bool(is_whole)
 
 
-def _open(place: Path) -> sqlite3.Connection:
+@contextmanager
+def _scratch(place: Path) -> Iterator[sqlite3.Connection]:
+    """Open the scratch file; delete it if it is damaged, so that it is extracted again."""
     path = (place / SCRATCH_FILE).absolute()
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    address = f"{path.as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+            yield connection
+    except sqlite3.OperationalError:
+        raise  # no room, the disk fails, or the process that wrote it was killed
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)
+        raise

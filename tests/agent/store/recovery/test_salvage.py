@@ -12,6 +12,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import DELIVERED_FILE, SCRATCH_FILE, list_quarantined
 from agent.store.queries import SalvageStatus, StoreReader
 from agent.store.recovery.extract import extract
+from agent.store.recovery.rows import event
 from agent.store.recovery.salvage import ExtractionError, Salvage, extract_in_process
 from agent.store.recovery.salvaged import read_captures
 from tests.support.agent.damage import NAMES, killed_store
@@ -186,6 +187,13 @@ async def test_altered_capture_is_not_believed(tmp_path: Path) -> None:
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         assert await salvaged(rig) == [("one", None), ("one", "guest.one@example.com")]
         assert query(tmp_path, "SELECT salvaged, unreadable FROM salvage") == [(2, 2)]
+
+
+def test_row_whose_checksum_is_no_number_is_not_recognised() -> None:
+    values = (None, "session.started", 1, 1, 1, 1, b"{}")
+    assert event(1, [*values, None]) == event(1, values)
+    assert event(1, [*values, 7]) is not None
+    assert event(1, [*values, "odd"]) is None
 
 
 async def test_watermark_is_believed_only_as_far_as_an_acknowledgement_confirms_it(
