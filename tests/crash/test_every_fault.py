@@ -1,4 +1,6 @@
-"""Every n-th call of a kind to the files of the store fails, from the start to a purge.
+"""Every n-th call of a kind to the files of the store fails, from the start on a damaged database.
+
+It is set aside and salvaged; then the agent captures, delivers and purges.
 
 In run n of m the calls n, n + m, n + 2m, ... of each thread fail: together the runs fail every call
 once. Whatever fails, no acknowledged capture is lost, the agent goes on, and every till is answered
@@ -11,11 +13,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from agent.store.files.quarantine import QUARANTINE, list_quarantined, list_unfinished
 from tests.support.agent.process import AgentProcess, agent_process
 from tests.support.central import ScriptedCentral
 from tests.support.faults.strace import strace
@@ -41,8 +45,22 @@ FILES = (
     "agent.lock",
     "agent.ballast",
     "encryption.key",
+    QUARANTINE,
     ".",
 )
+# In the directory of a quarantined database, which is named for the second.
+QUARANTINED_FILES = (
+    "agent.db",
+    "agent.db-wal",
+    "agent.mark",
+    "salvage.db",
+    "salvage.db-journal",
+    "delivered",
+    ".",
+)
+QUARANTINED_WITHIN = timedelta(seconds=20)
+NO_HEAD_OFFICE = "http://127.0.0.1:9"
+HEADER_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +99,7 @@ class Life:
     port: int
     ledger: TillLedger
     central: ScriptedCentral
+    state: Path
 
     async def serve(self, pair: Pair) -> None:
         """Serve a customer; a till repeats what is refused a few times."""
@@ -104,6 +123,15 @@ class Life:
                 self.ledger.acknowledge(answer)
                 return True
         return False
+
+
+async def salvage(life: Life) -> None:
+    """Wait until the damaged database is salvaged and delivered, if the faults allow that."""
+    ends_at = time.monotonic() + PHASE_SECONDS
+    while list_unfinished(life.state):
+        if time.monotonic() > ends_at:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def capture(life: Life) -> None:
@@ -140,8 +168,8 @@ async def answered(port: int, path: str, status: int, seconds: float) -> bool:
     return True
 
 
-# What a life goes through; a further part of the store, such as salvage, is one function more.
-PHASES: Sequence[Callable[[Life], Awaitable[None]]] = [capture, deliver, purge, capture]
+# What a life goes through; a further part of the store is one function more.
+PHASES: Sequence[Callable[[Life], Awaitable[None]]] = [salvage, capture, deliver, purge, capture]
 
 
 def require_shape(response: Response) -> None:
@@ -182,24 +210,44 @@ def settings_for(central: ScriptedCentral) -> dict[str, str]:
 
 def traced(state: Path, fault: Fault, number: int) -> tuple[str, ...]:
     """Return the program that runs the agent with the fault, on the files of `state` alone."""
-    paths = [option for name in FILES for option in ("-P", str(state / name))]
+    places = {state / QUARANTINE / name for name in list_quarantined(state)} | soon(state)
+    files = [state / name for name in FILES]
+    files += [place / name for place in sorted(places) for name in QUARANTINED_FILES]
+    paths = [option for file in files for option in ("-P", str(file))]
     # A rename is known by its source, a scratch file; nothing else in the program renames.
     paths = [] if fault.calls == RENAME else paths
     when = f"inject={fault.calls}:error={fault.error}:when={number}+{fault.runs}"
     return (strace(), "-f", "-qq", "-o", "/dev/null", *paths, "-e", when, *PROGRAM)
 
 
-async def live(child: AgentProcess, ledger: TillLedger, central: ScriptedCentral) -> bool:
+def soon(state: Path) -> set[Path]:
+    """Return the directories in which a database is quarantined in the next seconds."""
+    now, seconds = datetime.now(UTC), int(QUARANTINED_WITHIN.total_seconds())
+    times = [now + timedelta(seconds=number) for number in range(seconds)]
+    return {state / QUARANTINE / at.strftime("%Y%m%dT%H%M%SZ") for at in times}
+
+
+async def damaged(state: Path, ledger: TillLedger, central: ScriptedCentral) -> None:
+    """Leave a damaged database with captures that head office has not."""
+    settings = settings_for(central) | {"LOYALTY_AGENT__CENTRAL__URL": NO_HEAD_OFFICE}
+    async with agent_process(state, settings=settings) as child:
+        await capture(Life(await child.ready(), ledger, central, state))
+        child.terminate()
+        assert await child.exit_code(5.0) == 0
+    with (state / "agent.db").open("r+b") as file:
+        file.write(bytes(HEADER_BYTES))
+
+
+async def live(life: Life, child: AgentProcess) -> bool:
     """Go through all phases; return False if the agent ended at its start, as it may once."""
     try:
-        port = await child.port()
+        life.port = await child.port()
     except ProcessEndedError:
         return False
-    life = Life(port, ledger, central)
-    await answered(port, "/readyz", 200, PHASE_SECONDS)
+    await answered(life.port, "/readyz", 200, PHASE_SECONDS)
     for phase in PHASES:
         await phase(life)
-    assert (await get(port, "/healthz")).status == 200, child.log_tail()
+    assert (await get(life.port, "/healthz")).status == 200, child.log_tail()
     return True
 
 
@@ -207,20 +255,27 @@ async def survive(state: Path, fault: Fault, number: int) -> None:
     """Live with the fault, end by SIGKILL, start without it; compare head office with the tills."""
     ledger = TillLedger()
     async with ScriptedCentral() as central:
-        settings = settings_for(central)
+        settings, life = settings_for(central), Life(0, ledger, central, state)
+        await damaged(state, ledger, central)
+        salvaged = set(ledger.acknowledged)
         for start in range(STARTS):
             # On a restart by systemd another call is the one that fails.
             program = traced(state, fault, number + start)
             async with agent_process(state, program=program, settings=settings) as child:
-                if await live(child, ledger, central):
+                if await live(life, child):
                     break
         else:
             pytest.fail(f"the agent does not start: {child.log_tail()}")
         async with agent_process(state, settings=settings) as child:
-            life = Life(await child.ready(), ledger, central)
+            life.port = await child.ready()
             await capture(life)
             await all_arrived(life, ARRIVAL_SECONDS)
-        verdict = judge(ledger, records_of(central))
+        # Head office knows what was salvaged by another number than the tills.
+        records = [
+            replace(one, receipt=None) if one.name in salvaged else one
+            for one in records_of(central)
+        ]
+        verdict = judge(ledger, records)
     assert verdict.is_clean, (verdict, child.log_tail())
     assert not ledger.contradictions
     assert ledger.acknowledged
