@@ -1,4 +1,4 @@
-"""Extracts the readable rows of a quarantined database; started by the agent, not by hand."""
+"""Reads a quarantined database, or erases in it; started by the agent, not by hand."""
 
 import contextlib
 import os
@@ -8,14 +8,18 @@ import time
 from pathlib import Path
 
 from agent.store.files.quarantine import SCRATCH_FILE
+from agent.store.recovery.erase import ERASE, erase_delivered
 from agent.store.recovery.extract import extract
 
 _PRIORITY = 19
 _SLEEP_SECONDS = 0.01
 
 
-def main(place: str, mark_position: str) -> None:
-    """Extract what is readable in the directory `place`, at the lowest priority."""
+def main(place: str, task: str) -> None:
+    """Extract what is readable in the directory `place`, at the lowest priority.
+
+    `task` is the position of the mark, or `ERASE`: erase the addresses of delivered answers.
+    """
     # A sandbox may forbid either.
     with contextlib.suppress(OSError):
         os.nice(_PRIORITY)
@@ -30,7 +34,10 @@ def main(place: str, mark_position: str) -> None:
         time.sleep(max(seconds, _SLEEP_SECONDS))
 
     try:
-        extract(Path(place), int(mark_position), pause)
+        if task == ERASE:
+            erase_delivered(Path(place), pause)
+        else:
+            extract(Path(place), int(task), pause)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise  # no room, or the disk fails

@@ -13,21 +13,13 @@ from pathlib import Path
 from agent.store.files.high_water_mark import read_high_water_mark
 from agent.store.recovery.btree import leaf_rows
 from agent.store.recovery.rows import Row, recognise
-from agent.store.recovery.scratch import Scratch, open_scratch
+from agent.store.recovery.scratch import COMPLETE, Scratch, open_scratch
 from agent.store.recovery.source import PageSource, Version
 
 DATABASE_FILE = "agent.db"
 VERSIONS_PER_STEP = 32
 # What changes in place: of these only the newest version of a page counts.
 _MUTABLE = frozenset({"destination", "delivery", "settled"})
-_COMPLETE = """
-event.position IN (
-    SELECT event.position FROM event JOIN session ON session.position = event.session_position
-    LEFT JOIN answer ON answer.position = event.position
-    WHERE event.position = event.session_position
-        OR answer.session_position = event.session_position
-)
-"""
 _POSITIONS = """
 SELECT min(position), max(position) FROM (
     SELECT position FROM event UNION ALL SELECT position FROM session
@@ -111,7 +103,7 @@ def _select(scratch: Scratch, mark_position: int) -> None:
     """  # noqa: S608 - numbers
     unreadable = _count_unreadable(connection, lower, last)
     statements = (
-        f"INSERT INTO todo SELECT position FROM event WHERE {undelivered} AND {_COMPLETE}",  # noqa: S608 - no value
+        f"INSERT INTO todo SELECT position FROM event WHERE {undelivered} AND {COMPLETE}",  # noqa: S608 - no value
         _ADD_SESSIONS,
         f"{_ERASE} WHERE position <= {erased_through} AND position NOT IN ({_OPEN_LETTERS})",
     )
@@ -129,11 +121,11 @@ def _count_unreadable(connection: sqlite3.Connection, lower: int, last: int) -> 
         SELECT :last - :lower
             - (SELECT count(*) FROM settled WHERE position > :lower AND position <= :last
                 AND position NOT IN ({_OPEN_LETTERS}))
-            - (SELECT count(*) FROM event WHERE position > :lower AND {_COMPLETE}
+            - (SELECT count(*) FROM event WHERE position > :lower AND {COMPLETE}
                 AND (position NOT IN (SELECT position FROM settled)
                     OR position IN ({_OPEN_LETTERS})))
             + (SELECT count(*) FROM dead_letter WHERE NOT discarded AND position <= :lower
-                AND position NOT IN (SELECT position FROM event WHERE {_COMPLETE}))
+                AND position NOT IN (SELECT position FROM event WHERE {COMPLETE}))
         """,  # noqa: S608 - no value
         {"lower": lower, "last": last},
     ).fetchone()

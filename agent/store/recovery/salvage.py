@@ -29,6 +29,7 @@ from agent.store.files.quarantine import (
     list_unfinished,
 )
 from agent.store.files.storage_errors import free_bytes
+from agent.store.recovery.erase import ERASE
 from agent.store.recovery.feed import CAPTURES_PER_STEP, feed
 from agent.store.recovery.salvaged import (
     SalvagedCapture,
@@ -54,6 +55,8 @@ RETURNING salvaged, unreadable
 
 # Extracts the readable rows of a directory, up to a position that is known to be committed.
 Extract = Callable[[Path, int], Awaitable[None]]
+# Erases the addresses of delivered answers in a directory whose files stay.
+Erase = Callable[[Path], Awaitable[None]]
 
 
 class ExtractionError(Exception):
@@ -69,12 +72,21 @@ class _State(NamedTuple):
 
 async def extract_in_process(place: Path, mark_position: int) -> None:
     """Extract in a process of its own. Raises `ExtractionError`."""
+    await _run(place, str(mark_position))
+
+
+async def erase_in_process(place: Path) -> None:
+    """Erase in a process of its own. Raises `ExtractionError`."""
+    await _run(place, ERASE)
+
+
+async def _run(place: Path, task: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "agent.store.recovery",
         str(place),
-        str(mark_position),
+        task,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -97,11 +109,13 @@ class Salvage:
         directory: Path,
         min_free_bytes: int,
         extract: Extract = extract_in_process,
+        erase: Erase = erase_in_process,
     ) -> None:
         self._access = access
         self._directory = directory
         self._min_free_bytes = min_free_bytes
         self._extract = extract
+        self._erase = erase
         self._due = asyncio.Event()
         self._failures: Counter[str] = Counter()
         self._retry_at: dict[str, float] = {}
@@ -182,12 +196,18 @@ class Salvage:
         return total
 
     async def _finish(self, place: Path, state: _State) -> None:
-        """Delete the files once all that was salvaged is settled; keep what is unreadable."""
+        """Delete the files once all that was salvaged is settled; keep what is unreadable.
+
+        A file that stays keeps no address of a delivered answer.
+        """
         cursor = await self._access.read_hot(read_cursor)
         if cursor.watermark < state.last_position:
             return
-        is_deleted = await asyncio.to_thread(_dispose, place, state)
-        name = "salvage.deleted" if is_deleted else "salvage.kept"
+        stays = bool(state.unreadable) or not await asyncio.to_thread(_is_whole, place)
+        if stays:
+            await self._erase(place)
+        await asyncio.to_thread(_keep if stays else _delete, place, state)
+        name = "salvage.kept" if stays else "salvage.deleted"
         log_event(_log, logging.INFO, name, source=place.name)
 
 
@@ -242,16 +262,15 @@ def _size_of(place: Path) -> int:
     return sum(file.stat().st_size for file in place.iterdir() if file.is_file())
 
 
-def _dispose(place: Path, state: _State) -> bool:
-    """Delete the files in `place`, the scratch file last; return False if they must stay."""
-    scratch = place / SCRATCH_FILE
-    if state.unreadable or not _is_whole(place):
-        with atomic_file(place / DELIVERED_FILE) as delivered:
-            delivered.write(f"{state.unreadable}\n".encode())
-        scratch.unlink(missing_ok=True)
-        return False
+def _keep(place: Path, state: _State) -> None:
+    with atomic_file(place / DELIVERED_FILE) as delivered:
+        delivered.write(f"{state.unreadable}\n".encode())
+    (place / SCRATCH_FILE).unlink(missing_ok=True)
+
+
+def _delete(place: Path, _state: _State) -> None:
+    """Delete the files in `place`, the scratch file last."""
     for file in place.iterdir():
-        if file != scratch:
+        if file.name != SCRATCH_FILE:
             file.unlink()
     shutil.rmtree(place)
-    return True

@@ -27,6 +27,15 @@ _COLUMNS = {
     "settled": "position",
     "dead_letter": "position, discarded",
 }
+# With its session, and an answer with its own row.
+COMPLETE = """
+event.position IN (
+    SELECT event.position FROM event JOIN session ON session.position = event.session_position
+    LEFT JOIN answer ON answer.position = event.position
+    WHERE event.position = event.session_position
+        OR answer.session_position = event.session_position
+)
+"""
 
 
 def _create(table: str, columns: str) -> str:

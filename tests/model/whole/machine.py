@@ -27,6 +27,7 @@ from agent.store.files.storage_errors import StorageError
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries import StoreReader
+from agent.store.recovery.erase import erase_delivered
 from agent.store.recovery.extract import extract
 from agent.store.recovery.salvage import Salvage
 from agent.store.retention.retention import RetentionDays
@@ -145,7 +146,7 @@ class Machine:
             agent_version="1.0",
             retention_clock=clock,
         )
-        self.salvage = Salvage(self.outbox.access, self.directory, 0, _extract)
+        self.salvage = Salvage(self.outbox.access, self.directory, 0, _extract, _erase)
         self._connect()
         self.is_running = self.was_used = True
         await self.terms.restore_when_open()
@@ -309,6 +310,10 @@ async def _outcome(reply: Awaitable[Outcome]) -> Outcome | None:
 
 async def _extract(place: Path, mark_position: int) -> None:
     extract(place, mark_position, lambda _seconds: None)
+
+
+async def _erase(place: Path) -> None:
+    erase_delivered(place, lambda _seconds: None)
 
 
 async def _until_done(step: Callable[[], Awaitable[bool]]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import quarantine
+from agent.store.recovery.erase import erase_delivered
 from agent.store.recovery.extract import extract
 from agent.store.recovery.salvage import Salvage
 from tests.support.agent.outbox import OutboxRig
@@ -14,6 +15,11 @@ from tests.support.agent.store import AT
 async def extract_here(place: Path, mark_position: int) -> None:
     """Extract in a thread instead of a process, without pauses."""
     await asyncio.to_thread(extract, place, mark_position, ignore_pause)
+
+
+async def erase_here(place: Path) -> None:
+    """Erase in a thread instead of a process, without pauses."""
+    await asyncio.to_thread(erase_delivered, place, ignore_pause)
 
 
 def ignore_pause(_seconds: float) -> None:
@@ -27,4 +33,4 @@ def set_aside(directory: Path) -> Path:
 
 def salvage_of(rig: OutboxRig) -> Salvage:
     """Return the salvage of this store."""
-    return Salvage(rig.outbox.access, rig.directory, 0, extract_here)
+    return Salvage(rig.outbox.access, rig.directory, 0, extract_here, erase_here)

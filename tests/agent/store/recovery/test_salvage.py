@@ -11,6 +11,7 @@ from agent.facts import EmailStatus, Receipt
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import DELIVERED_FILE, SCRATCH_FILE, list_quarantined
 from agent.store.queries import SalvageStatus, StoreReader
+from agent.store.recovery.erase import erase_delivered
 from agent.store.recovery.extract import extract
 from agent.store.recovery.rows import event
 from agent.store.recovery.salvage import ExtractionError, Salvage, extract_in_process
@@ -30,6 +31,7 @@ from tests.support.agent.store import (
 )
 
 PATIENCE_SECONDS = 10
+ADDRESSES = "SELECT address FROM email_answer ORDER BY position"
 
 
 async def captured(directory: Path, epochs: EpochIds, delivered: int = 0) -> list[str]:
@@ -174,6 +176,38 @@ async def test_quarantined_database_with_unreadable_captures_stays(tmp_path: Pat
         DELIVERED_FILE,
     ]
     assert query(tmp_path, "SELECT salvaged, unreadable FROM salvage") == [(2, 2)]
+
+
+async def test_file_that_stays_keeps_no_address_of_a_delivered_answer(tmp_path: Path) -> None:
+    epochs = EpochIds()
+    await captured(tmp_path, epochs)
+    addresses = [row[0] for row in query(tmp_path, ADDRESSES) if isinstance(row[0], bytes)]
+    place = set_aside(tmp_path)
+    content = (place / DATABASE_FILE).read_bytes()
+    altered = content.replace(b'{"correlationId":"two"}', b'{"correlationId":"too"}')
+    (place / DATABASE_FILE).write_bytes(altered)
+
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        assert len(await salvaged(rig)) == 2
+        content = (place / DATABASE_FILE).read_bytes()
+        assert [address in content for address in addresses] == [True, True]
+        await rig.deliver_all()
+        assert await salvaged(rig) == []
+    content = (place / DATABASE_FILE).read_bytes()
+    assert [address in content for address in addresses] == [False, True]
+
+
+async def test_wal_that_stays_keeps_no_address_of_a_delivered_answer(tmp_path: Path) -> None:
+    with opened(tmp_path / "live", EpochIds()) as store:
+        record(store, session("one"), answer("one"))
+        addresses = [row[0] for row in store.connection.execute(ADDRESSES)]
+        crashed_copy(tmp_path / "live", tmp_path / "killed")
+    place = set_aside(tmp_path / "killed")
+    wal = place / f"{DATABASE_FILE}-wal"
+    assert addresses[0] in wal.read_bytes()
+    extract(place, 3)
+    erase_delivered(place)
+    assert addresses[0] not in wal.read_bytes()
 
 
 async def test_altered_capture_is_not_believed(tmp_path: Path) -> None:
