@@ -26,7 +26,7 @@ from agent.store.files.disk_space import SpaceLimits
 from agent.store.files.lock import StorageLock, StoreInUse, storage_lock
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.recovery.salvage import Salvage
 from agent.store.retention.retention import RetentionDays
 from agent.store.store import StoreEnvironment

@@ -11,7 +11,7 @@ from agent.capture.session_answer import SessionAnswers
 from agent.facts import Timestamp
 from agent.store.learned_terms import NotFetched
 from agent.store.outbox.dead_letter_queue import DeadLetters
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.writer import Writer
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.protocol.terms_check import TermsFault

@@ -12,7 +12,7 @@ from agent.api.till_calls import correlation_id_in
 from agent.capture.session_start import is_correlation_id
 from agent.facts import DeliveryState, EmailStatus
 from agent.store.files.storage_errors import StorageDownError
-from agent.store.queries import CaptureStatus
+from agent.store.queries.captures import CaptureStatus
 from sync.runtime.http_server import json_response
 
 

@@ -19,7 +19,9 @@ from typing import NoReturn, assert_never
 
 from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import EpochProgress, SalvageStatus, StorageStatus, StoreReader
+from agent.store.queries.epoch_progress import EpochProgress
+from agent.store.queries.reader import StoreReader
+from agent.store.queries.status import SalvageStatus, StorageStatus
 from agent.uplink.heartbeat_tries import HeartbeatTries
 from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync

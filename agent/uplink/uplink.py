@@ -16,7 +16,7 @@ from agent.config import Settings
 from agent.config.central import Protocol
 from agent.facts import Timestamp
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.recovery.salvage import POLL_SECONDS, Salvage
 from agent.uplink import connection, scheduled_jobs
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop

@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 
 from agent.capture.session_answer import SessionAnswers
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.auth import NoCredentials

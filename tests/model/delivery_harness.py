@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from agent.capture.session_answer import SessionAnswers
 from agent.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.retention.retention import RetentionDays
 from agent.uplink.heartbeat import HeartbeatLoop
 from agent.uplink.terms_sync import ProgramTermsSync

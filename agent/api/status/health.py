@@ -11,7 +11,7 @@ from agent.store.files.storage_errors import (
     StorageError,
     storage_error_from,
 )
-from agent.store.queries import StorageStatus
+from agent.store.queries.status import StorageStatus
 
 CHECK_TIMEOUT_SECONDS = 2.0
 

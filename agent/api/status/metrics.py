@@ -6,7 +6,7 @@ from agent.api.context import Context
 from agent.api.metrics import counter, gauge
 from agent.api.status.health import Health
 from agent.api.status.report import early_purge_report
-from agent.store.queries import StorageStatus
+from agent.store.queries.status import StorageStatus
 
 
 def health_metrics(context: Context, health: Health) -> list[Metric]:

@@ -9,7 +9,7 @@ from agent.api.status.health import Health
 from agent.store.db.epochs import NEW_FILE
 from agent.store.db.lost_captures import LostCaptures
 from agent.store.files.storage_errors import StorageFullError
-from agent.store.queries import StorageStatus
+from agent.store.queries.status import StorageStatus
 
 _DAY_US = 24 * 3600 * 1_000_000
 

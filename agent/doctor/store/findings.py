@@ -9,7 +9,7 @@ from agent.store.crypto.vault import UnusableKey, read_vault
 from agent.store.db.epochs import NEW_FILE
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.learned_terms import read_fetch
-from agent.store.queries import read_new_epoch
+from agent.store.queries.status import read_new_epoch
 from sync.protocol.rfc3339 import us_to_rfc3339
 
 _LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"

@@ -73,6 +73,11 @@ def readable(text: object, otherwise: str = "") -> str:
     return text if isinstance(text, str) else otherwise
 
 
+def int_or_none(value: object) -> int | None:
+    """Return `value` if it is a whole number; else None."""
+    return value if isinstance(value, int) else None
+
+
 def as_list(values: Iterable[int | str]) -> str:
     """Return `values` as one parameter, to be read with SQL's `json_each`."""
     return json.dumps(list(values))

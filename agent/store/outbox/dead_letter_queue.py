@@ -11,7 +11,7 @@ from agent.facts import Receipt
 from agent.store.access import StoreAccess
 from agent.store.db.cursor import CENTRAL, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
-from agent.store.db.rows import driver_connection, readable
+from agent.store.db.rows import driver_connection, int_or_none, readable
 from agent.store.db.tables import DeadLetterRow, EmailAnswerRow, EventRow, SessionRow, SettledRow
 from agent.store.outbox.settle import add_dead_letters, retry_answers
 from agent.store.outbox.windows import UNREADABLE
@@ -141,11 +141,11 @@ def _dead_letter(epochs: Epochs, *values: object) -> DeadLetter:
         correlation_id=readable(name),
         error_code=readable(code, UNREADABLE),
         error_message=readable(message, UNREADABLE),
-        http_status=status if isinstance(status, int) else None,
-        refused_at_us=refused_at if isinstance(refused_at, int) else 0,
-        attempts=attempts if isinstance(attempts, int) else 0,
+        http_status=int_or_none(status),
+        refused_at_us=int_or_none(refused_at) or 0,
+        attempts=int_or_none(attempts) or 0,
         retry_wanted=retry == 1,
-        discarded_at_us=discarded if isinstance(discarded, int) else None,
+        discarded_at_us=int_or_none(discarded),
     )
 
 

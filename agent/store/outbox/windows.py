@@ -16,7 +16,7 @@ from agent.store.crypto.vault import Vault, read_vault
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.event_rows import DamagedEvent, StoredEvent, check_event
-from agent.store.db.rows import is_undecodable, readable, undecoded_text
+from agent.store.db.rows import int_or_none, is_undecodable, readable, undecoded_text
 from agent.store.db.structure_check import StructureCheck
 from agent.store.files.storage_errors import CorruptRow
 from agent.store.outbox.payloads import PayloadBuilder
@@ -253,8 +253,8 @@ def _refusal(values: Sequence[object]) -> Refused | None:
     if not values:
         return None
     code, message, status = values
-    known = status if isinstance(status, int) else None
-    return Refused(readable(code, UNREADABLE), readable(message, UNREADABLE), known)
+    texts = readable(code, UNREADABLE), readable(message, UNREADABLE)
+    return Refused(*texts, int_or_none(status))
 
 
 def _with_missing(

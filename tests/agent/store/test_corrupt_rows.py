@@ -7,7 +7,7 @@ import pytest
 
 from agent.facts import Receipt, Recorded
 from agent.store.files.quarantine import list_quarantined
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from tests.support.agent.outbox import PLENTY, OutboxRig, outbox_on
 from tests.support.agent.store import EpochIds, answer, change, opened, record, session
 

@@ -12,7 +12,7 @@ from agent.facts import Recorded
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import QUARANTINE, has_orphan_wal, list_quarantined, quarantine
 from agent.store.files.storage_errors import StorageDamagedError
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.store import Store
 from agent.store.writer import Writer
 from tests.support.agent.damage import (

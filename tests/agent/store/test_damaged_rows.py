@@ -8,7 +8,7 @@ import pytest
 
 from agent.facts import IdTaken, NoOpenSession, Recorded
 from agent.store.files.quarantine import list_quarantined
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from sync.protocol.wire import EventType
 from tests.support.agent.damaged_rows import (
     FIRST_WAITING,

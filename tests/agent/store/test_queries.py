@@ -8,7 +8,8 @@ import pytest
 from agent.facts import DeliveryState, EmailStatus
 from agent.store.db.connect import DATABASE_FILE, read_only
 from agent.store.files.quarantine import quarantine
-from agent.store.queries import EpochProgress, StoreReader
+from agent.store.queries.epoch_progress import EpochProgress
+from agent.store.queries.reader import StoreReader
 from tests.support.agent.store import AT, EpochIds, answer, change, opened, record, session
 
 WAITING, DELIVERED, REFUSED = DeliveryState

@@ -11,7 +11,7 @@ from agent.store.db.connect import database_bytes
 from agent.store.files import disk_space
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.files.storage_errors import StorageFullError
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.store import Store
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import AT, answer, new, query, repeat, session

@@ -1,6 +1,6 @@
 """A heartbeat names a bounded number of older epochs; each has its turn."""
 
-from agent.store.queries import EpochProgress
+from agent.store.queries.epoch_progress import EpochProgress
 from agent.uplink.heartbeat import MAX_OLDER_EPOCHS, older_epochs
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from agent.store.files.shared_name import SHARED_NAME_FILE
 from agent.store.outbox.rewind import MAX_EPOCHS_A_DAY
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.uplink.shared_name import SharedName
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import session

@@ -26,7 +26,7 @@ from agent.store.files.quarantine import list_unfinished
 from agent.store.files.storage_errors import StorageError
 from agent.store.open import StoreOpener
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.recovery.erase import erase_delivered
 from agent.store.recovery.extract import extract
 from agent.store.recovery.salvage import Salvage

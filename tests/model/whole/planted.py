@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import Session
 
-from agent.store import queries
 from agent.store.db.lost_captures import LostCaptures
 from agent.store.journal.journal import Group, Journal
 from agent.store.learned_terms import LearnedTerms, read_terms
+from agent.store.queries import status
 from agent.uplink import terms_sync
 from agent.uplink.shared_name import SharedName
 from sync.receiver.ingest import accept, events
@@ -84,7 +84,7 @@ def _agent_tells_of_no_loss(patch: pytest.MonkeyPatch) -> None:
     def read(_connection: sqlite3.Connection, _directory: Path) -> list[LostCaptures]:
         return []
 
-    patch.setattr(queries, "read_lost_captures", read)
+    patch.setattr(status, "read_lost_captures", read)
 
 
 def _second_machine_is_not_noticed(patch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, event
 
 from agent.facts import Receipt
-from agent.store import queries
 from agent.store.db import epochs
 from agent.store.db.connect import read_only
 from agent.store.journal import session_cache
 from agent.store.outbox import in_flight, settle, windows
-from agent.store.queries import StoreReader
+from agent.store.queries import captures, status
+from agent.store.queries.reader import StoreReader
 from agent.store.retention import (
     delivery_times,
     erase,
@@ -36,7 +36,8 @@ RETENTION_AND_STATUS = (
     make_room,
     purge,
     purge_answers,
-    queries,
+    captures,
+    status,
 )
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": sql

@@ -6,7 +6,7 @@ import pytest
 
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.wal import OrphanWal
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from tests.support.agent.damage import killed_store
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from agent.facts import DeliveryState, Receipt
 from agent.store.outbox.dead_letter_queue import DeadLetter
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from sync.delivery.outbox import OutboxEvent
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import ErrorCode, EventType

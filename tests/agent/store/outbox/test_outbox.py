@@ -9,7 +9,7 @@ from agent.facts import EmailStatus
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.outbox.outbox import MAX_RESULTS_IN_A_TRANSACTION
 from agent.store.outbox.rewind import MAX_EPOCHS_A_DAY
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.store import Store
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxUnavailable
 from sync.protocol.wire import RENUMBERED, EventType

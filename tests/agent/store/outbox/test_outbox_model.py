@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agent.facts import EmailAnswered, EmailStatus, Receipt
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.retention.retention import RetentionDays
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused, Verdict

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from agent.store.db.lost_captures import LostCaptures, after_answer
-from agent.store.queries import StorageStatus, StoreReader
+from agent.store.queries.reader import StoreReader
+from agent.store.queries.status import StorageStatus
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of, set_aside
 from tests.support.agent.store import EpochIds, answer, change, query, session

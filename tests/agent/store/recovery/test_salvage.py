@@ -10,7 +10,8 @@ import pytest
 from agent.facts import EmailStatus, Receipt
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import DELIVERED_FILE, SCRATCH_FILE, list_quarantined
-from agent.store.queries import SalvageStatus, StoreReader
+from agent.store.queries.reader import StoreReader
+from agent.store.queries.status import SalvageStatus
 from agent.store.recovery.erase import erase_delivered
 from agent.store.recovery.extract import extract
 from agent.store.recovery.rows import event

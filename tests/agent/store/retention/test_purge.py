@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.facts import EmailStatus
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from agent.store.retention.purge import MAX_EVENTS
 from agent.store.retention.retention import RetentionDays
 from tests.support.agent.outbox import OutboxRig, outbox_on

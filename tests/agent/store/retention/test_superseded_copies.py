@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.queries import StoreReader
+from agent.store.queries.reader import StoreReader
 from tests.support.agent.erasure import stored_secrets, traces
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import AT, answer, crashed_copy, query, session

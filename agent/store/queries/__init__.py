@@ -1,0 +1,1 @@
+"""Queries of the store for status, metrics, lookups and heartbeats."""

@@ -1,0 +1,96 @@
+"""State of the captures of a session: receipt, and whether head office has them."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from agent.facts import DeliveryState, EmailStatus, Receipt
+from agent.store.db.cursor import read_cursor
+from agent.store.db.epochs import Epochs, read_epochs
+from agent.store.db.rows import int_or_none
+
+_CAPTURES = """
+WITH start AS (SELECT position FROM session WHERE correlation_id = :correlation_id)
+SELECT event.position, event.session_position, occurred_at_us, email_answer.status,
+    dead_letter.position IS NOT NULL, coalesce(settled.delivered_at_us, (
+        SELECT delivered_at_us FROM delivery
+        WHERE destination = 'central' AND through_position >= event.position
+        ORDER BY through_position LIMIT 1
+    )), receipt_alias.epoch, receipt_alias.sequence
+FROM event LEFT JOIN receipt_alias ON receipt_alias.position = event.position
+LEFT JOIN email_answer ON email_answer.position = event.position
+LEFT JOIN dead_letter ON dead_letter.destination = 'central'
+    AND dead_letter.position = event.position
+LEFT JOIN settled ON settled.destination = 'central' AND settled.position = event.position
+WHERE event.position IN (
+    SELECT position FROM start UNION ALL SELECT email_answer.position
+    FROM start JOIN email_answer ON email_answer.session_position = start.position
+)
+ORDER BY event.position
+"""
+
+
+class _Capture(NamedTuple):
+    position: int
+    session_position: int
+    occurred_at_us: int
+    status: EmailStatus | None
+    is_refused: int
+    delivered_at_us: int | None
+    alias_epoch: str | None
+    alias_sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStatus:
+    """State of one capture. Times in microseconds since 1970 UTC; `status` of an e-mail answer."""
+
+    receipt: Receipt
+    captured_at_us: int
+    state: DeliveryState
+    delivered_at_us: int | None
+    status: EmailStatus | None
+
+
+def read_captures(connection: sqlite3.Connection, correlation_id: str) -> list[CaptureStatus]:
+    """Return a session start and its answers, in order; empty if there is none."""
+    epochs = read_epochs(connection)
+    watermark = read_cursor(connection).watermark
+    rows = connection.execute(_CAPTURES, {"correlation_id": correlation_id})
+    return [
+        CaptureStatus(
+            receipt=_receipt(row, epochs),
+            captured_at_us=row.occurred_at_us,
+            state=_state(row, watermark),
+            delivered_at_us=None if row.is_refused else row.delivered_at_us,
+            status=row.status,
+        )
+        for row in map(_capture, rows)
+    ]
+
+
+def _receipt(row: _Capture, epochs: Epochs) -> Receipt:
+    """Return the first receipt of the capture."""
+    if row.alias_epoch is None or row.alias_sequence is None:
+        return epochs.receipt(row.position)
+    return Receipt(row.alias_epoch, row.alias_sequence)
+
+
+def _capture(values: Sequence[object]) -> _Capture:
+    """Return a capture; what is damaged of it is unknown, and the delivery reports it."""
+    row = _Capture._make(values)
+    is_alias = isinstance(row.alias_epoch, str) and isinstance(row.alias_sequence, int)
+    return row._replace(
+        occurred_at_us=int_or_none(row.occurred_at_us) or 0,
+        status=next((known for known in EmailStatus if known == row.status), None),
+        delivered_at_us=int_or_none(row.delivered_at_us),
+        alias_epoch=row.alias_epoch if is_alias else None,
+    )
+
+
+def _state(row: _Capture, watermark: int) -> DeliveryState:
+    if row.is_refused:
+        return DeliveryState.REFUSED
+    is_settled = row.position <= watermark or row.delivered_at_us is not None
+    return DeliveryState.DELIVERED if is_settled else DeliveryState.WAITING

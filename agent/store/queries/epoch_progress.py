@@ -1,0 +1,69 @@
+"""How far each epoch extends and is settled, with what is lost of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from agent.store.db.cursor import DeliveryCursor
+from agent.store.db.epochs import EpochRange
+from agent.store.db.lost_captures import LostCaptures
+
+
+@dataclass(frozen=True, slots=True)
+class EpochProgress:
+    """The last sequence number of an epoch, and the last one that central settled without a gap.
+
+    All events from `base_sequence` on are held. `ended_reason` and `moved_through`: see
+    `EpochRange`; without a reason also while it is not known which captures of it are lost, those
+    up to `lost_through`.
+    """
+
+    epoch: str
+    last_sequence: int
+    settled_through: int
+    base_sequence: int = 1
+    ended_reason: str = ""
+    moved_through: int = 0
+    lost_through: int = 0
+
+
+def progress_of(
+    ranges: Sequence[EpochRange], cursor: DeliveryCursor, lost: Sequence[LostCaptures]
+) -> list[EpochProgress]:
+    """Return the progress of these epochs, and before them of those that only `lost` names.
+
+    Until it is certain what is lost, such an epoch is not reported as ended.
+    """
+    held = {one.epoch for one in ranges}
+    absent = [
+        EpochProgress(one.epoch, 0, 0, ended_reason=one.reason)
+        for one in lost
+        if one.epoch not in held
+    ]
+    of_epoch = {one.epoch: one for one in lost}
+    known = [*absent, *(_progress(one, cursor) for one in ranges)]
+    return [_with_loss(one, of_epoch.get(one.epoch)) for one in known]
+
+
+def _progress(known: EpochRange, cursor: DeliveryCursor) -> EpochProgress:
+    settled = min(max(0, cursor.watermark - known.base_position), known.last_sequence)
+    base_sequence = known.base_sequence(cursor.purged_through)
+    return EpochProgress(
+        known.epoch,
+        known.last_sequence,
+        settled,
+        base_sequence,
+        known.ended_reason,
+        known.moved_through,
+    )
+
+
+def _with_loss(progress: EpochProgress, lost: LostCaptures | None) -> EpochProgress:
+    if lost is None:
+        return progress
+    if lost.is_open:
+        return replace(progress, ended_reason="")
+    return replace(
+        progress,
+        moved_through=max(progress.moved_through, lost.moved_through),
+        lost_through=lost.lost_through if lost.count else 0,
+    )

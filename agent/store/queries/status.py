@@ -1,0 +1,151 @@
+"""State of the store: backlog, sizes, losses, salvage."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.store.db.connect import DATABASE_FILE, database_bytes
+from agent.store.db.cursor import read_cursor
+from agent.store.db.epochs import read_epochs
+from agent.store.db.event_rows import MAX_POSITION
+from agent.store.db.lost_captures import LostCaptures, read_lost_captures
+from agent.store.db.rows import checked, int_or_none, undecoded_text
+from agent.store.files.quarantine import list_quarantined, list_unfinished
+from agent.store.files.storage_errors import CorruptRow, free_bytes
+from agent.store.queries.epoch_progress import EpochProgress, progress_of
+from sync.runtime.migration_copies import MigrationCopy, list_migration_copies
+
+_EARLY_PURGE = """
+SELECT purged_early_at_us, purged_early_kept_us, purged_early_reason
+FROM destination WHERE name = 'central' AND purged_early_at_us IS NOT NULL
+"""
+_NEW_EPOCH = """
+SELECT began_at_us, reason FROM epoch ORDER BY base_position DESC, number DESC LIMIT 1
+"""
+_SALVAGE = "SELECT source, salvaged, unreadable, is_read FROM salvage"
+_STATUS = f"""
+SELECT
+    (SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark),
+    (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND discarded_at_us IS NULL),
+    (SELECT occurred_at_us FROM event
+        WHERE position > :watermark AND position <= {MAX_POSITION} ORDER BY position LIMIT 1),
+    (SELECT occurred_at_us FROM event
+        WHERE position <= {MAX_POSITION} ORDER BY position DESC LIMIT 1),
+    (SELECT count(*) FROM damaged_row)
+"""  # noqa: S608 - contains no value
+
+
+class EarlyPurge(NamedTuple):
+    """The last purge ahead of retention: when, how long its events had been kept, which limit."""
+
+    at_us: int
+    kept_us: int
+    limit: str
+
+
+class NewEpoch(NamedTuple):
+    """When the current epoch began, and why."""
+
+    began_at_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SalvageStatus:
+    """Quarantined databases not read to the end, captures fed in from them, unreadable ones."""
+
+    pending: int
+    salvaged: int
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStatus:
+    """State of the store, for the status page, metrics and heartbeats.
+
+    Sizes in bytes, times in microseconds since 1970 UTC. The last of `epochs` is the current one;
+    `waiting` counts the pending events of all epochs, `damaged_rows` the rows that were repaired.
+    `epochs` has those of `lost` as well, even if the database has not; head office may have
+    captures of `lost`.
+    """
+
+    epochs: list[EpochProgress]
+    new_epoch: NewEpoch
+    lost: list[LostCaptures]
+    waiting: int
+    oldest_waiting_at_us: int | None
+    last_activity_at_us: int | None
+    dead_letters: int
+    damaged_rows: int
+    database_bytes: int
+    free_bytes: int
+    quarantined: list[str]
+    salvage: SalvageStatus
+    early_purge: EarlyPurge | None
+    copies: list[MigrationCopy]
+
+    @property
+    def current(self) -> EpochProgress:
+        """The epoch of new captures."""
+        return self.epochs[-1]
+
+
+def read_status(connection: sqlite3.Connection, directory: Path) -> StorageStatus:
+    """Return backlog and sizes of the store in `directory`."""
+    with undecoded_text(connection):
+        epochs = read_epochs(connection)
+        cursor = read_cursor(connection)
+        row = connection.execute(_STATUS, {"watermark": cursor.watermark}).fetchone()
+        early_purge = read_early_purge(connection)
+        lost = read_lost_captures(connection, directory)
+        new_epoch = read_new_epoch(connection)
+        salvage = _read_salvage(connection, list_unfinished(directory))
+    settled_ahead, dead_letters, oldest_at_us, newest_at_us, damaged_rows = row
+    return StorageStatus(
+        epochs=progress_of(epochs.ranges, cursor, lost),
+        new_epoch=new_epoch,
+        lost=lost,
+        waiting=max(epochs.last_position - cursor.watermark - settled_ahead, 0),
+        oldest_waiting_at_us=int_or_none(oldest_at_us),
+        last_activity_at_us=int_or_none(newest_at_us),
+        dead_letters=dead_letters,
+        damaged_rows=damaged_rows,
+        database_bytes=database_bytes(directory),
+        free_bytes=free_bytes(directory),
+        quarantined=list_quarantined(directory),
+        salvage=salvage,
+        early_purge=early_purge,
+        copies=list_migration_copies(directory / DATABASE_FILE),
+    )
+
+
+def read_new_epoch(connection: sqlite3.Connection) -> NewEpoch:
+    """Return when the current epoch began, and why."""
+    return checked(connection.execute(_NEW_EPOCH).fetchone(), NewEpoch)
+
+
+def read_early_purge(connection: sqlite3.Connection) -> EarlyPurge | None:
+    """Return the last purge for lack of room; None if there was none."""
+    row = connection.execute(_EARLY_PURGE).fetchone()
+    try:
+        return None if row is None else checked(row, EarlyPurge)
+    except CorruptRow:
+        return None
+
+
+def _read_salvage(connection: sqlite3.Connection, unfinished: list[str]) -> SalvageStatus:
+    """Return the state of the salvage; `unfinished` are the names of its sources."""
+    rows = [row for row in connection.execute(_SALVAGE) if _is_readable(row)]
+    read = {source for source, _, _, is_read in rows if is_read}
+    return SalvageStatus(
+        pending=len(set(unfinished) - read),
+        salvaged=sum(salvaged for _, salvaged, _, _ in rows),
+        unreadable=sum(unreadable for _, _, unreadable, _ in rows),
+    )
+
+
+def _is_readable(row: Sequence[object]) -> bool:
+    source, *counts = row
+    return isinstance(source, str) and all(isinstance(count, int) for count in counts)
