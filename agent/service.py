@@ -93,14 +93,14 @@ async def running_agent(
     `UnsafeFileError` if another user controls the storage directory.
     """
     now = now or _now
-    api = settings.api
+    api, directory = settings.api, settings.storage.directory
     token = read_secret(api.token_file, "api.token_file") if api.token_file else None
     admin_token = _admin_token(api)
     tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
     check_exposure(sockets, protected=token is not None and tls is not None)
     async with AsyncExitStack() as stack:
-        make_private_directory(settings.storage.directory)
-        lock = stack.enter_context(storage_lock(settings.storage.directory))
+        make_private_directory(directory)
+        lock = stack.enter_context(storage_lock(directory))
         metrics = Metrics(installed_version())
         boot_id = read_boot_id(os.environ) or _new_id()
         opener = _opener(settings, now, boot_id, lock)
@@ -109,17 +109,16 @@ async def running_agent(
         outbox = _outbox(settings, writer, now, boot_id)
         answers = SessionAnswers(_configured_terms(settings))
         terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us, installed_version())
-        storage = settings.storage
-        salvage = Salvage(outbox.access, storage.directory, storage.min_free_bytes)
-        name = SharedName(outbox, storage.directory, boot_id, lambda: now().wall_us)
+        salvage = Salvage(outbox.access, directory, settings.storage.min_free_bytes)
+        name = SharedName(outbox, directory, boot_id, lambda: now().wall_us)
         dependencies = UplinkDependencies(
             settings, outbox, salvage, terms, name, schedule, now, boot_id
         )
         context = Context(
             identity=_identity(settings, now),
-            access=_access(settings.api, token, admin_token),
+            access=_access(api, token, admin_token),
             writer=writer,
-            reader=StoreReader(settings.storage.directory),
+            reader=StoreReader(directory),
             answers=answers,
             metrics=metrics,
             now=now,
@@ -132,7 +131,7 @@ async def running_agent(
             name_shared_since_us=lambda: name.since_us,
             other_loopback=OtherLoopback(),
         )
-        host, port = await _serve(settings.api, tls, context, sockets, stack)
+        host, port = await _serve(api, tls, context, sockets, stack)
         yield RunningService(host=host, port=port, ping=writer.ping, died=writer.died)
 
 

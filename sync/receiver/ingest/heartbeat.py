@@ -1,11 +1,18 @@
 """Store a heartbeat: the agent's status, and how far its epochs extend."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
 from sync.protocol.rfc3339 import from_rfc3339
-from sync.protocol.wire import AcceptedThrough, EpochExtent, EpochSequence, HeartbeatAnswer
+from sync.protocol.wire import (
+    AcceptedThrough,
+    EpochExtent,
+    EpochSequence,
+    Heartbeat,
+    HeartbeatAnswer,
+)
 from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
@@ -39,43 +46,47 @@ def store_heartbeat(
         # Otherwise the till would look silent: another cause, and another remedy.
         transaction.note_contact()
         return TooManyEpochs()
-    sent_at = from_rfc3339(heartbeat.sent_at)
-    last_activity_at = from_rfc3339(heartbeat.last_activity_at or "")
+    status = _status_columns(heartbeat)
     if not rows[current.epoch]["is_current"]:
-        captured_at = captured_last(now, sent_at, last_activity_at)
+        captured_at = captured_last(now, status["agent_sent_at"], status["last_activity_at"])
         transaction.make_current(current.epoch, captured_at)
-    refused, salvage = heartbeat.terms_refused, heartbeat.salvage
-    terms_refused = None if refused is None else printable(refused, _MAX_TERMS_REFUSED)
     sent_us = heartbeat.sent_monotonic_us
     transaction.store_boot(heartbeat.boot_id, sent_us)
     was_heard = rows[current.epoch]["heartbeat_at"] is not None
     use = transaction.name_use(current.epoch, heartbeat.boot_id, sent_us, was_heard=was_heard)
-    accepted, older_missing = _extend(
-        transaction, current, older, rows, is_shared=use.is_shared(now)
-    )
+    is_shared = use.is_shared(now)
+    accepted, older_missing = _extend(transaction, current, older, rows, is_shared=is_shared)
     transaction.execute(
         statements.UPDATE_HEARTBEAT,
         heartbeat.epoch,
         last_seen_at=now,
-        agent_version=heartbeat.agent_version,
         heartbeat_at=now,
-        agent_sent_at=sent_at,
-        watermark=heartbeat.watermark,
-        outstanding=heartbeat.outstanding,
-        dead_letters=heartbeat.dead_letters,
-        oldest_undelivered_at=from_rfc3339(heartbeat.oldest_undelivered_at or ""),
-        last_activity_at=last_activity_at,
-        database_bytes=heartbeat.database_bytes,
-        free_bytes=heartbeat.free_bytes,
         older_missing=older_missing,
-        terms_refused=terms_refused,
+        **status,
         **use.row(),
-        salvage_pending=salvage.pending if salvage else None,
-        salvage_salvaged=salvage.salvaged if salvage else None,
-        salvage_unreadable=salvage.unreadable if salvage else None,
     )
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
-    return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=use.is_shared(now))
+    return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=is_shared)
+
+
+def _status_columns(heartbeat: Heartbeat) -> dict[str, Any]:
+    """Return the columns of the agent's own state."""
+    refused, salvage = heartbeat.terms_refused, heartbeat.salvage
+    return {
+        "agent_version": heartbeat.agent_version,
+        "agent_sent_at": from_rfc3339(heartbeat.sent_at),
+        "watermark": heartbeat.watermark,
+        "outstanding": heartbeat.outstanding,
+        "dead_letters": heartbeat.dead_letters,
+        "oldest_undelivered_at": from_rfc3339(heartbeat.oldest_undelivered_at or ""),
+        "last_activity_at": from_rfc3339(heartbeat.last_activity_at or ""),
+        "database_bytes": heartbeat.database_bytes,
+        "free_bytes": heartbeat.free_bytes,
+        "terms_refused": None if refused is None else printable(refused, _MAX_TERMS_REFUSED),
+        "salvage_pending": salvage.pending if salvage else None,
+        "salvage_salvaged": salvage.salvaged if salvage else None,
+        "salvage_unreadable": salvage.unreadable if salvage else None,
+    }
 
 
 def _extend(
