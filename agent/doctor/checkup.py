@@ -9,6 +9,7 @@ from datetime import datetime
 from yarl import URL
 
 from agent.config import Settings
+from agent.config.central import Protocol
 from agent.doctor import (
     central,
     configuration,
@@ -90,12 +91,12 @@ def _check_store(settings: Settings, now: datetime, *, is_owned: bool) -> list[C
         findings.check_addresses(
             directory, settings.storage.encryption_key_path, is_owned=is_owned
         ),
-        findings.check_epoch(directory, is_owned=is_owned),
+        findings.check_epoch(directory, days, now, is_owned=is_owned),
         shared_name.check_shared_name(directory),
         kept_data.check_copies(directory, now),
         kept_data.check_retention(directory, days, now, is_owned=is_owned),
     ]
-    if settings.central.url:
+    if settings.central.url and settings.central.protocol is Protocol.BATCH:
         found.append(findings.check_terms(directory, now, is_owned=is_owned))
     return [check for check in found if check is not None]
 

@@ -110,8 +110,8 @@ class HeartbeatLoop:
         """Send a heartbeat and fetch due terms; log an error, the next heartbeat retries."""
         try:
             with self._tries.one(self._outbox.access.opening):
-                await self._exchange()
-            await self._fetch_terms()
+                is_answered = await self._exchange()
+            await self._fetch_terms(is_online=is_answered)
         except (sqlite3.Error, OSError, OutboxUnavailable) as error:
             # Storage errors are transient here: the next heartbeat reads the store again.
             log_event(_log, logging.WARNING, "heartbeat.skipped", reason=type(error).__name__)
@@ -119,7 +119,8 @@ class HeartbeatLoop:
             # A bug here must not end the heartbeats, nor the delivery in the same task group.
             _log.exception("heartbeat.failed")
 
-    async def _exchange(self) -> None:
+    async def _exchange(self) -> bool:
+        """Send a heartbeat and act on the answer; return whether head office accepted it."""
         status = await self._outbox.access.read_hot(self._reader.status_on)
         heartbeat = _heartbeat(
             status,
@@ -140,12 +141,14 @@ class HeartbeatLoop:
                 if self._shared_name is not None:
                     await self._shared_name.on_answer(is_shared=answer.shared_name)
                 self._tries.note_answer()
+                return True
             case Blocked():
                 self._on_result(answer)
             case None:
                 pass
             case _:
                 assert_never(answer)
+        return False
 
     async def _rewind_lost(self, answer: HeartbeatAnswer, sent: StorageStatus) -> None:
         """Rewind the delivery cursor where head office lacks events that are settled here.
@@ -229,13 +232,16 @@ class HeartbeatLoop:
         if any(one.count and not one.is_open and not one.told_at_us for one in changed):
             await self.trigger()
 
-    async def _fetch_terms(self) -> None:
+    async def _fetch_terms(self, *, is_online: bool) -> None:
+        """Fetch due terms. If no heartbeat is answered either, a failure says nothing of them."""
         if self._until_terms > 0:
             self._until_terms -= 1
             return
         found = await fetch_terms(self._client, self._terms.known_etag)
-        await self._terms.on_fetched(found)
-        if not isinstance(found, Blocked | RetryLater):
+        is_failed = isinstance(found, Blocked | RetryLater)
+        if is_online or not is_failed:
+            await self._terms.on_fetched(found)
+        if not is_failed:
             self._until_terms = _HEARTBEATS_PER_FETCH - 1
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import msgspec
+import pytest
 
 from agent.capture.session_answer import SessionAnswers
 from agent.store.queries.reader import StoreReader
@@ -312,6 +313,30 @@ async def test_terms_are_requested_by_etag_with_every_tenth_heartbeat(tmp_path: 
     assert len(tags) == 2
     assert (tags[0], tags[1]) != (None, None)
     assert tags[0] is None
+
+
+async def test_terms_are_not_called_missed_while_no_heartbeat_is_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine that starts after a weekend, before its network: delivery says it is offline."""
+    async with (
+        ScriptedCentral() as central,
+        outbox_on(tmp_path) as rig,
+    ):
+        central.default_fault = lambda _request: faults.gateway(503)
+        async with heartbeat_of(rig, central) as heartbeat:
+            while not [one for one in central.requests if one.path == PROGRAM_PATH][1:]:
+                await heartbeat.trigger()
+                await central.wait_for_requests(len(central.requests) + 1)
+            assert "terms.not_fetched" not in caplog.messages
+            central.default_fault = lambda request: (
+                faults.gateway(503) if request.path == PROGRAM_PATH else None
+            )
+            while not central.heartbeats or central.heartbeats[-1].terms_refused is None:
+                await heartbeat.trigger()
+                await central.wait_for_requests(len(central.requests) + 1)
+    assert central.heartbeats[0].terms_refused is None
+    assert "terms.not_fetched" in caplog.messages
 
 
 async def test_batch_follows_the_answer_to_a_heartbeat(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ _OF_ANOTHER_KEY = """
 SELECT count(*) FROM email_answer WHERE address IS NOT NULL AND substr(address, 1, ?) <> ?
 """
 _OVERDUE = timedelta(days=1)
+_DAY_SECONDS = 86_400
 _ADVICE = (
     "if you have a newer copy of the database, or its disk, keep it and read it with"
     " loyalty-agent salvage FILE; else acknowledge the loss at head office"
@@ -41,10 +42,12 @@ def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
     return fault(_LOST, "; ".join(map(_described, lost)), _ADVICE)
 
 
-def check_epoch(directory: Path, *, is_owned: bool) -> Check | None:
-    """Warn if the current epoch began for another reason than a new machine."""
+def check_epoch(directory: Path, days: int, now: datetime, *, is_owned: bool) -> Check | None:
+    """Warn if a new epoch began in the last `days` for another reason than a new machine."""
     began = read_store(directory, read_new_epoch, is_owned=is_owned)
     if began is None or began.reason == NEW_FILE:
+        return None
+    if began.began_at_us / 1e6 + days * _DAY_SECONDS < now.timestamp():
         return None
     advice = "none if somebody replaced the database or restored a copy; else look into the disk"
     return warning(_EPOCH, f"captures are numbered anew: {began.reason}", advice)

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
-from agent.config.central import AuthSettings, CentralSettings
+from agent.config.central import AuthSettings, CentralSettings, Protocol
 from agent.config.settings import ApiSettings, StoreSettings
 from agent.doctor.check import Check, Verdict
 from agent.doctor.checkup import Instruments, run_checks
 from agent.doctor.systemd_units import Run
+from agent.store.db.connect import transaction
+from agent.store.learned_terms import TermsFetch, keep_fetch
 from tests.support.agent.in_process import agent_under_test, settings_in
+from tests.support.agent.store import opened
 from tests.support.central import ScriptedCentral
 
 NAMED = StoreSettings(store_id="0042", till_id="till-1")
@@ -63,6 +66,21 @@ async def test_checks_run_in_the_order_of_a_capture(
 
 async def test_connection_is_not_checked_without_central_url(tmp_path: Path) -> None:
     assert list(await examined(settings_in(tmp_path))) == CHECKS_OF_MACHINE
+
+
+async def test_program_terms_are_checked_only_where_head_office_sends_them(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    """A machine that delivered with `batch` before knows when it last fetched them."""
+    url = central.url
+    batch = settings_in(tmp_path, central=CentralSettings(url=url), store=NAMED)
+    with opened(batch.storage.directory) as store, transaction(store.connection):
+        keep_fetch(store.connection, TermsFetch(1, None))
+    replay = settings_in(
+        tmp_path, central=CentralSettings(url=url, protocol=Protocol.REPLAY), store=NAMED
+    )
+    assert "terms" in await examined(batch)
+    assert "terms" not in await examined(replay)
 
 
 async def test_checks_create_nothing_on_a_fresh_machine(tmp_path: Path) -> None:

@@ -15,9 +15,19 @@ from agent.store.db.connect import transaction
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.learned_terms import TermsFetch, keep_fetch
 from sync.protocol.terms_check import TermsFault
-from tests.support.agent.store import KEY_FILE, EpochIds, answer, change, opened, record, session
+from tests.support.agent.store import (
+    AT,
+    KEY_FILE,
+    EpochIds,
+    answer,
+    change,
+    opened,
+    record,
+    session,
+)
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
+BEGAN = datetime.fromtimestamp(AT.wall_us / 1e6, UTC)
 
 
 def terms_after(directory: Path, fetch: TermsFetch) -> Check | None:
@@ -34,7 +44,7 @@ def test_nothing_is_found_on_a_new_machine(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session(), answer())
     assert check_lost_captures(tmp_path, is_owned=False) is None
-    assert check_epoch(tmp_path, is_owned=False) is None
+    assert check_epoch(tmp_path, 30, BEGAN, is_owned=False) is None
     assert check_terms(tmp_path, NOW, is_owned=False) is None
     assert check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False) is None
 
@@ -59,10 +69,11 @@ def test_epoch_that_began_without_a_mark_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / MARK_FILE).unlink()
     with opened(tmp_path, epochs):
         pass
-    found = check_epoch(tmp_path, is_owned=False)
+    found = check_epoch(tmp_path, 30, BEGAN + timedelta(days=29), is_owned=False)
     assert found is not None
     assert found.verdict is Verdict.WARNING
     assert "mark is missing" in found.found
+    assert check_epoch(tmp_path, 30, BEGAN + timedelta(days=31), is_owned=False) is None
 
 
 def test_refused_terms_are_a_warning_that_names_the_field(tmp_path: Path) -> None:
