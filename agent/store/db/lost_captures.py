@@ -112,10 +112,10 @@ def after_answer(
 ) -> LostCaptures:
     """Return `lost` after an answer of head office to a heartbeat.
 
-    `told_through` is the loss that the heartbeat named; 0 if it named none. If it did, a number
-    that head office has accepted may be a lost one.
+    `told_through` is the loss that the heartbeat named; 0 if it named none. Once it named one, a
+    number that head office has accepted may be a lost one.
     """
-    if not told_through:
+    if not told_through and lost.told_at_us is None:
         return replace(lost, accepted_through=accepted_through)
     if lost.told_at_us is None and accepted_through >= told_through:
         return replace(lost, told_at_us=now_us)

@@ -94,3 +94,11 @@ def test_captures_that_head_office_has_are_not_lost() -> None:
     assert after_answer(lost, 20, 0, 2).count == 0
     told_of = after_answer(after_answer(lost, 15, 0, 2), 20, 20, 3)
     assert (told_of.accepted_through, told_of.told_at_us) == (15, 3)
+
+
+def test_lost_captures_stay_lost_when_another_file_is_salvaged_after_head_office_was_told() -> None:
+    """What head office has accepted since includes what it recorded as lost."""
+    lost = LostCaptures("epoch", 10, 20, "a reason", 1)
+    told_of = after_answer(after_answer(lost, 15, 0, 2), 20, 20, 3)
+    assert after_answer(told_of, 20, 0, 4) == told_of
+    assert told_of.count == 5
