@@ -95,6 +95,7 @@ async def _run(place: Path, task: str) -> None:
         code = await process.wait()
     except asyncio.CancelledError:
         process.kill()
+        await process.wait()
         raise
     if code:
         raise ExtractionError(f"the process ended with {code}")
