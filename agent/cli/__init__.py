@@ -15,9 +15,7 @@ COMMANDS = {
         "agent.cli.support_bundle", "Write an archive with diagnostics for support."
     ),
     "sync": LazyCommand("agent.cli.sync", "Deliver pending captures now."),
-    "salvage": LazyCommand(
-        "agent.cli.salvage", "Bring the captures of a damaged or old database file into the agent."
-    ),
+    "salvage": LazyCommand("agent.cli.salvage", "Salvage the captures of a database file."),
     "dead-letters": LazyCommand("agent.cli.dead_letters", "List, retry and discard dead letters."),
 }
 app = command_group(_NAME, "Accept loyalty captures from tills, online or offline.", COMMANDS)

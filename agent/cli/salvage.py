@@ -23,7 +23,7 @@ def salvage(
     ],
     config: ConfigFile = None,
 ) -> None:
-    """Bring the captures of a database file into the agent, as far as they are readable.
+    """Salvage the captures of a database file.
 
     For a file of a broken disk or an old backup; databases in set-aside/ are salvaged without this
     command. FILE is copied and not changed. What was delivered already is not recorded again. The

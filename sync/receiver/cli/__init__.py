@@ -21,10 +21,7 @@ COMMANDS = {
     "gaps": LazyCommand(
         "sync.receiver.cli.gaps", "List permanently lost events, and acknowledge the loss."
     ),
-    "epochs": LazyCommand(
-        "sync.receiver.cli.epochs",
-        "List epochs whose machine never said that this was all, and acknowledge them.",
-    ),
+    "epochs": LazyCommand("sync.receiver.cli.epochs", "List and acknowledge unconfirmed epochs."),
     "forget": LazyCommand("sync.receiver.cli.forget", "Erase an e-mail address from every table."),
     "export": LazyCommand(
         "sync.receiver.cli.export", "Export a table as CSV, JSON lines or Parquet."

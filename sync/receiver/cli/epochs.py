@@ -26,7 +26,8 @@ from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 
 epochs = typer.Typer(
-    help="List epochs whose machine never said that this was all, and acknowledge them.",
+    help="List and acknowledge unconfirmed epochs.\n\nUnconfirmed: another epoch followed, and its"
+    " machine never said that nothing is left of it.",
     no_args_is_help=True,
 )
 
