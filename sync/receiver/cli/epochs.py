@@ -39,9 +39,9 @@ def list_all(
     store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
 ) -> None:
-    """List the ended epochs that are not confirmed or lack events, without retired tills.
+    """List ended epochs that are not confirmed or lack events.
 
-    Acknowledged ones as well. Exit code 1 if one is not acknowledged.
+    Acknowledged ones as well; without retired tills. Exit code 1 if one is not acknowledged.
     """
     settings = HEAD_OFFICE.settings(config)
     store_id = None if store is None else checked_name("--store", store)
@@ -72,10 +72,11 @@ def acknowledge(
     *,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why the loss is accepted.")],
 ) -> None:
-    """Accept that the machine of an ended epoch may have held more than has arrived.
+    """Accept that what an ended epoch lacks is lost.
 
-    Its outstanding events count as lost. The epoch no longer counts as incomplete and is shown as
-    acknowledged, with your name and the reason. Events that arrive after all are stored as usual.
+    Its machine may have held more than has arrived. The epoch no longer counts as incomplete and is
+    shown as acknowledged, with your name and the reason. Events that arrive after all are stored as
+    usual.
     """
     settings = HEAD_OFFICE.settings(config)
     name = AgentName(checked_name("STORE", store_id), checked_name("TILL", till_id))
