@@ -137,7 +137,7 @@ class Store:
         return outcomes
 
     def holds(self, group: Group) -> bool:
-        """Return whether a group whose commit reported an error stands nevertheless."""
+        """Return whether a group is committed although its commit reported an error."""
         with self._storage_errors():
             return self.journal.holds(group)
 

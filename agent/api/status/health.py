@@ -1,4 +1,4 @@
-"""Health of the store: whether captures can be recorded, and what the database says of itself."""
+"""Checks the writer thread and reads the state of the database."""
 
 import asyncio
 import sqlite3

@@ -86,7 +86,7 @@ class LostCaptures:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not certain yet which of them are lost."""
+        """Return whether head office, or a file set aside, may still have some of them."""
         return self.accepted_through is None or self.may_return
 
 

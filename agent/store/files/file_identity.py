@@ -55,7 +55,7 @@ class OpenFiles:
             return False
 
     def is_altered(self) -> bool:
-        """Return whether the database is at its path, but with content of somebody else."""
+        """Return whether another process has written to the database at its path."""
         try:
             status = _stat(self._database)
         except OSError:

@@ -51,7 +51,7 @@ class SalvagedCapture(NamedTuple):
 
     @property
     def is_altered(self) -> bool:
-        """Return whether the content is not what was recorded, by its checksum."""
+        """Return whether the checksum does not match the content."""
         boot = (self.boot_number, self.boot_id)
         times = (self.occurred_at_us, self.monotonic_us)
         head = (self.position, self.type, self.session_position, self.correlation_id)
@@ -83,7 +83,7 @@ def read_source_epochs(place: Path) -> Epochs | None:
 
 
 def read_result(place: Path) -> tuple[bool, int, bool]:
-    """Return whether the file is read to its end, its unreadable captures, whether it is whole."""
+    """Return `is_complete`, the number of unreadable captures, and `is_whole`."""
     with _scratch(place) as connection:
         row = connection.execute(
             "SELECT is_complete, unreadable, is_whole FROM progress"

@@ -1,4 +1,4 @@
-"""What the decision on a batch reads, and what it changes: values, no I/O."""
+"""Values of the ledger: the stored state that concerns a batch, and the changes that it makes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields

@@ -14,7 +14,6 @@ from agent.store.db.event_rows import MAX_POSITION, is_id, is_position
 _MOST_MISSING = 1_000
 # Where rows with an impossible position are moved: above every position, out of every range.
 ASIDE = 2 * MAX_POSITION
-TABLES = ("event", "session", "email_answer")
 EPOCHS = "SELECT number, epoch, base_position, reason FROM epoch ORDER BY number"
 # The three tables have a position in common, so the highest of one is the witness for the others.
 HIGHEST = f"""
