@@ -15,6 +15,8 @@ from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 
 _POLL_SECONDS = 0.5
+# Of a database, and of a WAL in either byte order of its checksums.
+_BEGINNINGS = (b"SQLite format 3\0", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
 def salvage(
@@ -27,7 +29,8 @@ def salvage(
 
     For a file of a broken disk or an old backup; databases in set-aside/ are salvaged without this
     command. FILE is copied and not changed. What was delivered already is not recorded again. The
-    exit code is 1 if captures are unreadable or the agent does not run.
+    exit code is 1 if captures are unreadable, if none is found in what does not begin as a database,
+    or if the agent does not run.
     """
     settings = AGENT.settings(config)
     directory = settings.storage.directory
@@ -44,7 +47,14 @@ def salvage(
     if isinstance(before, str):
         AGENT.warn(f"it is salvaged when the agent runs: {before}")
         raise typer.Exit(ExitCode.PROBLEM)
-    raise typer.Exit(_wait(settings, before))
+    salvaged, lost = _wait(settings, before)
+    if not salvaged and not _begins_as_database(file):
+        AGENT.warn(
+            f"{file} does not begin as a database: its beginning is damaged, or it is another file"
+            " (an archive? unpack it first). Do not take it for salvaged"
+        )
+        raise typer.Exit(ExitCode.PROBLEM)
+    raise typer.Exit(ExitCode.PROBLEM if lost else ExitCode.OK)
 
 
 def _counts(settings: Settings) -> dict[str, int] | str:
@@ -57,8 +67,13 @@ def _counts(settings: Settings) -> dict[str, int] | str:
     return found if isinstance(found, dict) else "its database cannot be read"
 
 
-def _wait(settings: Settings, before: dict[str, int]) -> ExitCode:
-    """Wait until the agent has read all quarantined files; print what it found."""
+def _begins_as_database(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(16).startswith(_BEGINNINGS)
+
+
+def _wait(settings: Settings, before: dict[str, int]) -> tuple[int, int]:
+    """Wait until the agent has read all quarantined files; print and return what it found."""
     with current_step("Salvaging"):
         time.sleep(_POLL_SECONDS)
         while isinstance(now := _counts(settings), dict) and now["pending"]:
@@ -69,4 +84,4 @@ def _wait(settings: Settings, before: dict[str, int]) -> ExitCode:
     echo(f"Salvaged: {count(salvaged, 'capture')} that the agent did not have.")
     if lost:
         AGENT.warn(f"unreadable: {count(lost, 'capture')}")
-    return ExitCode.PROBLEM if lost else ExitCode.OK
+    return salvaged, lost

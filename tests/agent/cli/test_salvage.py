@@ -52,6 +52,21 @@ def test_captures_of_a_file_are_brought_into_the_running_agent(
     assert {file.name: file.read_bytes() for file in old.parent.iterdir()} == before
 
 
+def test_file_that_is_no_database_is_not_called_salvaged(
+    tmp_path: Path,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An archive or an encrypted copy: it would be thrown away, with the captures in it."""
+    archive = tmp_path / "agent.db.gz"
+    archive.write_bytes(b"\x1f\x8b" + bytes(50_000))
+    with agent_in_a_thread(settings_in(state, api=ApiSettings(port=0))) as agent:
+        monkeypatch.setenv("LOYALTY_AGENT__API__PORT", str(agent.port))
+        assert exit_code_of(archive) == 1
+    assert "does not begin as a database" in capsys.readouterr().err
+
+
 def test_file_is_kept_for_an_agent_that_does_not_run(
     old: Path, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
