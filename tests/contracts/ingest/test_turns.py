@@ -6,7 +6,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection
 
-from sync.receiver.db.tables import SessionRecord
+from sync.receiver.db.tables import AgentRecord, SessionRecord
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.placement import SequenceGap
@@ -60,6 +60,20 @@ async def test_batch_that_failed_between_two_turns_is_completed_by_its_resend(
     numbers = [row[0] for row in await office.rows(SessionRecord, "sequence")]
     assert numbers == list(range(1, LONG + 1))
     assert (result.altered, result.rejections) == ([], [])
+
+
+async def test_turns_of_a_batch_that_ends_its_epoch_end_it_with_the_last_event(
+    office: LedgerDriver,
+) -> None:
+    """Else head office calls an epoch complete of which the agent still holds the rest."""
+    office.ledger = Ledger(FailingAfter(office, 1))  # type: ignore[arg-type] # it only writes
+
+    with pytest.raises(OSError, match="away"):
+        await office.offer(TILL, *sessions(1, LONG), endsEpoch=True)
+
+    assert await office.rows(AgentRecord, "accepted_through", "ended_through") == [
+        (TURN_EVENTS, None)
+    ]
 
 
 async def test_long_batch_with_a_gap_in_a_later_turn_is_not_stored_in_part(

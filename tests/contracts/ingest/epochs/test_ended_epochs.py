@@ -106,6 +106,17 @@ async def test_batch_that_ends_its_epoch_confirms_it(office: LedgerDriver) -> No
     assert await is_complete(office)
 
 
+async def test_batch_of_a_copy_that_ends_the_epoch_below_what_is_known_confirms_nothing(
+    office: LedgerDriver,
+) -> None:
+    await replaced_machine(office, lastSequence=5)
+
+    await office.take(OLD, session(3), endsEpoch=True)
+
+    old = (await audited(office))[OLD.epoch]
+    assert (old.unconfirmed is not None, old.outstanding) == (True, [Range(4, 5)])
+
+
 async def test_batch_beyond_the_last_word_of_its_machine_takes_that_word_back(
     office: LedgerDriver,
 ) -> None:

@@ -310,6 +310,14 @@ def test_receivers_with_clocks_apart_correct_within_their_clocks(apart: list[tim
         assert min(apart) - JITTER <= error <= max(apart) + JITTER
 
 
+def test_far_better_measurement_is_not_confirmed_by_those_that_agreed_on_a_worse_one() -> None:
+    """Requests of a sleep of hours agreed; or head office's clock was behind just now."""
+    worse = BootClock(NOW, NOW, is_confirmed=True)
+
+    assert not worse.with_measurement(NOW - HOUR, NOW + MINUTE).is_confirmed
+    assert worse.with_measurement(NOW - SECOND, NOW + MINUTE).is_confirmed
+
+
 @pytest.mark.parametrize("late", [0.1 * SECOND, 1.9 * SECOND])
 def test_wall_clock_that_agrees_is_right(late: timedelta) -> None:
     zeros = {"boot": BootZero(NOW - DAY + late)}
