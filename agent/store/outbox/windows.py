@@ -81,8 +81,6 @@ WHERE dead_letter.destination = 'central' AND dead_letter.position > :after
     ))
 ORDER BY dead_letter.position LIMIT :max_events
 """  # noqa: S608 - contains no value
-
-
 HAS_LOST = "SELECT 1 FROM lost_captures WHERE epoch = ?"
 SETTLED_BETWEEN = """
 SELECT position FROM settled
