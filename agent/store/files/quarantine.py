@@ -17,6 +17,7 @@ _DATABASE, _WAL = ".db", "-wal"
 COMPANIONS = (_WAL, "-journal")
 # A copy that is not complete yet.
 _INCOMING = ".incoming-"
+_ABANDONED_SECONDS = 24 * 3600
 # The number of unreadable captures: present once all that was salvaged is delivered.
 DELIVERED_FILE = "delivered"
 # Rows found by salvage: see `agent/store/recovery`.
@@ -87,6 +88,18 @@ def copy_into_quarantine(file: Path, directory: Path, at_us: int) -> str:
         raise
     _sync(place)
     return place.name
+
+
+def remove_abandoned(directory: Path, now_seconds: float) -> None:
+    """Remove incomplete copies of commands that were killed a day ago: they hold addresses.
+
+    Raises `OSError`.
+    """
+    for name in list_quarantined(directory):
+        place = directory / QUARANTINE / name
+        is_old = place.stat().st_mtime < now_seconds - _ABANDONED_SECONDS
+        if name.startswith(_INCOMING) and is_old:
+            shutil.rmtree(place)
 
 
 def _copy(source: Path, target: Path) -> None:

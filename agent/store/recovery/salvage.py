@@ -6,6 +6,7 @@ takes that row with it, and everything that is not delivered is fed into the nex
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import sqlite3
@@ -27,6 +28,7 @@ from agent.store.files.quarantine import (
     QUARANTINE,
     SCRATCH_FILE,
     list_unfinished,
+    remove_abandoned,
 )
 from agent.store.files.storage_errors import free_bytes
 from agent.store.recovery.erase import ERASE
@@ -139,6 +141,8 @@ class Salvage:
     async def run_once(self) -> bool:
         """Salvage all that is in quarantine now; return True if captures were fed in."""
         has_fed = False
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(remove_abandoned, self._directory, time.time())
         for source in await asyncio.to_thread(list_unfinished, self._directory):
             if time.monotonic() < self._retry_at.get(source, 0):
                 continue

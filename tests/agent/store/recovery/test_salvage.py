@@ -1,7 +1,9 @@
 """Captures in a quarantined database are fed in once, with the receipts that tills have."""
 
 import contextlib
+import os
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -9,7 +11,12 @@ import pytest
 
 from agent.facts import EmailStatus, Receipt
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.files.quarantine import DELIVERED_FILE, SCRATCH_FILE, list_quarantined
+from agent.store.files.quarantine import (
+    DELIVERED_FILE,
+    QUARANTINE,
+    SCRATCH_FILE,
+    list_quarantined,
+)
 from agent.store.queries.reader import StoreReader
 from agent.store.queries.status import SalvageStatus
 from agent.store.recovery.erase import erase_delivered
@@ -209,6 +216,18 @@ async def test_wal_that_stays_keeps_no_address_of_a_delivered_answer(tmp_path: P
     extract(place, 3)
     erase_delivered(place)
     assert addresses[0] not in wal.read_bytes()
+
+
+async def test_incomplete_copy_of_a_killed_command_is_removed_a_day_later(tmp_path: Path) -> None:
+    copies = [tmp_path / QUARANTINE / f".incoming-{name}" for name in ("old", "new")]
+    for copy in copies:
+        copy.mkdir(parents=True)
+        (copy / DATABASE_FILE).write_bytes(b"part of a database")
+    yesterday = time.time() - 25 * 3600
+    os.utime(copies[0], (yesterday, yesterday))
+    async with outbox_on(tmp_path) as rig:
+        assert await salvaged(rig) == []
+    assert [copy.exists() for copy in copies] == [False, True]
 
 
 async def test_altered_capture_is_not_believed(tmp_path: Path) -> None:
