@@ -12,7 +12,7 @@ from agent.store.db.epochs import NEW_FILE, EpochCause
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.file_identity import own
 from agent.store.files.lock import StoreInUse
-from agent.store.files.quarantine import has_orphan_wal, quarantine
+from agent.store.files.quarantine import has_orphan_wal, list_unfinished, quarantine
 from agent.store.files.storage_errors import (
     DATA_ERRORS,
     DamagedRowError,
@@ -66,7 +66,9 @@ class StoreOpener:
         last = store.epochs.last
         log_event(_log, logging.INFO, "store.opened", epoch=last.epoch, sequence=last.sequence)
         if store.new_epoch_cause is not None:
-            _log_new_epoch(last.epoch, store.new_epoch_cause)
+            _log_new_epoch(
+                last.epoch, store.new_epoch_cause, is_set_aside=_has_unfinished(self.directory)
+            )
         return store
 
     def rescue(self, store: Store) -> None:
@@ -150,11 +152,19 @@ class StoreOpener:
         return vault
 
 
-def _log_new_epoch(epoch: str, cause: EpochCause) -> None:
+def _has_unfinished(directory: Path) -> bool:
+    try:
+        return bool(list_unfinished(directory))
+    except OSError:
+        return False
+
+
+def _log_new_epoch(epoch: str, cause: EpochCause, *, is_set_aside: bool) -> None:
     level = logging.INFO if cause.reason == NEW_FILE else logging.WARNING
     log_event(_log, level, "store.epoch_began", epoch=epoch, reason=cause.reason)
     if cause.lost is not None:
         first, last = cause.held_through + 1, cause.lost.sequence
         numbers = {"epoch": cause.lost.epoch, "first": first, "last": last}
-        reason = f"{cause.reason}; only head office may have these captures"
+        others = "head office and what is in set-aside" if is_set_aside else "only head office"
+        reason = f"{cause.reason}; {others} may have these captures"
         log_event(_log, logging.ERROR, "store.captures_lost", **numbers, reason=reason)

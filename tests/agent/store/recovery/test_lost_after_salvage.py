@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.queries.reader import StoreReader
 from agent.store.queries.status import StorageStatus
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of, set_aside
 from tests.support.agent.store import EpochIds, answer, change, query, session
+from tests.support.log_fields import fields_of
 
 PATIENCE_SECONDS = 10
 YEAR_SECONDS = 365 * 24 * 3600
@@ -51,6 +54,16 @@ async def test_nothing_is_said_to_be_lost_while_a_quarantined_file_is_not_salvag
         status = StoreReader(tmp_path).status()
     assert (lost.first, lost.lost_through, lost.is_open) == (1, 4, True)
     assert told(status) == ("epoch-1", 0, 0, "")
+
+
+async def test_log_says_that_the_set_aside_file_may_have_the_captures(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    epochs = await reopened(tmp_path)
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.writer.check(PATIENCE_SECONDS)
+    (logged,) = fields_of(caplog, "store.captures_lost")
+    assert "set-aside may have" in str(logged["reason"])
 
 
 async def test_salvaged_captures_are_not_lost(tmp_path: Path) -> None:
