@@ -29,8 +29,8 @@ def salvage(
 
     For a file of a broken disk or an old backup; databases in set-aside/ are salvaged without this
     command. FILE is copied and not changed. What was delivered already is not recorded again. The
-    exit code is 1 if captures are unreadable, if none is found in what does not begin as a database,
-    or if the agent does not run.
+    exit code is 1 if captures are unreadable, if none is found and FILE does not begin as a
+    database, or if the agent does not run.
     """
     settings = AGENT.settings(config)
     directory = settings.storage.directory

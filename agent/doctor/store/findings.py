@@ -6,11 +6,12 @@ from pathlib import Path
 from agent.doctor.check import Check, fault, warning
 from agent.doctor.store.read import read_store
 from agent.store.crypto.vault import UnusableKey, read_vault
-from agent.store.db.epochs import NEW_FILE
+from agent.store.db.epochs import NEW_FILE, SHARED_NAME
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.learned_terms import read_fetch
 from agent.store.queries.status import read_new_epoch
 from sync.protocol.rfc3339 import us_to_rfc3339
+from sync.protocol.wire import AHEAD, RENUMBERED
 
 _LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"
 _ROWS = "damaged rows"
@@ -27,6 +28,7 @@ SELECT count(*) FROM email_answer WHERE address IS NOT NULL AND substr(address, 
 """
 _OVERDUE = timedelta(days=1)
 _DAY_SECONDS = 86_400
+_OF_TWO_COPIES = (RENUMBERED, AHEAD, SHARED_NAME)
 _ADVICE = (
     "if you have a newer copy of the database, or its disk, keep it and read it with"
     " loyalty-agent salvage FILE; else acknowledge the loss at head office"
@@ -49,7 +51,13 @@ def check_epoch(directory: Path, days: int, now: datetime, *, is_owned: bool) ->
         return None
     if began.began_at_us / 1e6 + days * _DAY_SECONDS < now.timestamp():
         return None
-    advice = "none if somebody replaced the database or restored a copy; else look into the disk"
+    if began.reason in _OF_TWO_COPIES:
+        advice = (
+            "none if a copy of the database or an image of the disk was put back; else another"
+            " machine may use this store_id and till_id: find it (a cloned disk?)"
+        )
+    else:
+        advice = "none if you replaced the database or restored a copy; else look into the disk"
     return warning(_EPOCH, f"captures are numbered anew: {began.reason}", advice)
 
 

@@ -12,9 +12,11 @@ from agent.doctor.store.findings import (
     check_terms,
 )
 from agent.store.db.connect import transaction
+from agent.store.db.epochs import begin_epoch
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.learned_terms import TermsFetch, keep_fetch
 from sync.protocol.terms_check import TermsFault
+from sync.protocol.wire import RENUMBERED
 from tests.support.agent.store import (
     AT,
     KEY_FILE,
@@ -74,6 +76,19 @@ def test_epoch_that_began_without_a_mark_is_a_warning(tmp_path: Path) -> None:
     assert found.verdict is Verdict.WARNING
     assert "mark is missing" in found.found
     assert check_epoch(tmp_path, 30, BEGAN + timedelta(days=31), is_owned=False) is None
+
+
+def test_epoch_that_began_as_head_office_has_other_events_is_no_fault_of_the_disk(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path) as store, transaction(store.connection):
+        begin_epoch(
+            store.connection, "epoch-2", base_position=0, at_us=AT.wall_us, reason=RENUMBERED
+        )
+    found = check_epoch(tmp_path, 30, BEGAN, is_owned=False)
+    assert found is not None
+    assert "cloned disk" in str(found.advice)
+    assert "look into the disk" not in str(found.advice)
 
 
 def test_refused_terms_are_a_warning_that_names_the_field(tmp_path: Path) -> None:
