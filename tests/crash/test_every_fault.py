@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from agent.store.files.quarantine import QUARANTINE, list_quarantined, list_unfinished
-from tests.support.agent.process import AgentProcess, agent_process
+from tests.support.agent.process import AgentProcess, agent_process, delivering_to
 from tests.support.central import ScriptedCentral
 from tests.support.faults.strace import strace
 from tests.support.processes import ProcessEndedError
@@ -196,13 +196,7 @@ async def all_arrived(life: Life, seconds: float) -> None:
 def settings_for(central: ScriptedCentral) -> dict[str, str]:
     """Return the settings of an agent that delivers and purges as soon as it can."""
     return {
-        "LOYALTY_AGENT__STORE__STORE_ID": "store-1",
-        "LOYALTY_AGENT__STORE__TILL_ID": "till-1",
-        "LOYALTY_AGENT__CENTRAL__URL": central.url,
-        "LOYALTY_AGENT__CENTRAL__PROTOCOL": "batch",
-        "LOYALTY_AGENT__SYNC__INTERVAL_SECONDS": "1",
-        "LOYALTY_AGENT__SYNC__BACKOFF_BASE_SECONDS": "0.1",
-        "LOYALTY_AGENT__SYNC__BACKOFF_CAP_SECONDS": "0.1",
+        **delivering_to(central.url),
         "LOYALTY_AGENT__RETENTION__DELIVERED_DAYS": "0",
         "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": str(1024 * 1024),
     }

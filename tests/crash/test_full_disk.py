@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.store.files.disk_space import BALLAST_FILE
-from tests.support.agent.process import AgentProcess, agent_process
+from tests.support.agent.process import AgentProcess, agent_process, delivering_to
 from tests.support.central import ScriptedCentral, faults
 from tests.support.faults.small_disk import SmallDisk, small_disk
 from tests.support.shop.records import records_of
@@ -23,6 +23,7 @@ REQUESTS = Requests("127.0.0.1", 0)
 MIB = 1024 * 1024
 PATIENCE_SECONDS = 15.0
 LOOK_SECONDS = 0.05
+_LARGE_BATCHES = {"LOYALTY_AGENT__SYNC__BATCH_EVENTS": "500"}
 SETTINGS = {
     "LOYALTY_AGENT__STORAGE__MIN_FREE_BYTES": "0",
     "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": str(MIB),
@@ -110,7 +111,7 @@ async def test_everything_acknowledged_is_delivered_while_disk_is_full_to_last_b
     ledger = TillLedger()
     async with ScriptedCentral() as central, small_disk(tmp_path / "state", size) as disk:
         central.default_fault = lambda _: faults.reset_before
-        settings = {**SETTINGS, **delivering_to(central.url)}
+        settings = {**SETTINGS, **delivering_to(central.url), **_LARGE_BATCHES}
         async with agent_process(disk.inside, program=disk.program, settings=settings) as child:
             disk.fill(leaving_bytes=for_captures)
             await fill_with_captures(child, ledger)
@@ -146,7 +147,7 @@ async def test_agent_started_on_disk_without_free_byte_delivers_what_it_has(
     settings = {**SETTINGS, "LOYALTY_AGENT__STORAGE__BALLAST_BYTES": "0"}
     async with ScriptedCentral() as central, small_disk(tmp_path / "state", "4m") as disk:
         central.default_fault = lambda _: faults.reset_before
-        settings |= delivering_to(central.url)
+        settings |= delivering_to(central.url) | _LARGE_BATCHES
         async with agent_process(disk.inside, program=disk.program, settings=settings) as child:
             crowd = await ledger.open_tills(await child.ready(), 4, 50)
             assert await crowd.finished(PATIENCE_SECONDS)
@@ -196,20 +197,6 @@ async def eat_ballast(disk: SmallDisk, port: int) -> None:
     while disk.free_bytes() or (disk.outside / BALLAST_FILE).exists():
         await refused_customers(port, 1)
         disk.fill()
-
-
-def delivering_to(url: str) -> dict[str, str]:
-    """Return the settings of an agent that delivers to `url`, with the shortest waits."""
-    return {
-        "LOYALTY_AGENT__STORE__STORE_ID": "store-1",
-        "LOYALTY_AGENT__STORE__TILL_ID": "till-1",
-        "LOYALTY_AGENT__CENTRAL__URL": url,
-        "LOYALTY_AGENT__CENTRAL__PROTOCOL": "batch",
-        "LOYALTY_AGENT__SYNC__INTERVAL_SECONDS": "1",
-        "LOYALTY_AGENT__SYNC__BATCH_EVENTS": "500",
-        "LOYALTY_AGENT__SYNC__BACKOFF_BASE_SECONDS": "0.1",
-        "LOYALTY_AGENT__SYNC__BACKOFF_CAP_SECONDS": "0.1",
-    }
 
 
 async def fill_with_captures(child: AgentProcess, ledger: TillLedger) -> None:

@@ -16,7 +16,7 @@ from agent.doctor.storage_directory import find_lock_holder
 from agent.doctor.store.database import check_in_place
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.lock import LOCK_FILE
-from tests.support.agent.process import AgentProcess, agent_process
+from tests.support.agent.process import AgentProcess, agent_process, delivering_to
 from tests.support.central import ScriptedCentral, faults
 from tests.support.faults.small_disk import small_disk
 from tests.support.shop.records import records_of
@@ -125,16 +125,7 @@ async def agent_at(
     state: Path, central: ScriptedCentral, *program: str, **settings: str
 ) -> AsyncIterator[tuple[AgentProcess, int]]:
     """Run an agent that delivers to `central`."""
-    variables = {
-        "LOYALTY_AGENT__STORE__STORE_ID": "store-1",
-        "LOYALTY_AGENT__STORE__TILL_ID": "till-1",
-        "LOYALTY_AGENT__CENTRAL__URL": central.url,
-        "LOYALTY_AGENT__CENTRAL__PROTOCOL": "batch",
-        "LOYALTY_AGENT__SYNC__INTERVAL_SECONDS": "1",
-        "LOYALTY_AGENT__SYNC__BACKOFF_BASE_SECONDS": "0.1",
-        "LOYALTY_AGENT__SYNC__BACKOFF_CAP_SECONDS": "0.1",
-        **settings,
-    }
+    variables = delivering_to(central.url) | settings
     options = {"program": program} if program else {}
     async with agent_process(state, settings=variables, **options) as child:  # type: ignore[arg-type]
         yield child, await child.ready()

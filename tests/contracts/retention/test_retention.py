@@ -21,9 +21,8 @@ from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from sync.receiver.retention import epoch_purge
 from sync.receiver.retention.epoch_purge import MISSING_AT_PURGE, EpochPurge
-from sync.receiver.retention.purge import purge
 from tests.contracts.reports.test_deleted_rows import HISTORIES, History, a_store
-from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.ledger import LedgerDriver, purge_before
 from tests.support.head_office.messages import (
     AT,
     Members,
@@ -39,11 +38,6 @@ DAY = timedelta(days=1)
 LATER = AT + 40 * DAY
 
 
-async def purge_what_came_before(office: LedgerDriver, days: int) -> int:
-    """Purge the events received before `AT` plus `days`."""
-    return await purge(office.database, AT + days * DAY, LATER)
-
-
 async def audited(office: LedgerDriver, till: SimulatedAgent = TILL) -> EpochCompleteness:
     (epoch,) = [one async for one in audit(office.database, till.store_id)]
     return epoch
@@ -54,7 +48,7 @@ async def test_expired_events_are_deleted_and_newer_ones_kept(office: LedgerDriv
     office.at = AT + 2 * DAY
     await office.take(TILL, *sessions(4, 5))
 
-    purged = await purge_what_came_before(office, 1)
+    purged = await purge_before(office, 1)
 
     assert purged == 3
     assert await office.rows(SessionRecord, "sequence") == [(4,), (5,)]
@@ -64,7 +58,7 @@ async def test_expired_events_are_deleted_and_newer_ones_kept(office: LedgerDriv
 async def test_purged_numbers_are_accounted_for(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(1, 5))
 
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
 
     epoch = await audited(office)
     assert epoch.is_complete
@@ -75,7 +69,7 @@ async def test_events_lost_after_a_purge_are_still_named(office: LedgerDriver) -
     await office.take(TILL, *sessions(1, 3))
     office.at = AT + 2 * DAY
     await office.take(TILL, *sessions(4, 9))
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
 
     gone = delete(started).where(started.c.store_id == TILL.store_id, started.c.sequence == 6)
     await office.database.write(lambda connection: connection.execute(gone) and None)
@@ -90,7 +84,7 @@ async def test_events_lost_before_a_purge_are_recorded_as_a_gap(office: LedgerDr
     )
     await office.database.write(lambda connection: connection.execute(lost) and None)
 
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
 
     noted = await office.rows(GapRecord, "first_sequence", "last_sequence", "reason", "noted_at")
     assert noted == [(1, 1, MISSING_AT_PURGE, LATER), (4, 5, MISSING_AT_PURGE, LATER)]
@@ -104,7 +98,7 @@ async def test_late_event_blocks_the_purge_of_those_behind_it(office: LedgerDriv
     office.at = AT + 2 * DAY
     await office.take(TILL, session(2, "b"))
 
-    purged = await purge_what_came_before(office, 1)
+    purged = await purge_before(office, 1)
 
     assert purged == 1
     assert await office.rows(SessionRecord, "sequence") == [(2,), (3,)]
@@ -112,7 +106,7 @@ async def test_late_event_blocks_the_purge_of_those_behind_it(office: LedgerDriv
 
 async def test_duplicate_of_a_purged_event_changes_nothing(office: LedgerDriver) -> None:
     await office.take(TILL, session(1, "a"), answer(2, "a"))
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
 
     taken = await office.offer(TILL, session(1, "a"), answer(2, "a"), session(3, "b"))
 
@@ -130,7 +124,7 @@ async def test_duplicate_stays_a_duplicate_after_its_original_is_purged(
     await office.take(TILL, session(1, "a"), answer(2, "a"))
     office.at = AT + 2 * DAY
     await office.take(later, session(1, "a"), answer(2, "a"))
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
 
     again = await office.take(later, session(1, "a"), answer(2, "a"))
 
@@ -149,7 +143,7 @@ async def test_rejected_event_retried_daily_does_not_block_the_purge(
     office.at = AT + 2 * DAY
     await office.take(TILL, refused(2))
 
-    assert await purge_what_came_before(office, 1) == 4
+    assert await purge_before(office, 1) == 4
 
     assert await office.rows(SessionRecord, "sequence") == []
     assert await office.rows(EmailAnswerRecord, "sequence") == []
@@ -159,7 +153,7 @@ async def test_rejected_event_stays_rejected_after_its_retention_period(
     office: LedgerDriver,
 ) -> None:
     await office.take(TILL, session(1), refused(2), session(3))
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
 
     again = await office.take(TILL, refused(2))
 
@@ -174,7 +168,7 @@ async def test_rejected_event_is_accepted_however_late_it_becomes_valid(
 ) -> None:
     """The till erases accepted events: head office must not confirm one that it did not store."""
     await office.take(TILL, session(1), refused(2), session(3))
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
 
     taken = await office.take(TILL, session(2, "2"))
 
@@ -187,14 +181,14 @@ async def test_event_accepted_late_is_purged_after_its_own_retention_period(
     office: LedgerDriver,
 ) -> None:
     await office.take(TILL, session(1), refused(2), refused(3), session(4))
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
     office.at = AT + 2 * DAY
     await office.take(TILL, session(2, "2"), answer(3, "2"))
 
-    assert await purge_what_came_before(office, 2) == 0
+    assert await purge_before(office, 2) == 0
     assert await office.rows(SessionRecord, "sequence") == [(2,)]
 
-    assert await purge_what_came_before(office, 3) == 2
+    assert await purge_before(office, 3) == 2
     assert await office.rows(SessionRecord, "sequence") == []
     assert await office.rows(EmailAnswerRecord, "sequence") == []
     assert (await audited(office)).is_complete
@@ -206,7 +200,7 @@ async def test_events_accepted_late_are_purged_a_few_at_a_time(
     """A disk is found long after retention walked over its events; a SQLite file has one writer."""
     monkeypatch.setattr(epoch_purge, "NUMBERS_PER_TRANSACTION", 2)
     await office.take(TILL, *sessions(6, 7), baseSequence=6)
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
     office.at = AT + 2 * DAY
     await office.take(TILL, *sessions(1, 4), answer(5, "session-1"))
     late = EpochPurge(TILL.name, TILL.epoch, has_late=True)
@@ -223,7 +217,7 @@ async def test_events_accepted_late_are_purged_a_few_at_a_time(
 async def test_gaps_are_never_purged(office: LedgerDriver) -> None:
     await office.take(TILL, *sessions(100, 101), erased(102, "100"), baseSequence=100)
 
-    purged = await purge_what_came_before(office, 1)
+    purged = await purge_before(office, 1)
 
     assert purged == 102
     assert (await audited(office)).gaps == [Range(1, 99), Range(102, 102)]
@@ -237,7 +231,7 @@ async def test_large_gap_is_purged_in_one_step(
     far = 10**9
     await office.take(TILL, *sessions(far, far + 1), baseSequence=far)
 
-    assert await purge_what_came_before(office, 1) == far + 1
+    assert await purge_before(office, 1) == far + 1
 
 
 async def test_purge_does_not_affect_other_agents(office: LedgerDriver) -> None:
@@ -246,7 +240,7 @@ async def test_purge_does_not_affect_other_agents(office: LedgerDriver) -> None:
     office.at = AT + 2 * DAY
     await office.take(other, session(1, "a"))
 
-    await purge_what_came_before(office, 1)
+    await purge_before(office, 1)
 
     assert await office.rows(AgentRecord, "store_id", "purged_through") == [
         ("0042", 1),
@@ -269,7 +263,7 @@ async def test_nothing_is_missing_after_a_purge_of_any_history(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(epoch_purge, "NUMBERS_PER_TRANSACTION", at_once)
-        purged = await purge_what_came_before(office, 1)
+        purged = await purge_before(office, 1)
 
     after = await audited(office, till)
     assert purged == after.purged_through == history.last

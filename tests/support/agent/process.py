@@ -24,6 +24,19 @@ class AgentProcess(LoggedProcess):
         return await self.port()
 
 
+def delivering_to(url: str) -> dict[str, str]:
+    """Return the settings of an agent that delivers to `url`, with the shortest waits."""
+    return {
+        "LOYALTY_AGENT__STORE__STORE_ID": "store-1",
+        "LOYALTY_AGENT__STORE__TILL_ID": "till-1",
+        "LOYALTY_AGENT__CENTRAL__URL": url,
+        "LOYALTY_AGENT__CENTRAL__PROTOCOL": "batch",
+        "LOYALTY_AGENT__SYNC__INTERVAL_SECONDS": "1",
+        "LOYALTY_AGENT__SYNC__BACKOFF_BASE_SECONDS": "0.1",
+        "LOYALTY_AGENT__SYNC__BACKOFF_CAP_SECONDS": "0.1",
+    }
+
+
 @asynccontextmanager
 async def agent_process(
     directory: Path,

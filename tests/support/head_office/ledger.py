@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Table, select
 
@@ -16,6 +16,7 @@ from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
+from sync.receiver.retention.purge import purge
 from tests.support.head_office.messages import AT, Members, SimulatedAgent
 
 Row = Mapping[str, object]
@@ -109,3 +110,8 @@ class LedgerDriver:
 
     def _agent(self, sender: SimulatedAgent) -> EnrolledAgent:
         return EnrolledAgent(sender.name, AT)
+
+
+async def purge_before(office: LedgerDriver, days: int = 1) -> int:
+    """Purge the events received before `AT` plus `days`, long after."""
+    return await purge(office.database, AT + timedelta(days=days), AT + timedelta(days=40))

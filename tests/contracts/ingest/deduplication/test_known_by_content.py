@@ -21,9 +21,8 @@ from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from sync.receiver.retention import epoch_purge
-from sync.receiver.retention.purge import purge
 from tests.support.head_office.audit import audit_by
-from tests.support.head_office.ledger import LedgerDriver
+from tests.support.head_office.ledger import LedgerDriver, purge_before
 from tests.support.head_office.messages import (
     AT,
     Members,
@@ -39,11 +38,6 @@ TILL = SimulatedAgent()
 RENUMBERED = SimulatedAgent(epoch="0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4")
 DAY = timedelta(days=1)
 DAY_SECONDS = 86_400
-
-
-async def purge_before(office: LedgerDriver, days: int = 1) -> int:
-    """Purge the events received before `AT` plus `days`."""
-    return await purge(office.database, AT + days * DAY, AT + 40 * DAY)
 
 
 async def altered(office: LedgerDriver, *events: Members) -> list[int]:
