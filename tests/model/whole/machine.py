@@ -1,5 +1,6 @@
 """A POS machine of a history: its files, its clocks, and the agent that runs on it."""
 
+import asyncio
 import shutil
 import sqlite3
 from collections import deque
@@ -33,6 +34,7 @@ from agent.store.recovery.salvage import Salvage
 from agent.store.retention.retention import RetentionDays
 from agent.store.store import StoreEnvironment
 from agent.uplink.heartbeat import HeartbeatLoop
+from agent.uplink.outbox_after_heartbeat import OutboxAfterHeartbeat
 from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.delivery_pass import DeliveryPass
@@ -125,7 +127,7 @@ class Machine:
         self.clock = MachineClock(site.time)
         self.boot_id = site.new_name("boot")
         self.is_running = self.is_gone = self.was_used = False
-        self.had_wrong_clock = self.is_damaged = False
+        self.had_wrong_clock = False
         self.untold: set[int] = set()
 
     async def start(self) -> None:
@@ -182,7 +184,7 @@ class Machine:
         """Run a delivery pass; its first requests meet `faults`."""
         self.line.faults = deque(faults)
         throttle = Throttle(sleep=_no_sleep)
-        await DeliveryPass(self.outbox, self.transport, throttle).run()
+        await DeliveryPass(self.outbox_after_heartbeat, self.transport, throttle).run()
         self.line.faults.clear()
 
     async def heartbeat(self, *faults: Fault) -> None:
@@ -192,6 +194,14 @@ class Machine:
         self.line.faults = deque(faults)
         await self.heartbeats.heartbeat_once()
         self.line.faults.clear()
+
+    async def _hear(self, opening: int) -> None:
+        """Let the heartbeat loop answer a pass that asks first, as its task does."""
+        heard = asyncio.create_task(self.heartbeats.hear(opening))
+        await asyncio.sleep(0)
+        if not heard.done():
+            await self.heartbeats.heartbeat_once()
+        await heard
 
     async def clean_up(self) -> None:
         """Run the retention jobs to their end."""
@@ -271,6 +281,7 @@ class Machine:
         self.transport = BatchTransport(client, sender, retries, BATCH)
         self.answers = SessionAnswers(TERMS)
         self.terms = ProgramTermsSync(self.answers, self.outbox.access, self.clock.wall_us, "1.0")
+        self.outbox_after_heartbeat = OutboxAfterHeartbeat(self.outbox, self._hear)
         self.heartbeats = HeartbeatLoop(
             client,
             sender,

@@ -16,6 +16,7 @@ from sqlmodel import Session
 from agent.store.db.lost_captures import LostCaptures
 from agent.store.journal.journal import Group, Journal
 from agent.store.learned_terms import LearnedTerms, read_terms
+from agent.store.outbox import rewind
 from agent.store.queries import status
 from agent.uplink import terms_sync
 from agent.uplink.shared_name import SharedName
@@ -23,6 +24,7 @@ from sync.receiver.ingest import accept, events
 from sync.receiver.ingest.clock_skew import BootClock
 from sync.receiver.ingest.deduplication.purged import PurgedNumbers
 from sync.receiver.ingest.deduplication.sessions import KnownSessions
+from sync.receiver.ingest.epochs import extents
 from sync.receiver.ingest.epochs.shared_name import NameUse
 from sync.receiver.ingest.events import Event, SessionEvent
 from sync.receiver.reports.completeness import audit as completeness_audit
@@ -135,6 +137,19 @@ def _failed_commit_is_decided_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "holds", holds)
 
 
+def _emptied_head_office_lacks_what_is_among_purged_events(patch: pytest.MonkeyPatch) -> None:
+    def retry(*_arguments: object) -> bool:
+        return False
+
+    patch.setattr(rewind, "_retry_left", retry)
+
+
+def _numbers_above_the_end_of_an_epoch_stay_outstanding(patch: pytest.MonkeyPatch) -> None:
+    def end(*_arguments: object) -> None: ...
+
+    patch.setattr(extents, "_end", end)
+
+
 FAULTS: Mapping[str, Fault] = {
     "A1 a number that was purged is taken for a repeat": Fault(
         _purged_number_is_a_repeat, "numbers_that_were_purged_are_used_again_by_an_image"
@@ -163,6 +178,14 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "A8 head office refuses duplicate members that the agent takes": Fault(
         _head_office_reads_each_of_duplicate_members, "members_stand_twice"
+    ),
+    "A8 what is left among purged events is not sent to an emptied head office": Fault(
+        _emptied_head_office_lacks_what_is_among_purged_events,
+        "old_session_with_a_young_answer_and_an_emptied_head_office",
+    ),
+    "A8 numbers of an old epoch stay outstanding after a renumbering": Fault(
+        _numbers_above_the_end_of_an_epoch_stay_outstanding,
+        "numbers_that_head_office_heard_of_are_moved_to_another_epoch",
     ),
     "A8 terms that another version misread are asked for by their ETag": Fault(
         _etag_of_misread_terms_is_sent, "terms_are_misread_by_another_version"

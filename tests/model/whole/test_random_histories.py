@@ -13,18 +13,16 @@ from tests.model.whole.generate import KINDS, histories
 from tests.model.whole.history import Histories
 
 HISTORIES, PARTS = 10_000, 2
-# The others have run far fewer histories so far.
-KINDS_TO_RUN = [kind for kind in KINDS if kind not in {"old answers", "everything"}]
 
 
 @pytest.mark.slow
 def test_random_histories_break_no_promise(on_sqlite: Histories) -> None:
-    run_histories(on_sqlite, histories(KINDS_TO_RUN), 200, seeded=21)
+    run_histories(on_sqlite, histories(KINDS), 200, seeded=21)
 
 
 @pytest.mark.campaign
 def test_random_histories_break_no_promise_on_postgresql(on_postgresql: Histories) -> None:
-    run_histories(on_postgresql, histories(KINDS_TO_RUN), 300, seeded=22)
+    run_histories(on_postgresql, histories(KINDS), 300, seeded=22)
 
 
 @pytest.mark.campaign
@@ -37,7 +35,7 @@ async def _part(number: int, histories: int) -> str:
     """Run a part of the campaign in a process of its own; return the promises it breaks."""
     arguments = ("--seed", str(number), "--histories", str(histories))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.model.whole.campaign", *arguments, "--kinds", *KINDS_TO_RUN),
+        *(sys.executable, "-m", "tests.model.whole.campaign", *arguments, "--kinds", *KINDS),
         stderr=asyncio.subprocess.PIPE,
     )
     _, errors = await process.communicate()
