@@ -162,7 +162,7 @@ def _has_unfinished(directory: Path) -> bool:
 def _log_new_epoch(epoch: str, cause: EpochCause, *, is_set_aside: bool) -> None:
     level = logging.INFO if cause.reason == NEW_FILE else logging.WARNING
     log_event(_log, level, "store.epoch_began", epoch=epoch, reason=cause.reason)
-    if cause.lost is not None:
+    if cause.lost is not None and cause.lost.sequence > cause.held_through:
         first, last = cause.held_through + 1, cause.lost.sequence
         numbers = {"epoch": cause.lost.epoch, "first": first, "last": last}
         others = "head office and what is in set-aside" if is_set_aside else "only head office"

@@ -57,7 +57,10 @@ class EpochStart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EpochCause:
-    """Why a new epoch begins; `lost`: the last number that the file does not hold any more."""
+    """Why a new epoch begins; `lost`: the last number of an epoch that the file does not hold.
+
+    0 if it had none: head office may have heard of it, and is told that it has ended.
+    """
 
     reason: str
     lost: Receipt | None = None
@@ -200,7 +203,7 @@ def cause_of_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> EpochCaus
     held = 0 if known is None else known.last_sequence
     if held >= committed and known is not None:
         return None
-    lost = last_commit if held < committed else None
+    lost = last_commit if held < committed or known is None else None
     if not epochs.ranges:
         return EpochCause("new file: the one before is gone or was set aside", lost)
     if known is None:

@@ -1,14 +1,16 @@
 """Captures that only the high-water mark knows: acknowledged to tills, in no database any more.
 
-Recorded with the epoch that begins for it, as the mark is overwritten then. Head office may have
-some of them, so it is asked first (`accepted_through`), and told afterwards that the rest is lost.
+Recorded with the epoch that begins for it, as the mark is overwritten then. A file that is set
+aside takes its records with it, and the ends of its older epochs: salvage adds them to the next
+file. Head office may have some of the captures, so it is asked first (`accepted_through`), and told
+afterwards that the rest is lost.
 *Obvious:* tell at once. *Why not:* its answer would count lost numbers as well, and no one here
 would ever know how many captures are lost.
 """
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,16 @@ VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (epoch) DO UPDATE SET lost_through = max(lost_through, excluded.lost_through),
     told_at_us = NULL
 """
+# Only of this machine's own files: their last epoch is known from the mark. A file that is salvaged
+# by hand may be that of another till.
+_ADD_FOUND = """
+INSERT OR IGNORE INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us,
+    accepted_through, told_at_us, returned, moved_through)
+SELECT :epoch, :held_through, :lost_through, :reason, :noticed_at_us,
+    :accepted_through, :told_at_us, :returned, :moved_through
+WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE epoch = :epoch)
+    AND EXISTS (SELECT 1 FROM lost_captures WHERE epoch = :last_epoch)
+"""
 _ALL = """
 SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
     returned, moved_through
@@ -31,9 +43,14 @@ _SET_ANSWER = """
 UPDATE lost_captures SET accepted_through = ?, told_at_us = ? WHERE epoch = ? AND lost_through = ?
 """
 _SALVAGED = "SELECT source FROM salvage WHERE is_read = 1"
-# The numbers of salvaged captures are the receipts that tills were given for them.
+# The numbers of salvaged captures are the receipts that tills were given for them, or those of an
+# earlier salvage.
 _RETURNED = """
-SELECT sequence FROM receipt_alias WHERE epoch = ? AND sequence BETWEEN ? AND ? ORDER BY sequence
+SELECT sequence FROM receipt_alias
+WHERE epoch = :epoch AND sequence BETWEEN :first AND :lost_through
+UNION SELECT sequence FROM salvaged_number
+WHERE epoch = :epoch AND sequence BETWEEN :first AND :lost_through
+ORDER BY sequence
 """
 _SET_RETURNED = "UPDATE lost_captures SET returned = ?, moved_through = ? WHERE epoch = ?"
 _KEEP_RETURNED = """
@@ -42,7 +59,9 @@ WHERE epoch = ?
 """
 
 
-class _Row(NamedTuple):
+class LostRow(NamedTuple):
+    """A row, in the order of its columns."""
+
     epoch: str
     held_through: int
     lost_through: int
@@ -96,6 +115,14 @@ def add_lost_captures(connection: sqlite3.Connection, lost: LostCaptures) -> Non
     connection.execute(_ADD, values)
 
 
+def add_found(
+    connection: sqlite3.Connection, found: Sequence[LostCaptures], last_epoch: str
+) -> None:
+    """Record the lost captures and ended epochs that a quarantined database knew."""
+    for lost in found:
+        connection.execute(_ADD_FOUND, asdict(lost) | {"last_epoch": last_epoch})
+
+
 def read_lost_captures(connection: sqlite3.Connection, directory: Path) -> list[LostCaptures]:
     """Return the captures of older epochs that this machine had and has not any more.
 
@@ -103,7 +130,7 @@ def read_lost_captures(connection: sqlite3.Connection, directory: Path) -> list[
     """
     read = {source for (source,) in connection.execute(_SALVAGED)}
     may_return = not read.issuperset(list_unfinished(directory))
-    rows = intact_rows(connection.execute(_ALL), _Row)
+    rows = intact_rows(connection.execute(_ALL), LostRow)
     return [replace(_lost(row), may_return=may_return) for row in rows]
 
 
@@ -144,7 +171,7 @@ def count_returned(connection: sqlite3.Connection) -> None:
 
 def _count(connection: sqlite3.Connection, captures: Sequence[LostCaptures]) -> None:
     for lost in captures:
-        values = (lost.epoch, lost.first, lost.lost_through)
+        values = {"epoch": lost.epoch, "first": lost.first, "lost_through": lost.lost_through}
         returned = [sequence for (sequence,) in connection.execute(_RETURNED, values)]
         moved_through = lost.first - 1
         for sequence in returned:
@@ -154,8 +181,8 @@ def _count(connection: sqlite3.Connection, captures: Sequence[LostCaptures]) -> 
 
 
 def _read(connection: sqlite3.Connection) -> list[LostCaptures]:
-    return [_lost(row) for row in intact_rows(connection.execute(_ALL), _Row)]
+    return [_lost(row) for row in intact_rows(connection.execute(_ALL), LostRow)]
 
 
-def _lost(row: _Row) -> LostCaptures:
+def _lost(row: LostRow) -> LostCaptures:
     return LostCaptures(*row)

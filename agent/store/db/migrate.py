@@ -13,10 +13,11 @@ from sync.runtime.logging import log_event
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
 _log = logging.getLogger(__name__)
-NEWEST_REVISION = "0007"
+NEWEST_REVISION = "0008"
 MIGRATIONS = Path(__file__).parent / "migrations"
 # What each revision added, the newest first: the tables tell if the recorded revision cannot be.
 ADDED = (
+    ("0008", "salvaged_number", "epoch"),
     ("0007", "program_terms", "agent_version"),
     ("0006", "epoch", "moved_events"),
     ("0005", "salvage", "source"),

@@ -223,6 +223,17 @@ class ReceiptAliasRow(_Strict, table=True):
     epoch: str = Field(sa_type=Text)
 
 
+class SalvagedNumberRow(_Strict, table=True):
+    """A number of a quarantined epoch whose capture was salvaged, where tills have another one.
+
+    Such a capture was fed in before, under this number, and its database quarantined again.
+    """
+
+    __tablename__ = "salvaged_number"
+    epoch: str = Field(sa_type=Text, primary_key=True)
+    sequence: int = Field(primary_key=True)
+
+
 class SalvageRow(_Strict, table=True):
     """Progress of feeding in a quarantined database; `source` is its name in `set-aside/`.
 

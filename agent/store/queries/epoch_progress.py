@@ -65,5 +65,6 @@ def _with_loss(progress: EpochProgress, lost: LostCaptures | None) -> EpochProgr
     return replace(
         progress,
         moved_through=max(progress.moved_through, lost.moved_through),
-        lost_through=lost.lost_through if lost.count else 0,
+        # Head office has all of them: said as well, because it has to know where the epoch ended.
+        lost_through=lost.lost_through if lost.count or lost.first > lost.lost_through else 0,
     )

@@ -19,7 +19,7 @@ from agent.store.recovery.source import PageSource, Version
 DATABASE_FILE = "agent.db"
 VERSIONS_PER_STEP = 32
 # What changes in place: of these only the newest version of a page counts.
-_MUTABLE = frozenset({"destination", "delivery", "settled"})
+_MUTABLE = frozenset({"destination", "delivery", "settled", "lost_captures"})
 _POSITIONS = """
 SELECT min(position), max(position) FROM (
     SELECT position FROM event UNION ALL SELECT position FROM session

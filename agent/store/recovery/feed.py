@@ -50,6 +50,7 @@ _ADD_BOOT = """
 INSERT INTO boot (number, boot_id, first_seen_us)
 SELECT 1 + coalesce(max(number), 0), ?, ? FROM boot RETURNING number
 """
+_ADD_NUMBER = "INSERT OR IGNORE INTO salvaged_number (epoch, sequence) VALUES (?, ?)"
 _RECORD = """
 INSERT INTO salvage (source, fed_through, last_position, salvaged, unreadable, is_read)
 VALUES (:source, :fed_through, :last_position, :salvaged, :unreadable, 0)
@@ -109,7 +110,7 @@ def _feed(
 ) -> Fed:
     step = _Step(connection, source, read_epochs(connection), vault)
     for capture in captures:
-        step.add(capture, capture.receipt(epochs))
+        step.add(capture, capture.receipt(epochs), capture.number(epochs))
     fed = step.fed
     # An acknowledgement may have been lost with the file.
     add_doubt(connection, fed.added)
@@ -135,8 +136,13 @@ class _Step:
         self._aliases = ReceiptAliases(connection)
         self._vault = vault
 
-    def add(self, capture: SalvagedCapture, receipt: Receipt | None) -> None:
-        """Add a capture, unless it is there; record the receipt that a till has for it."""
+    def add(
+        self, capture: SalvagedCapture, receipt: Receipt | None, number: Receipt | None
+    ) -> None:
+        """Add a capture, unless it is there; record the receipt that a till has for it.
+
+        `number`: of the capture in its own file, if that is another one.
+        """
         session = self._session(capture.correlation_id)
         position: int | None
         if capture.is_altered:
@@ -151,6 +157,8 @@ class _Step:
         self.fed.last_position = max(self.fed.last_position, position)
         if receipt is not None and receipt != self._live.receipt(position):
             self._aliases.add(position, receipt)
+        if number is not None and number not in {receipt, self._live.receipt(position)}:
+            self._connection.execute(_ADD_NUMBER, (number.epoch, number.sequence))
 
     def _session_position(self, capture: SalvagedCapture, known: _Session | None) -> int | None:
         if known is None:

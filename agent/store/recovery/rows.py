@@ -23,6 +23,10 @@ _SESSION = ("", "correlation id", "locale", "closed")
 _ANSWER = ("", "session", "status", "address", "mark")
 _EPOCH = ("", "epoch", "base", "began at", "reason", "moved events")
 _BOOT = ("", "boot id", "first seen")
+_LOST = (
+    *("epoch", "held", "lost", "reason", "noticed at"),
+    *("accepted", "told at", "returned", "moved"),
+)
 _ALIAS = ("", "sequence", "epoch")
 _DELIVERED = ("destination", "position", "delivered at")
 _LETTER = ("destination", "position", "code", "message", "status", "at", "attempts", "discarded")
@@ -78,7 +82,20 @@ def epoch(row_id: int, values: Sequence[Value]) -> Row | None:
     is_epoch = len(_EPOCH) - 1 <= len(values) <= len(_EPOCH)
     if not is_epoch or not is_id(values[1]) or not isinstance(values[4], str):
         return None
-    return Row("epoch", (row_id, *values[1:3])) if _are_numbers(*values[2:4]) else None
+    moved = values[5] if len(values) == len(_EPOCH) else None
+    if not _are_numbers(*values[2:4]) or not (moved is None or _are_numbers(moved)):
+        return None
+    return Row("epoch", (row_id, *values[1:3], values[4], moved))
+
+
+def lost_captures(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `lost_captures`."""
+    if len(values) != len(_LOST) or not is_id(values[0]) or not _is_text(values[3]):
+        return None
+    numbers = (*values[1:3], values[4], *values[7:])
+    if not _are_numbers(*numbers, *[value for value in values[5:7] if value is not None]):
+        return None
+    return Row("lost_captures", (row_id, *values))
 
 
 def boot(row_id: int, values: Sequence[Value]) -> Row | None:
@@ -119,7 +136,7 @@ def delivered(table: str, values: Sequence[Value]) -> Row | None:
     return Row(table, (values[1],))
 
 
-_CHECKS = (event, session, answer, epoch, boot, alias, dead_letter, destination)
+_CHECKS = (event, session, answer, epoch, lost_captures, boot, alias, dead_letter, destination)
 
 
 def recognise(row_id: int, values: Sequence[Value], table: str | None) -> Row | None:

@@ -13,14 +13,14 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from agent.store.access import StoreAccess
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
-from agent.store.db.lost_captures import count_returned
+from agent.store.db.lost_captures import LostCaptures, add_found, count_returned
 from agent.store.db.rows import checked
 from agent.store.files.high_water_mark import read_high_water_mark
 from agent.store.files.quarantine import (
@@ -36,6 +36,7 @@ from agent.store.recovery.feed import CAPTURES_PER_STEP, feed
 from agent.store.recovery.salvaged import (
     SalvagedCapture,
     read_captures,
+    read_ended_epochs,
     read_result,
     read_source_epochs,
 )
@@ -70,6 +71,13 @@ class _State(NamedTuple):
     last_position: int = 0
     is_read: int = 0
     unreadable: int = 0
+
+
+class _Ended(NamedTuple):
+    """Epochs that had ended in a quarantined database, before its last one."""
+
+    before: str = ""
+    epochs: Sequence[LostCaptures] = ()
 
 
 async def extract_in_process(place: Path, mark_position: int) -> None:
@@ -187,7 +195,11 @@ class Salvage:
         source, total = place.name, 0
         # Not with the reads of the live database: damage found there would set that aside.
         epochs = await asyncio.to_thread(read_source_epochs, place)
-        if epochs is None:
+        ended = _Ended()
+        if epochs is not None:
+            found = await asyncio.to_thread(read_ended_epochs, place, epochs)
+            ended = _Ended(epochs.last.epoch, found)
+        else:
             epochs = await self._access.read_hot(_live_epochs_of, place)
         while captures := await _next_captures(place, after):
             started = time.perf_counter()
@@ -195,7 +207,7 @@ class Salvage:
             after, total = captures[-1].position, total + step.salvaged
             await asyncio.sleep(time.perf_counter() - started)
         _, unreadable, _ = await asyncio.to_thread(read_result, place)
-        salvaged, lost = await self._access.write_hot(_end, source, unreadable)
+        salvaged, lost = await self._access.write_hot(_end, source, unreadable, ended)
         level = logging.ERROR if lost else logging.WARNING
         log_event(_log, level, "salvage.read", source=source, salvaged=salvaged, unreadable=lost)
         return total
@@ -225,8 +237,11 @@ def _read_state(connection: sqlite3.Connection, source: str) -> _State:
     return _State() if row is None else checked(row, _State)
 
 
-def _end(connection: sqlite3.Connection, source: str, unreadable: int) -> tuple[int, int]:
+def _end(
+    connection: sqlite3.Connection, source: str, unreadable: int, ended: _Ended
+) -> tuple[int, int]:
     row = connection.execute(_END, (source, unreadable)).fetchone()
+    add_found(connection, ended.epochs, ended.before)
     count_returned(connection)
     return checked(row, tuple[int, int])
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from agent.facts import EmailStatus, Receipt
 from agent.store.db.epochs import Epochs, EpochStart
 from agent.store.db.event_rows import DamagedEvent, check_event
+from agent.store.db.lost_captures import LostCaptures, LostRow
 from agent.store.db.rows import checked, checked_rows
-from agent.store.files.quarantine import SCRATCH_FILE
+from agent.store.files.quarantine import SCRATCH_FILE, quarantined_at
 from agent.store.files.storage_errors import CorruptRow
 from sync.protocol.wire import EventType
 
@@ -25,7 +26,14 @@ LEFT JOIN answer ON answer.position = event.position
 LEFT JOIN alias ON alias.position = event.position
 WHERE event.position > ? ORDER BY event.position LIMIT ?
 """
-_EPOCHS = "SELECT epoch, base_position FROM epoch ORDER BY base_position, number"
+_EPOCHS = """
+SELECT epoch, base_position, reason, moved_events FROM epoch ORDER BY base_position, number
+"""
+_LOST = """
+SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
+    returned, moved_through
+FROM lost_captures
+"""
 
 
 class SalvagedCapture(NamedTuple):
@@ -59,14 +67,18 @@ class SalvagedCapture(NamedTuple):
         row = (*head, *times, *boot, self.body, self.query_locale, *answer, self.checksum)
         return isinstance(check_event(row), DamagedEvent)
 
-    def receipt(self, epochs: Epochs | None) -> Receipt | None:
-        """Return the first receipt; None if its epoch is unreadable. `epochs`: of its own file."""
-        if self.alias_epoch is not None and self.alias_sequence is not None:
-            return Receipt(self.alias_epoch, self.alias_sequence)
+    def number(self, epochs: Epochs | None) -> Receipt | None:
+        """Return its number in its own file; None if its epoch is unreadable."""
         try:
             return epochs.receipt(self.position) if epochs else None
         except CorruptRow:
             return None
+
+    def receipt(self, epochs: Epochs | None) -> Receipt | None:
+        """Return the first receipt; None if its epoch is unreadable. `epochs`: of its own file."""
+        if self.alias_epoch is not None and self.alias_sequence is not None:
+            return Receipt(self.alias_epoch, self.alias_sequence)
+        return self.number(epochs)
 
 
 def read_captures(place: Path, after: int, limit: int) -> list[SalvagedCapture]:
@@ -80,6 +92,23 @@ def read_source_epochs(place: Path) -> Epochs | None:
     with _scratch(place) as connection:
         starts = list(checked_rows(connection.execute(_EPOCHS), EpochStart))
     return Epochs(starts, 0) if starts else None
+
+
+def read_ended_epochs(place: Path, epochs: Epochs) -> list[LostCaptures]:
+    """Return the older epochs that the quarantined database knew to have ended, with their losses.
+
+    `epochs` are its own. Head office tells later how far it has them; what was salvaged is counted.
+    """
+    with _scratch(place) as connection:
+        lost = [LostCaptures(*row) for row in checked_rows(connection.execute(_LOST), LostRow)]
+    at = quarantined_at(place.name)
+    noticed_at_us = 0 if at is None else int(at.timestamp()) * 1_000_000
+    known = {one.epoch for one in lost}
+    return lost + [
+        LostCaptures(one.epoch, 0, one.last_sequence, one.ended_reason, noticed_at_us)
+        for one in epochs.ranges[:-1]
+        if one.ended_reason and one.epoch not in known
+    ]
 
 
 def read_result(place: Path) -> tuple[bool, int, bool]:

@@ -19,7 +19,9 @@ _COLUMNS = {
     "event": "position, type, session_position, wall_us, monotonic_us, boot_number, body, checksum",
     "session": "position, correlation_id, query_locale, closed",
     "answer": "position, session_position, status, address, address_mark",
-    "epoch": "number, epoch, base_position",
+    "epoch": "number, epoch, base_position, reason, moved_events",
+    "lost_captures": "number, epoch, held_through, lost_through, reason, noticed_at_us,"
+    " accepted_through, told_at_us, returned, moved_through",
     "boot": "number, boot_id, first_seen_us",
     "alias": "position, sequence, epoch",
     "destination": "id, watermark, erased_through",

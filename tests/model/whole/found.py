@@ -47,12 +47,21 @@ HISTORIES: Mapping[str, History] = {
     "database_is_damaged": [
         *(SESSION, ("deliver", 0), SESSION, ("damage", 0), SESSION, ("deliver", 0)),
     ],
+    "delivered_database_is_damaged": [SESSION, ("deliver", 0), ("damage", 0)],
+    "database_without_captures_is_damaged": [("heartbeat", 0), ("damage", 0)],
+    "database_is_damaged_twice_before_head_office_hears_of_it": [
+        *(SESSION, ("deliver", 0), SESSION, ("damage", 0), SESSION, ("damage", 0), SESSION),
+    ],
     "terms_are_misread_by_another_version": [
         *(("publish", 1), ("heartbeat", 0), ("upgrade", 0), ("heartbeat", 0)),
     ],
     "old_session_with_a_young_answer_and_an_emptied_head_office": [
         *(("back_up",), SESSION, SESSION, ("deliver", 0), ("answer", 0, 0, 0), ("wait", 3)),
         *(("clean_up", 0), ("answer", 0, 0, 1), ("deliver", 0), ("clean_up", 0), ("restore", 0)),
+    ],
+    "numbers_that_head_office_heard_of_are_moved_to_another_epoch": [
+        *(("image", 0), SESSION, ("deliver", 0), ("put_back", 0, 1), *[SESSION] * 5),
+        *(("heartbeat", 0), ("deliver", 0)),
     ],
     "members_stand_twice": [("session", 0, 6), ("deliver", 0)],
     "clock_set_ahead_and_retention": [

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.lost_captures import LostCaptures, after_answer
+from agent.store.files.quarantine import copy_into_quarantine
 from agent.store.queries.reader import StoreReader
 from agent.store.queries.status import StorageStatus
 from tests.support.agent.outbox import OutboxRig, outbox_on
@@ -115,3 +117,40 @@ def test_lost_captures_stay_lost_when_another_file_is_salvaged_after_head_office
     told_of = after_answer(after_answer(lost, 15, 0, 2), 20, 20, 3)
     assert after_answer(told_of, 20, 0, 4) == told_of
     assert told_of.count == 5
+
+
+async def test_ends_of_older_epochs_are_known_after_two_quarantines(tmp_path: Path) -> None:
+    """Nothing was told to head office in between: each file takes its records with it."""
+    epochs = EpochIds()
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"))
+        await rig.deliver(*(await rig.window(1)).events)
+        await rig.outbox.renumber("epoch-1", 1)
+    for _ in range(2):
+        set_aside(tmp_path)
+        async with outbox_on(tmp_path, epochs=epochs) as rig:
+            await rig.writer.check(PATIENCE_SECONDS)
+            await salvage_of(rig).run_once()
+            events = (await rig.window()).events
+            status = StoreReader(tmp_path).status()
+            await rig.outbox.record_lost([after_answer(one, 0, 0, 1) for one in status.lost])
+            status = StoreReader(tmp_path).status()
+    assert [one.correlation_id for one in events] == ["one", "one", "two"]
+    named = {one.epoch: (one.last_sequence, bool(one.ended_reason)) for one in status.epochs}
+    assert named == {f"epoch-{n}": (0, True) for n in (1, 2, 3)} | {"epoch-4": (3, False)}
+    assert [one.count for one in status.lost] == [0, 0, 0]
+
+
+async def test_file_of_another_till_names_no_epoch(tmp_path: Path) -> None:
+    other, own = tmp_path / "other", tmp_path / "own"
+    epochs = EpochIds()
+    async with outbox_on(other, epochs=epochs) as rig:
+        await rig.capture(session("one"), answer("one"))
+        await rig.outbox.renumber("epoch-1", 1)
+    async with outbox_on(own, epochs=epochs) as rig:
+        await rig.writer.check(PATIENCE_SECONDS)
+        copy_into_quarantine(other / DATABASE_FILE, own, 0)
+        await salvage_of(rig).run_once()
+        status = StoreReader(own).status()
+    assert status.salvage.salvaged == 2
+    assert [one.epoch for one in status.epochs] == ["epoch-3"]

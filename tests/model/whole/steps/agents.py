@@ -31,7 +31,6 @@ class AgentSteps(Chain):
         """An agent sends a heartbeat."""
         machine = await self.running(which)
         await machine.heartbeat(FAULTS[fault % len(FAULTS)])
-        machine.is_damaged = False
 
     async def late_arrives(self, hours: int) -> None:
         """The requests that are on their way arrive, some hours later."""

@@ -30,9 +30,6 @@ class StoreSteps(Chain):
     async def damage(self, which: int) -> None:
         """The header of a machine's database file is overwritten."""
         machine = self.machine(which)
-        # Of two files in a row, head office cannot know what was in the first one.
-        self.disturbed |= machine.is_damaged
-        machine.is_damaged = True
         await machine.stop()
         machine.damage()
         await machine.start()
