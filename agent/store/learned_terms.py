@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from sqlmodel import Session, col, select
 
-from agent.store.db.rows import checked
+from agent.store.db.rows import checked, readable
 from agent.store.db.tables import LearnedTermsRow
 from agent.store.files.storage_errors import CorruptRow
 from sync.protocol.rfc3339 import us_to_rfc3339
@@ -14,8 +14,6 @@ from sync.protocol.terms_check import TermsFault
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
-
-
 KEEP_FETCH = """
 INSERT OR REPLACE INTO terms_fetch (source, answered_at_us, refused_field, refused_reason)
 VALUES ('program', ?, ?, ?)
@@ -84,8 +82,8 @@ def read_terms(session: Session) -> list[LearnedTerms]:
 
 
 def _usable_etag(found: object) -> str | None:
-    is_usable = isinstance(found, str) and found.isascii() and found.isprintable()
-    return found if isinstance(found, str) and is_usable else None
+    etag = readable(found)
+    return etag if etag and etag.isascii() and etag.isprintable() else None
 
 
 def keep_fetch(connection: sqlite3.Connection, fetch: TermsFetch) -> None:

@@ -19,9 +19,9 @@ from typing import NoReturn, assert_never
 
 from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.outbox.outbox import StoreOutbox
-from agent.store.queries.epoch_progress import EpochProgress
 from agent.store.queries.reader import StoreReader
-from agent.store.queries.status import SalvageStatus, StorageStatus
+from agent.store.queries.status import StorageStatus
+from agent.uplink.heartbeat_message import heartbeat_of, older_epochs
 from agent.uplink.heartbeat_tries import HeartbeatTries
 from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
@@ -30,14 +30,11 @@ from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.batch.control_requests import fetch_terms, send_heartbeat
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
-from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import (
     AHEAD,
-    EpochExtent,
     EpochSequence,
     Heartbeat,
     HeartbeatAnswer,
-    SalvageCounts,
 )
 from sync.runtime.logging import log_event
 
@@ -46,7 +43,6 @@ HEARTBEAT_SECONDS = 60
 # Fetch the terms at every tenth heartbeat; at every one until a request succeeds.
 _HEARTBEATS_PER_FETCH = 10
 # Half of them the newest; the others take turns. A database rarely has more than a few.
-MAX_OLDER_EPOCHS = 100
 
 
 class HeartbeatLoop:
@@ -122,7 +118,7 @@ class HeartbeatLoop:
     async def _exchange(self) -> bool:
         """Send a heartbeat and act on the answer; return whether head office accepted it."""
         status = await self._outbox.access.read_hot(self._reader.status_on)
-        heartbeat = _heartbeat(
+        heartbeat = heartbeat_of(
             status,
             older_epochs(status.epochs[:-1], self._turn),
             self._sender,
@@ -243,69 +239,3 @@ class HeartbeatLoop:
             await self._terms.on_fetched(found)
         if not is_failed:
             self._until_terms = _HEARTBEATS_PER_FETCH - 1
-
-
-def older_epochs(epochs: Sequence[EpochProgress], turn: int) -> Sequence[EpochProgress]:
-    """Return the older epochs to name in the heartbeat number `turn`, of all in order."""
-    if len(epochs) <= MAX_OLDER_EPOCHS:
-        return epochs
-    share = MAX_OLDER_EPOCHS // 2
-    others, newest = epochs[:-share], epochs[-share:]
-    first = turn * share % (-(-len(others) // share) * share)
-    return [*others[first : first + share], *newest]
-
-
-def _heartbeat(
-    status: StorageStatus,
-    older: Sequence[EpochProgress],
-    sender: Sender,
-    rejected_after: EpochSequence | None,
-    terms_refused: str | None,
-) -> Heartbeat:
-    now, current = sender.clock(), status.current
-    return Heartbeat(
-        store_id=sender.store_id,
-        till_id=sender.till_id,
-        epoch=current.epoch,
-        boot_id=sender.boot_id,
-        agent_version=sender.agent_version,
-        sent_at=us_to_rfc3339(now.wall_us),
-        sent_monotonic_us=now.monotonic_us,
-        last_sequence=current.last_sequence,
-        base_sequence=current.base_sequence,
-        watermark=current.settled_through,
-        outstanding=status.waiting,
-        dead_letters=status.dead_letters,
-        oldest_undelivered_at=_time(status.oldest_waiting_at_us),
-        last_activity_at=_time(status.last_activity_at_us),
-        database_bytes=status.database_bytes,
-        free_bytes=status.free_bytes,
-        epochs=[
-            EpochExtent(
-                epoch=one.epoch,
-                last_sequence=one.last_sequence,
-                base_sequence=one.base_sequence,
-                ended_reason=one.ended_reason,
-                moved_through=one.moved_through,
-                lost_through=one.lost_through,
-                end_unknown=not one.ended_reason,
-            )
-            for one in older
-        ],
-        rejected_after=rejected_after,
-        salvage=_salvage(status.salvage),
-        terms_refused=terms_refused,
-    )
-
-
-def _salvage(status: SalvageStatus) -> SalvageCounts | None:
-    """Return the counts for head office; None if no database was ever quarantined."""
-    if not (status.pending or status.salvaged or status.unreadable):
-        return None
-    return SalvageCounts(
-        pending=status.pending, salvaged=status.salvaged, unreadable=status.unreadable
-    )
-
-
-def _time(time_us: int | None) -> str | None:
-    return None if time_us is None else us_to_rfc3339(time_us)

@@ -1,7 +1,7 @@
 """A heartbeat names a bounded number of older epochs; each has its turn."""
 
 from agent.store.queries.epoch_progress import EpochProgress
-from agent.uplink.heartbeat import MAX_OLDER_EPOCHS, older_epochs
+from agent.uplink.heartbeat_message import MAX_OLDER_EPOCHS, older_epochs
 
 
 def epochs(count: int) -> list[EpochProgress]:
