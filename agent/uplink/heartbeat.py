@@ -42,7 +42,6 @@ _log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 60
 # Fetch the terms at every tenth heartbeat; at every one until a request succeeds.
 _HEARTBEATS_PER_FETCH = 10
-# Half of them the newest; the others take turns. A database rarely has more than a few.
 
 
 class HeartbeatLoop:

@@ -13,6 +13,7 @@ from sync.protocol.wire import (
     SalvageCounts,
 )
 
+# Half of them the newest; the others take turns. A database rarely has more than a few.
 MAX_OLDER_EPOCHS = 100
 
 

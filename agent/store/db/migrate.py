@@ -8,14 +8,14 @@ from pathlib import Path
 from sqlalchemy import StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from agent.store.db.rows import is_undecodable
+from agent.store.files.storage_errors import is_undecodable
 from sync.runtime.logging import log_event
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
 _log = logging.getLogger(__name__)
 NEWEST_REVISION = "0008"
 MIGRATIONS = Path(__file__).parent / "migrations"
-# What each revision added, the newest first: the tables tell if the recorded revision cannot be.
+# The additions of each revision, the newest first: used if the recorded revision is unreadable.
 ADDED = (
     ("0008", "salvaged_number", "epoch"),
     ("0007", "program_terms", "agent_version"),

@@ -12,8 +12,6 @@ from sqlmodel import Session
 from agent.store.files.storage_errors import CorruptRow
 
 T = TypeVar("T")
-# Its message quotes the text, which may be a customer's.
-_UNDECODABLE = "Could not decode to UTF-8"
 
 
 def checked(row: object, kind: type[T]) -> T:
@@ -39,11 +37,6 @@ def intact_rows(rows: Iterable[object], kind: type[T]) -> Iterator[T]:
     for row in rows:
         with suppress(CorruptRow):
             yield checked(row, kind)
-
-
-def is_undecodable(error: sqlite3.Error) -> bool:
-    """Return whether the driver found a text that is not UTF-8: the row at fault is not named."""
-    return str(error).startswith(_UNDECODABLE)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> Stora
 
 def _found_in_content(error: sqlite3.Error, code: int, directory: Path) -> StorageError | None:
     """Return the storage error if the content of the file is at fault, or it is another file."""
-    if str(error).startswith(_UNDECODABLE):
+    if is_undecodable(error):
         error = CorruptRow("unexpected bytes in a text")
     if isinstance(error, CorruptRow):
         return DamagedRowError(f"a row of the database in {directory} is damaged ({error})")
@@ -84,6 +84,11 @@ def _found_in_content(error: sqlite3.Error, code: int, directory: Path) -> Stora
     if isinstance(error, DatabaseMoved):
         return StorageMovedError(f"the database in {directory} is not the one in use: {error}")
     return None
+
+
+def is_undecodable(error: sqlite3.Error) -> bool:
+    """Return True if the driver found a text that is not UTF-8: the row at fault is not named."""
+    return str(error).startswith(_UNDECODABLE)
 
 
 def is_nearly_full(directory: Path) -> bool:

@@ -16,9 +16,9 @@ from agent.store.crypto.vault import Vault, read_vault
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.event_rows import DamagedEvent, StoredEvent, check_event
-from agent.store.db.rows import int_or_none, is_undecodable, readable, undecoded_text
+from agent.store.db.rows import int_or_none, readable, undecoded_text
 from agent.store.db.structure_check import StructureCheck
-from agent.store.files.storage_errors import CorruptRow
+from agent.store.files.storage_errors import CorruptRow, is_undecodable
 from agent.store.outbox.payloads import PayloadBuilder
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused

@@ -1,4 +1,4 @@
-"""State of the captures of a session: receipt, and whether head office has them."""
+"""State of the captures of a session: receipts and delivery."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -78,7 +78,7 @@ def _receipt(row: _Capture, epochs: Epochs) -> Receipt:
 
 
 def _capture(values: Sequence[object]) -> _Capture:
-    """Return a capture; what is damaged of it is unknown, and the delivery reports it."""
+    """Return a capture; a damaged value is unknown, and the delivery reports it."""
     row = _Capture._make(values)
     is_alias = isinstance(row.alias_epoch, str) and isinstance(row.alias_sequence, int)
     return row._replace(

@@ -1,4 +1,4 @@
-"""How far each epoch extends and is settled, with what is lost of it."""
+"""How far each epoch extends and is settled, and which of its captures are lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ def progress_of(
 ) -> list[EpochProgress]:
     """Return the progress of these epochs, and before them of those that only `lost` names.
 
-    Until it is certain what is lost, such an epoch is not reported as ended.
+    Until the lost captures are certain, such an epoch is not reported as ended.
     """
     held = {one.epoch for one in ranges}
     absent = [

@@ -185,7 +185,7 @@ async def test_delivery_goes_on_if_the_index_of_the_epochs_is_another_one(tmp_pa
     change(
         tmp_path,
         ANY_VALUE[0],
-        f"UPDATE sqlite_schema SET rootpage = ({pages}) WHERE name = 'sqlite_autoindex_epoch_1'",  # noqa: S608
+        f"UPDATE sqlite_schema SET rootpage = ({pages}) WHERE name = 'sqlite_autoindex_epoch_1'",  # noqa: S608 - contains no value
     )
 
     async with outbox_on(tmp_path) as rig:

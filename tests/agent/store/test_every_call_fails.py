@@ -79,7 +79,7 @@ def failing(fault: OneFault) -> Iterator[None]:
 
 
 async def recorded(rig: OutboxRig, capture: Capture) -> bool:
-    """Record a capture as a till does, which repeats what is refused; return if it is."""
+    """Record a capture as a till does: repeat refused ones; return True if it is recorded."""
     for _ in range(ATTEMPTS):
         try:
             outcome = await rig.writer.record(capture, AT)
@@ -91,7 +91,7 @@ async def recorded(rig: OutboxRig, capture: Capture) -> bool:
 
 
 async def delivered(rig: OutboxRig) -> set[str]:
-    """Deliver what is pending; return the ids and kinds that head office has."""
+    """Deliver what is pending; return the ids and kinds at head office."""
     there: set[str] = set()
     for _ in range(ATTEMPTS):
         try:
@@ -107,7 +107,7 @@ async def delivered(rig: OutboxRig) -> set[str]:
 
 
 async def live(directory: Path, fault: OneFault) -> tuple[set[str], set[str]]:
-    """Go from the opening to a purge with the fault; return what was acknowledged and delivered."""
+    """Go from the opening to a purge with the fault; return both sets."""
     kinds = itertools.cycle(["session.started", "email.answered"])
     acknowledged, there = set(), set()
     with failing(fault):

@@ -1,4 +1,4 @@
-"""Repairs the delivery cursor: what it claims counts only as far as other rows bear it out."""
+"""Repairs the delivery cursor: its numbers count only as far as other rows confirm them."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -57,11 +57,11 @@ def believed_cursor(row: Sequence[object] | None, evidence: Evidence) -> Deliver
 
 
 def _watermark(claimed: DeliveryCursor, evidence: Evidence) -> int:
-    """Return the watermark that the last acknowledgement and the purged events bear out."""
+    """Return the watermark that the last acknowledgement and the purged events confirm."""
     delivered = evidence.delivered
     if delivered is not None and delivered > evidence.numbered:
         delivered = None
-    # Whatever is below the lowest event was delivered, or it would not be purged.
+    # Events below the lowest one were delivered: only delivered events are purged.
     least = evidence.numbered if evidence.lowest is None else evidence.lowest - 1
     if evidence.numbered == 0 and claimed.watermark > 0:
         # All is purged and no mark is left: the watermark alone knows the numbers, and there is

@@ -1,7 +1,7 @@
-"""Which positions were ever numbered, by several witnesses: rows, epochs, the high-water mark.
+"""The positions ever numbered, by several witnesses: rows, epochs, the high-water mark.
 
-A single number in the file can be damaged, and what follows from it cannot be undone: addresses
-erased, events purged, numbers given twice. So a number counts only as far as others bear it out.
+A single number in the file can be damaged, and its effects cannot be undone: addresses erased,
+events purged, numbers given twice. So a number counts only as far as others confirm it.
 """
 
 import sqlite3
@@ -43,7 +43,7 @@ class EpochValues(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Positions that several values of the file bear out.
+    """Positions that several values of the file confirm.
 
     `last`: the highest with a row. `marked`: that of the high-water mark; 0 if it is unknown.
     `lowest`: the lowest event; None if there is none. `delivered`: the last acknowledgement; None
@@ -62,7 +62,10 @@ class Evidence(NamedTuple):
 
 
 def read_evidence(connection: sqlite3.Connection, mark: Receipt | None) -> Evidence:
-    """Read what the file and the high-water mark tell. Positions without company do not count."""
+    """Read the positions that the file and the high-water mark name.
+
+    A position without company does not count.
+    """
     top = highest(connection, MAX_POSITION)
     marked = _marked_position(connection, mark, top)
     last = top
@@ -80,7 +83,7 @@ def highest(connection: sqlite3.Connection, through: int) -> int:
 
 
 def is_base(value: object, bound: int) -> bool:
-    """Return whether `value` can be the base position of an epoch, up to `bound`."""
+    """Return True if `value` can be the base position of an epoch, up to `bound`."""
     return type(value) is int and 0 <= value <= bound
 
 
@@ -90,7 +93,7 @@ def read_epoch_values(connection: sqlite3.Connection) -> list[EpochValues]:
 
 
 def has_damaged_epochs(connection: sqlite3.Connection) -> bool:
-    """Return whether an epoch begins above the last number, or there is none though it is known.
+    """Return True if an epoch begins above the last number, or there is none though it is known.
 
     A file that lacks commits lacks the end of both alike.
     """
@@ -100,7 +103,7 @@ def has_damaged_epochs(connection: sqlite3.Connection) -> bool:
 
 
 def _has_company(connection: sqlite3.Connection, position: int, *, is_marked: bool) -> bool:
-    """Return whether `position` follows on another one: numbers have no gaps above the mark.
+    """Return True if `position` follows on another one: numbers have no gaps above the mark.
 
     Below the watermark, events are purged; without a mark a small gap is a damaged row, no proof.
     """

@@ -2,7 +2,7 @@
 
 Damaged events are not touched here: each is found when its turn comes (`outbox/windows.py`). But a
 cursor, an epoch or a number that cannot be believed would stop every capture and every event, so
-it is rebuilt from what the other rows bear out (`evidence.py`), or an epoch begins. Each damaged
+it is rebuilt from what the other rows confirm (`evidence.py`), or an epoch begins. Each damaged
 row is listed in `damaged_row` and logged. Nothing here depends on the size of the backlog.
 """
 
@@ -109,7 +109,7 @@ class Repair:
         log_event(_log, logging.ERROR, "store.row_damaged", table=table, row=key, reason=reason)
 
     def _set_strays_aside(self, evidence: Evidence) -> None:
-        """Move rows whose position no other row bears out, so that numbers go on below them.
+        """Move rows whose position no other row confirms, so that numbers go on below them.
 
         The number that such an event had has no row now, and is reported as damaged in its turn.
         """

@@ -40,7 +40,7 @@ async def salvage_and_deliver(rig: OutboxRig) -> StorageStatus:
 
 
 def told(status: StorageStatus) -> tuple[str, int, int, str]:
-    """Return what the heartbeat says of the oldest epoch."""
+    """Return the oldest epoch of the heartbeat."""
     one = status.epochs[0]
     return one.epoch, one.last_sequence, one.lost_through, one.ended_reason
 
@@ -112,7 +112,7 @@ def test_captures_that_head_office_has_are_not_lost() -> None:
 
 
 def test_lost_captures_stay_lost_when_another_file_is_salvaged_after_head_office_was_told() -> None:
-    """What head office has accepted since includes what it recorded as lost."""
+    """The numbers accepted since include those recorded as lost."""
     lost = LostCaptures("epoch", 10, 20, "a reason", 1)
     told_of = after_answer(after_answer(lost, 15, 0, 2), 20, 20, 3)
     assert after_answer(told_of, 20, 0, 4) == told_of

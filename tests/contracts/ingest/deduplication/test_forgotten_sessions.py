@@ -71,7 +71,7 @@ async def test_dead_letters_of_a_version_before_arrive_when_they_are_retried(
 async def test_answers_arrive_although_an_earlier_start_of_the_session_is_still_rejected(
     office: LedgerDriver,
 ) -> None:
-    """The dead letter is lost with the agent's database: nobody retries it."""
+    """The dead letter is lost with the agent's database and never retried."""
     await office.take(TILL, session(1, "one", occurredAt="yesterday"))
 
     taken = await office.take(TILL, session(2, "one"))
@@ -102,7 +102,7 @@ async def test_other_content_under_a_used_id_is_still_rejected(office: LedgerDri
 
 
 async def test_session_of_another_till_at_another_time_is_its_own(office: LedgerDriver) -> None:
-    """Else any till of the store could answer for its customers by guessing what it sent."""
+    """Else any till of the store could answer for its customers by guessing its message."""
     await office.take(OTHER_TILL, session(1, "one"))
 
     taken = await office.take(TILL, session(1, "one", occurredAt=LATER))
@@ -134,7 +134,7 @@ async def test_renamed_till_that_forgot_a_session_owns_it_still(office: LedgerDr
 async def test_same_session_under_its_own_number_at_another_time_is_another_event(
     office: LedgerDriver,
 ) -> None:
-    """The agent went on under old numbers: what follows needs new ones."""
+    """The agent went on under old numbers: later events need new ones."""
     await office.take(TILL, session(1, "one"))
 
     taken = await office.take(TILL, session(1, "one", occurredAt=LATER))

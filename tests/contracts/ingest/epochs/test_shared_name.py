@@ -33,7 +33,7 @@ class Machine:
     async def is_told(
         self, office: LedgerDriver, sent: timedelta, received: timedelta | None = None
     ) -> bool:
-        """Send a heartbeat at this time; return whether the answer tells of another machine."""
+        """Send a heartbeat at this time; return True if the answer tells of another machine."""
         office.at = AT + (sent if received is None else received)
         answer = await office.offer_heartbeat(
             self.agent,
@@ -52,7 +52,7 @@ async def conditions(office: LedgerDriver) -> tuple[Condition, ...]:
 
 
 async def interleave(office: LedgerDriver, *machines: Machine, minutes: int = 5) -> list[bool]:
-    """Let the machines send a heartbeat each minute; return what each was told in the last."""
+    """Let the machines send a heartbeat each minute; return the last answer to each."""
     for minute in range(minutes):
         told = [
             await one.is_told(office, minute * MINUTE + (10 + 20 * number) * SECOND)
