@@ -1,7 +1,7 @@
 """Values that the store takes and returns. No I/O."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -92,12 +92,21 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class IdTaken:
-    """The correlation id belongs to a session with other content."""
+    """The correlation id belongs to a session with other content.
+
+    For the reason in words, and no part of the decision: when it was captured, if known, and the
+    members that differ, in their order.
+    """
+
+    used_at_us: int | None = field(default=None, compare=False)
+    other_members: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class NoOpenSession:
     """No session with this id takes e-mail answers: unknown, or started as closed."""
+
+    is_closed: bool = field(default=False, compare=False)
 
 
 Outcome = Recorded | IdTaken | NoOpenSession

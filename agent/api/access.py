@@ -11,9 +11,11 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from agent.api.reasons import REASON
 from agent.api.responses import RECEIPT, REQUEST_ID
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError
+from sync.runtime.masking import mask_secrets
 from sync.runtime.settings.types import is_loopback
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -28,6 +30,8 @@ _PREFLIGHT_HEADERS = {
 # address was typed. `same-site` is any other port of localhost.
 _FETCH_SITE, _FETCH_MODE, _FETCH_DEST = "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"
 _OWN_SITES = frozenset({"same-origin", "none"})
+# Of a host or an origin in a reason.
+_MAX_NAMED = 100
 _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
@@ -53,10 +57,12 @@ class Access:
         host = headers.get(hdrs.HOST, "")
         if not self._is_allowed_host(host):
             message = "This Host is not allowed. Use localhost, or add it to [api] allowed_hosts."
-            raise HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN)
+            named = _named(host) or "of no name"
+            reason = f"Host {named} is not allowed: use localhost, or add it to [api] allowed_hosts"
+            raise _forbidden(message, reason)
         if not self._is_from_allowed_page(request, host):
             message = "This Origin is not allowed. Add it to [api] cors_origins."
-            raise HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN)
+            raise _forbidden(message, _fault_of_page(request))
         if self._token is not None:
             self._check_token(request)
 
@@ -71,8 +77,8 @@ class Access:
             return "admin"
         message = "This needs the token in [api] admin_token_file."
         if self._token is not None:
-            raise HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN)
-        raise _unauthorized(message)
+            raise _forbidden(message, "this needs the token in [api] admin_token_file")
+        raise _unauthorized(message, _fault_of_token(request))
 
     def headers_for(self, request: web.BaseRequest) -> dict[str, str]:
         """Return the CORS headers that let an allowed page read the answer."""
@@ -81,7 +87,7 @@ class Access:
             return {}
         headers = {
             "Access-Control-Allow-Origin": origin,
-            "Access-Control-Expose-Headers": f"{RECEIPT}, {REQUEST_ID}, Retry-After",
+            "Access-Control-Expose-Headers": f"{RECEIPT}, {REASON}, {REQUEST_ID}, Retry-After",
             "Vary": "Origin",
         }
         return headers | (_PREFLIGHT_HEADERS if self.is_preflight(request) else {})
@@ -115,7 +121,8 @@ class Access:
             return
         tokens = [token for token in (self._token, self._admin_token) if token is not None]
         if not any(self._has_token(request, token) for token in tokens):
-            raise _unauthorized("The bearer token is missing or wrong.")
+            message = "The bearer token is missing or wrong."
+            raise _unauthorized(message, _fault_of_token(request))
 
     def _has_token(self, request: web.BaseRequest, token: bytes) -> bool:
         scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
@@ -124,9 +131,35 @@ class Access:
         return is_right and scheme.lower() == "bearer"
 
 
-def _unauthorized(message: str) -> HttpError:
-    challenge = {"WWW-Authenticate": "Bearer"}
-    return HttpError(HTTPStatus.UNAUTHORIZED, message, ErrorCode.UNAUTHORIZED, challenge)
+def _unauthorized(message: str, reason: str) -> HttpError:
+    status, code = HTTPStatus.UNAUTHORIZED, ErrorCode.UNAUTHORIZED
+    return HttpError(status, message, code, {"WWW-Authenticate": "Bearer"}, reason=reason)
+
+
+def _forbidden(message: str, reason: str) -> HttpError:
+    return HttpError(HTTPStatus.FORBIDDEN, message, ErrorCode.FORBIDDEN, reason=reason)
+
+
+def _fault_of_token(request: web.BaseRequest) -> str:
+    given = request.headers.get(hdrs.AUTHORIZATION)
+    if given is None:
+        return "there is no Authorization header: send the token as Bearer"
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "bearer":
+        return "Authorization is not of the scheme Bearer"
+    return "the token is wrong" if token.strip() else "Authorization has no token"
+
+
+def _fault_of_page(request: web.BaseRequest) -> str:
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None:
+        return f"Origin {_named(origin) or 'of no name'} is not in [api] cors_origins"
+    return "a page of another site sent this (Sec-Fetch-Site), without an Origin"
+
+
+def _named(text: str) -> str:
+    """Return free text of the client for a reason: masked before it is cut."""
+    return mask_secrets(text)[:_MAX_NAMED]
 
 
 def _without_port(host_header: str) -> str:

@@ -15,7 +15,7 @@ from agent.store.files.storage_errors import StorageError, StorageFullError
 from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError, bad_request, generic_error, too_large
+from sync.runtime.http_errors import HttpError, bad_request, generic_error
 from sync.runtime.http_server import JSON_TYPE
 
 REQUEST_ID = "x-amzn-RequestId"
@@ -113,18 +113,18 @@ def to_http_error(error: Exception) -> HttpError:
     """Map an exception to its error: refusal, storage error, else a generic one."""
     match error:
         case Refusal():
-            return bad_request(str(error))
+            return bad_request(str(error), error.reason)
         case StorageFullError():
             message = f"The disk is full. The request was not recorded: {error}."
-            return HttpError(HTTPStatus.INSUFFICIENT_STORAGE, message, ErrorCode.STORAGE_FULL)
+            status = HTTPStatus.INSUFFICIENT_STORAGE
+            return HttpError(status, message, ErrorCode.STORAGE_FULL, reason=str(error))
         case StorageError() | OutboxUnavailable():
             return HttpError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"The storage is not available. The request was not recorded. Retry. ({error})",
                 ErrorCode.UNAVAILABLE,
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
+                reason=str(error),
             )
-        case web.HTTPRequestEntityTooLarge():
-            return too_large("The request body is larger than 16 KiB.")
         case _:
             return generic_error(error)

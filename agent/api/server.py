@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from agent.api import dead_letters, delivery, openapi, sessions
 from agent.api.context import CONTEXT, Context
 from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
+from agent.api.reasons import REASON, header_value, reason_of
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
 from agent.api.status import endpoints
@@ -72,14 +73,16 @@ class TillBoundary:
         self._refused = RefusalLog(_log, "access.refused")
         self._fast_path = app[FAST_PATH]
         self._refusals = LineBudget(_REFUSALS_A_MINUTE)
-        self._more = SummedLog(_log, "request.refused_more", logging.INFO)
+        self._more: dict[str, SummedLog] = {}
+        self._paths = tuple(resource.canonical for resource in app.router.resources())
         self._not_recorded = SummedLog(_log, "request.not_recorded", logging.ERROR)
 
     def close(self) -> None:
         """Log the sums that are left. Idempotent."""
         self._refused.close()
         self._refusals.close()
-        self._more.close()
+        for more in self._more.values():
+            more.close()
         self._not_recorded.close()
 
     def before_routing(self, request: web.BaseRequest) -> web.Response | None:
@@ -95,40 +98,49 @@ class TillBoundary:
         route = fast.pattern if fast is not None else route_of(request)
         converted = to_http_error(error)
         request_id = self._context.new_request_id()
+        reason = header_value(reason_of(converted, request, self._paths))
         if converted.status in _REFUSED:
-            self._note_refused(request, converted)
+            self._note_refused(request, converted, reason)
         if isinstance(error, StorageError):
             # One line a minute: every till asks again each second.
             kind = converted.code.value
             fields: dict[str, object] = {"code": kind, "reason": str(error), "route": route}
             self._not_recorded.count(fields=fields, times=1)
-        elif self._may_log(converted):
-            log_error(converted, error, f"{request.method} {route}", request_id=request_id)
+        elif self._may_log(converted, reason):
+            named = f"{request.method} {route}"
+            log_error(converted, error, named, reason=reason, request_id=request_id)
         self._context.metrics.count_error(converted.code.value)
         response = error_response(converted)
+        response.headers[REASON] = reason
         response.headers[REQUEST_ID] = request_id
         return response
 
-    def _note_refused(self, request: web.BaseRequest, refusal: HttpError) -> None:
+    def _note_refused(self, request: web.BaseRequest, refusal: HttpError, reason: str) -> None:
         """Log a page, a host or a token that is refused: a line a minute and peer."""
         headers = request.headers
         self._refused.note(
             request.remote or "unknown",
-            refusal.code.value,
+            reason,
+            code=refusal.code.value,
             # Free text of the client: masked before it is cut, or half an address could remain.
             host=mask_secrets(headers.get(hdrs.HOST, "-"))[:_MAX_NAMED],
             origin=mask_secrets(headers.get(hdrs.ORIGIN, "-"))[:_MAX_NAMED],
             fingerprint=fingerprint(headers.get(hdrs.AUTHORIZATION, "").partition(" ")[2]),
         )
 
-    def _may_log(self, error: HttpError) -> bool:
+    def _may_log(self, error: HttpError, reason: str) -> bool:
         """Return whether the error gets a line of its own; count it if not.
 
-        Refused requests are bounded: any page in the machine's browser can send them.
+        Refused requests are bounded: any page in the machine's browser can send them. Each sum
+        bears the last reason of its code.
         """
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or self._refusals.take():
             return True
-        self._more.count(times=1, fields={})
+        code = error.code.value
+        more = self._more.get(code)
+        if more is None:
+            more = self._more[code] = SummedLog(_log, "request.refused_more", logging.INFO)
+        more.count(times=1, fields={"code": code, "reason": reason})
         return False
 
     def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from http import HTTPStatus
 from typing import TypedDict
 
 from aiohttp import web
@@ -9,11 +10,15 @@ from aiohttp import web
 from agent.api.context import CONTEXT
 from agent.api.responses import CorrelationId, Epoch, Operation, Sequence, Time, timestamp
 from agent.api.till_calls import correlation_id_in
-from agent.capture.session_start import is_correlation_id
+from agent.capture.session_start import fault_in_path, is_correlation_id
 from agent.facts import DeliveryState, EmailStatus
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.queries.captures import CaptureStatus
+from sync.protocol.wire import ErrorCode
+from sync.runtime.http_errors import HttpError
 from sync.runtime.http_server import json_response
+
+_UNKNOWN = "no session with this correlation id is known here: it never started, or was purged"
 
 
 class CaptureState(TypedDict):
@@ -45,13 +50,13 @@ async def show_session(request: web.Request) -> web.Response:
     reader = request.app[CONTEXT].reader
     correlation_id = correlation_id_in(request.rel_url.raw_path, segment=4)
     if not is_correlation_id(correlation_id):
-        raise web.HTTPNotFound
+        raise _not_found(fault_in_path(correlation_id))
     try:
         captures = await asyncio.to_thread(reader.session, correlation_id)
     except (sqlite3.Error, OSError) as error:
         raise StorageDownError(f"the database cannot be read ({error})") from error
     if not captures:
-        raise web.HTTPNotFound
+        raise _not_found(_UNKNOWN)
     start, *answers = captures
     state: SessionState = {
         "correlationId": correlation_id,
@@ -61,6 +66,11 @@ async def show_session(request: web.Request) -> web.Response:
         ],
     }
     return json_response(state)
+
+
+def _not_found(reason: str) -> HttpError:
+    status = HTTPStatus.NOT_FOUND
+    return HttpError(status, "No such session.", ErrorCode.NOT_FOUND, reason=reason)
 
 
 def _state(capture: CaptureStatus) -> CaptureState:

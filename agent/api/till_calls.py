@@ -6,12 +6,14 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from agent.api.context import Context
+from agent.api.reasons import time_of_day
 from agent.api.request_body import read_body
 from agent.api.responses import Acknowledgement, Operation
 from agent.capture.email_answer import parse_email_answer
+from agent.capture.reasons import NO_SESSION, SESSION_CLOSED, used_id
 from agent.capture.refusals import INVALID_CORRELATION_ID, NO_OPEN_SESSION, Refusal
 from agent.capture.session_answer import SessionAnswer
-from agent.capture.session_start import is_correlation_id, parse_session_start
+from agent.capture.session_start import fault_in_path, is_correlation_id, parse_session_start
 from agent.facts import Capture, IdTaken, NoOpenSession, Receipt, Recorded
 from sync.protocol.program_terms import Locale
 
@@ -57,21 +59,23 @@ class TillCalls:
             correlation_id, body, check_syntax=self._context.check_email_syntax
         )
         if not is_correlation_id(correlation_id):
-            raise Refusal(NO_OPEN_SESSION)
+            raise Refusal(NO_OPEN_SESSION, fault_in_path(correlation_id))
         return Acknowledgement(EMAIL_UPDATED, await self._record(answered))
 
     async def _record(self, capture: Capture) -> Receipt:
-        outcome = await self._context.writer.record(capture, self._context.now())
+        now = self._context.now()
+        outcome = await self._context.writer.record(capture, now)
         match outcome:
             case Recorded():
                 self._context.metrics.count_capture(capture, outcome)
                 if self._context.delivery is not None:
                     self._context.delivery.notify_capture()
                 return outcome.receipt
-            case IdTaken():
-                raise Refusal(INVALID_CORRELATION_ID)
-            case NoOpenSession():
-                raise Refusal(NO_OPEN_SESSION)
+            case IdTaken(used_at_us, others):
+                used_at = time_of_day(used_at_us, now.wall_us)
+                raise Refusal(INVALID_CORRELATION_ID, used_id(used_at, others))
+            case NoOpenSession(is_closed):
+                raise Refusal(NO_OPEN_SESSION, SESSION_CLOSED if is_closed else NO_SESSION)
             case _:
                 assert_never(outcome)
 

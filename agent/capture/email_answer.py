@@ -1,14 +1,16 @@
 """Rules of *set e-mail* (`docs/till-api.md`)."""
 
 import re
+from collections.abc import Mapping
 
 import email_validator
 import msgspec
 
 from agent.capture.json_object import parse_object
+from agent.capture.reasons import absence, fault_of_address, fault_of_status
 from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, Refusal
 from agent.facts import EmailAnswered, EmailStatus
-from sync.protocol.json_object import ADDRESS, Json, without_members
+from sync.protocol.json_object import ADDRESS, Json, json_kind, without_members
 from sync.protocol.wire import MAX_ADDRESS_CODE_POINTS
 
 _STATUSES = {status.value: status for status in EmailStatus}
@@ -32,37 +34,52 @@ def parse_email_answer(correlation_id: str, body: bytes, *, check_syntax: bool) 
     with the documented message.
     """
     members = parse_object(body)
-    status = _read_status(members.get("status"))
-    address = _read_address(members.get(ADDRESS), status, check_syntax=check_syntax)
+    status = _read_status(members)
+    address = _read_address(members, status, check_syntax=check_syntax)
     kept = without_members(body, ADDRESS) if ADDRESS in members else body
     return EmailAnswered(correlation_id, status, address, kept)
 
 
-def _read_status(value: Json) -> EmailStatus:
+def _read_status(members: Mapping[str, Json]) -> EmailStatus:
+    value = members.get("status")
     if isinstance(value, str):
         if value in _STATUSES:
             return _STATUSES[value]
         shown = value
     else:
         shown = msgspec.json.encode(value).decode()
-    raise Refusal(f"Email capture option {shown} is not supported!")
+    reason = fault_of_status(members, tuple(sorted(_STATUSES)))
+    raise Refusal(f"Email capture option {shown} is not supported!", reason)
 
 
-def _read_address(value: Json, status: EmailStatus, *, check_syntax: bool) -> str | None:
+def _read_address(
+    members: Mapping[str, Json], status: EmailStatus, *, check_syntax: bool
+) -> str | None:
+    value = members.get(ADDRESS)
     given = value is not None and not (isinstance(value, str) and not value.strip())
     if status is not EmailStatus.ACCEPTED:
         if given:
-            raise Refusal(f"Email address not expected when status is {status}")
+            raise Refusal(
+                f"Email address not expected when status is {status}",
+                f"{ADDRESS} is given, and status is {status}",
+            )
         return None
     if not given:
-        raise Refusal(ADDRESS_REQUIRED)
-    if not isinstance(value, str) or "\0" in value:
-        raise Refusal(ADDRESS_NOT_VALID)
-    address = value.strip()
+        raise Refusal(ADDRESS_REQUIRED, absence(members, ADDRESS))
+    if not isinstance(value, str):
+        raise Refusal(ADDRESS_NOT_VALID, f"{ADDRESS} is {json_kind(value)}, not a string")
+    return _valid_address(value.strip(), check_syntax=check_syntax)
+
+
+def _valid_address(address: str, *, check_syntax: bool) -> str:
+    if "\0" in address:
+        raise Refusal(ADDRESS_NOT_VALID, f"{ADDRESS} has a NUL character")
     if len(address) > MAX_ADDRESS_CODE_POINTS:
-        raise Refusal(ADDRESS_NOT_VALID)
+        most = MAX_ADDRESS_CODE_POINTS
+        reason = f"{ADDRESS} has {len(address)} characters, at most {most} are allowed"
+        raise Refusal(ADDRESS_NOT_VALID, reason)
     if check_syntax and not is_email_address(address):
-        raise Refusal(ADDRESS_NOT_VALID)
+        raise Refusal(ADDRESS_NOT_VALID, fault_of_address(address))
     return address
 
 

@@ -11,5 +11,5 @@ def parse_object(body: bytes) -> dict[str, Json]:
     """
     try:
         return read_object(body)
-    except NotAnObject:
-        raise Refusal(NOT_AN_OBJECT) from None
+    except NotAnObject as fault:
+        raise Refusal(NOT_AN_OBJECT, f"the body {fault}") from None

@@ -19,4 +19,11 @@ class StringMember(StrEnum):
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error
-    """The request breaks a rule; answered with 400 `INVALID_REQUEST` and this message."""
+    """The request breaks a rule; answered with 400 `INVALID_REQUEST` and this message.
+
+    `reason` says the cause in words, without quoting the request: it is logged.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,13 +1,14 @@
 """Rules of *start anonymous session* (`docs/till-api.md`)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.capture.json_object import parse_object
+from agent.capture.reasons import absence, fault_of_id
 from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, StringMember
 from agent.facts import SessionStarted
-from sync.protocol.json_object import Json
+from sync.protocol.json_object import Json, json_kind
 from sync.protocol.program_terms import SessionKind, first_valid_locale, session_kind
 
 MAX_CORRELATION_ID_CODE_POINTS = 128
@@ -32,7 +33,7 @@ def parse_session_start(body: bytes, query_locales: Sequence[str]) -> SessionSta
     members = parse_object(body)
     correlation_id = members.get("correlationId")
     if not is_correlation_id(correlation_id):
-        raise Refusal(INVALID_CORRELATION_ID)
+        raise Refusal(INVALID_CORRELATION_ID, _fault_of_id(members))
     for field in _STRING_MEMBERS:
         _require_text(field, members.get(field))
     query_locale = first_valid_locale(query_locales)
@@ -58,13 +59,27 @@ def is_correlation_id(value: object) -> bool:
     )
 
 
+def fault_in_path(correlation_id: str) -> str:
+    """Return why the id in the path of a request is not a valid correlation id."""
+    name = "the correlation id in the path"
+    return fault_of_id(correlation_id, name, MAX_CORRELATION_ID_CODE_POINTS)
+
+
+def _fault_of_id(members: Mapping[str, Json]) -> str:
+    name = "correlationId"
+    if name not in members:
+        return absence(members, name)
+    return fault_of_id(members[name], name, MAX_CORRELATION_ID_CODE_POINTS)
+
+
 def _require_text(field: StringMember, value: Json) -> None:
     if value is None:
         return
     if not isinstance(value, str):
-        raise Refusal(f"{field} must be a string")
+        reason = f"{field} is {json_kind(value)}, not a string"
+        raise Refusal(f"{field} must be a string", reason)
     if "\0" in value:
-        raise Refusal(f"{field} must not contain a NUL character")
+        raise Refusal(f"{field} must not contain a NUL character", f"{field} has a NUL character")
 
 
 def _is_closed(user_status: Json) -> bool:

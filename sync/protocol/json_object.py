@@ -4,6 +4,7 @@ Of duplicate member names the last one counts. The mark of an erased address is 
 here: the till's own members may have the same names.
 """
 
+import re
 from typing import TypeAlias
 
 import msgspec
@@ -18,13 +19,16 @@ _whole: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
 _members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
     dict[str, msgspec.Raw]
 )
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
+_MALFORMED = re.compile(r"JSON is malformed: ([a-z ]+) \(byte (\d+)\)")
 # MsgspecError: malformed JSON, number out of range. ValueError: invalid UTF-8, a number of
 # thousands of digits. RecursionError: nesting deeper than the interpreter's stack.
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class NotAnObject(ValueError):  # noqa: N818 - names the fault
-    """The text is not a JSON object."""
+    """The text is not a JSON object. The message says why, without quoting the text."""
 
 
 def read_object(body: bytes | msgspec.Raw) -> dict[str, Json]:
@@ -35,14 +39,52 @@ def read_object(body: bytes | msgspec.Raw) -> dict[str, Json]:
     """
     try:
         document = _whole.decode(body)
-    except DECODE_ERRORS:
-        raise NotAnObject from None
+    except DECODE_ERRORS as error:
+        raise NotAnObject(_fault(bytes(body), error)) from None
     if not isinstance(document, dict):
-        raise NotAnObject
+        raise NotAnObject(f"is {json_kind(document)}, not an object")
     text = bytes(body)
     if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _is_deeper(document, MAX_DEPTH):
-        raise NotAnObject
+        raise NotAnObject(_TOO_DEEP)
     return document
+
+
+def json_kind(value: object) -> str:
+    """Return the kind of a JSON value, with its article."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
+
+
+def _fault(text: bytes, error: Exception) -> str:
+    """Return why `text` is not JSON, as the rest of a sentence about it."""
+    if not text.strip():
+        return "is empty"
+    if text.startswith(_UTF16_MARKS):
+        return "is UTF-16, not UTF-8"
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return "is not UTF-8"
+    if isinstance(error, RecursionError):
+        return _TOO_DEEP
+    if found := _MALFORMED.match(str(error)):
+        at = min(int(found[2]) + 1, len(text))
+        return f"is not JSON: {found[1]} at byte {at} of {len(text)}"
+    is_number = isinstance(error, msgspec.ValidationError) or not isinstance(
+        error, msgspec.MsgspecError
+    )
+    return "has a number out of range" if is_number else "is not complete JSON"
 
 
 def without_members(body: bytes, *names: str) -> bytes:
@@ -63,7 +105,7 @@ def with_address(body: bytes, address: str | None) -> bytes:
         members = f'{{"{ADDRESS}":'.encode() + msgspec.json.encode(address)
     _, brace, rest = body.partition(b"{")
     if not brace:
-        raise NotAnObject
+        raise NotAnObject("is not an object")
     separator = b"" if rest.lstrip().startswith(b"}") else b","
     return members + separator + rest
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from sync.protocol.wire import ErrorBody, ErrorCode
 from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
+from sync.runtime.network.invalid_http import InvalidHttp
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +24,10 @@ _LIBRARY_ERRORS = {
 
 
 class HttpError(Exception):
-    """A request is answered with an error: HTTP status, message, code, extra headers."""
+    """A request is answered with an error: HTTP status, message, code, extra headers.
+
+    `reason` says the cause in words without quoting the request: it may be logged.
+    """
 
     def __init__(
         self,
@@ -33,6 +37,7 @@ class HttpError(Exception):
         headers: Mapping[str, str] | None = None,
         *,
         expected_sequence: int | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -40,16 +45,18 @@ class HttpError(Exception):
         self.code = code
         self.headers = dict(headers or {})
         self.expected_sequence = expected_sequence
+        self.reason = reason
 
 
-def bad_request(message: str) -> HttpError:
+def bad_request(message: str, reason: str | None = None) -> HttpError:
     """Return a 400: the request is malformed."""
-    return HttpError(HTTPStatus.BAD_REQUEST, message, ErrorCode.INVALID_REQUEST)
+    return HttpError(HTTPStatus.BAD_REQUEST, message, ErrorCode.INVALID_REQUEST, reason=reason)
 
 
-def too_large(message: str) -> HttpError:
+def too_large(message: str, reason: str | None = None) -> HttpError:
     """Return a 413: the body is over the limit."""
-    return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, ErrorCode.PAYLOAD_TOO_LARGE)
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return HttpError(status, message, ErrorCode.PAYLOAD_TOO_LARGE, reason=reason)
 
 
 def generic_error(error: Exception) -> HttpError:
@@ -61,7 +68,8 @@ def generic_error(error: Exception) -> HttpError:
             message, code = _LIBRARY_ERRORS[error.status]
             allow = error.headers.get("Allow")
             headers = {"Allow": allow} if allow else None
-            return HttpError(HTTPStatus(error.status), message, code, headers)
+            reason = error.words if isinstance(error, InvalidHttp) else None
+            return HttpError(HTTPStatus(error.status), message, code, headers, reason=reason)
         case _:
             message = "Internal error. The request was not processed."
             status = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -84,14 +92,15 @@ def error_response(error: HttpError) -> web.Response:
 def log_error(error: HttpError, cause: Exception, route: str, **fields: object) -> None:
     """Log a request that was answered with `error`, converted from `cause`.
 
-    Never logs the error message or the path: they can quote the request, and so an address.
+    Never logs the error message or the path: they can quote the request, and so an address. The
+    caller may pass a `reason` that does not.
     """
     fields |= {"code": error.code.value, "route": route, "status": error.status.value}
     if error.code is ErrorCode.INTERNAL_ERROR:
         _log.error("request.failed", extra={"fields": fields}, exc_info=cause)
     elif error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        reason = _reason(cause.__cause__ or cause)
-        log_event(_log, logging.ERROR, "request.refused", reason=reason, **fields)
+        fields = {"reason": _reason(cause.__cause__ or cause)} | fields
+        log_event(_log, logging.ERROR, "request.refused", **fields)
     else:
         log_event(_log, logging.INFO, "request.refused", **fields)
 

@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
 from sync.runtime.network.connections import Connection, ConnectionLimits, ConnectionTable, Phase
+from sync.runtime.network.invalid_http import invalid_http
 from sync.runtime.network.listener import Listener, listening_sockets
 from sync.runtime.network.loopback import OtherLoopback
 
@@ -151,7 +152,7 @@ class HttpServer:
         if request.writer.output_size > 0:
             raise ConnectionError("the response has already started")
         is_fault = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        cause = error if is_fault and isinstance(error, Exception) else web.HTTPBadRequest()
+        cause = error if is_fault and isinstance(error, Exception) else invalid_http(error)
         response = self._boundary.error_response(request, cause)
         self._boundary.complete(request, response)
         response.force_close()

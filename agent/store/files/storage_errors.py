@@ -132,4 +132,9 @@ def _storage_error_from_os_error(error: OSError, directory: Path) -> StorageErro
 
 
 def _full(directory: Path) -> StorageFullError:
-    return StorageFullError(f"the disk of {directory} is full: free some space")
+    needed = f"at least {_NEARLY_NOTHING_BYTES // 1024} KiB must be"
+    try:
+        free = f"{free_bytes(directory) // 1024:,} KiB are free, {needed}"
+    except OSError:
+        free = needed + " free"
+    return StorageFullError(f"the disk of {directory} is full ({free}): free some space")

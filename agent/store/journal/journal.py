@@ -27,6 +27,7 @@ from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.db.epochs import Epochs
 from agent.store.db.event_rows import event_checksum
 from agent.store.db.receipt_aliases import ReceiptAliases
+from agent.store.journal.conflict import other_members
 from agent.store.journal.insert import GroupInserter
 from agent.store.journal.session_cache import KnownSession, LastAnswer, SessionCache
 from sync.protocol.json_equality import json_equal
@@ -155,13 +156,14 @@ class Journal:
         # conflict would be of no use to the till.
         is_new = known.position in group.bodies
         if not is_same and (is_new or self._sessions.is_intact(known.position)):
-            return IdTaken()
+            used_at_us = None if is_new else self._sessions.occurred_at_us(known.position)
+            return IdTaken(used_at_us, other_members(body, known.query_locale, started))
         return Recorded(self._aliases.receipt(known.position, self._epochs), repeated=True)
 
     def _decide_answer(self, group: Group, answered: EmailAnswered, at: Timestamp) -> Outcome:
         session = group.sessions.get(answered.correlation_id)
         if session is None or session.closed:
-            return NoOpenSession()
+            return NoOpenSession(is_closed=session is not None)
         digest = None
         if answered.address is not None:
             digest = self._vault.digest(answered.address, answered.correlation_id)

@@ -33,6 +33,7 @@ SELECT event.position, type, session_position, correlation_id, occurred_at_us, m
     boot_number, '', body, query_locale, NULL, NULL, checksum
 FROM event JOIN session USING (position) WHERE event.position = ?
 """
+OCCURRED_AT = "SELECT occurred_at_us FROM event WHERE position = ?"
 BODY_AT = "SELECT body FROM event WHERE position = ?"
 ANSWER_AT = """
 SELECT position, status, address_mark, body
@@ -117,6 +118,11 @@ class SessionCache:
         """Return the body of the event at `position`; None if it is damaged."""
         row = self._connection.execute(BODY_AT, (position,)).fetchone()
         return row[0] if row is not None and isinstance(row[0], bytes) else None
+
+    def occurred_at_us(self, position: int) -> int | None:
+        """Return when the event at `position` was captured; None if it is damaged."""
+        row = self._connection.execute(OCCURRED_AT, (position,)).fetchone()
+        return row[0] if row is not None and isinstance(row[0], int) else None
 
     def is_intact(self, position: int) -> bool:
         """Return whether the session start at `position` can be believed."""

@@ -34,5 +34,5 @@ async def test_wrong_token_is_logged_by_its_fingerprint(
     await agent.request("GET", "/agent/v1/status", headers={"Authorization": "Bearer a-guess"})
 
     (line,) = fields_of(caplog, "access.refused")
-    assert (line["reason"], line["fingerprint"]) == ("UNAUTHORIZED", fingerprint("a-guess"))
+    assert (line["code"], line["fingerprint"]) == ("UNAUTHORIZED", fingerprint("a-guess"))
     assert "a-guess" not in caplog.text

@@ -108,3 +108,13 @@ def test_file_that_cannot_be_opened_with_descriptors_left_is_a_storage_error(
     classified = storage_error_from(sqlite_error(sqlite3.SQLITE_CANTOPEN), tmp_path)
 
     assert type(classified) is StorageDownError
+
+
+def test_full_disk_says_how_much_is_free_and_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_errors, "free_bytes", lambda _: 12 * 1024)
+
+    found = storage_error_from(sqlite_error(sqlite3.SQLITE_FULL), tmp_path)
+
+    assert "12 KiB are free, at least 256 KiB must be" in str(found)
