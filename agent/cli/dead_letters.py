@@ -1,5 +1,7 @@
 """`loyalty-agent dead-letters`: list, show, retry and discard dead letters."""
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -8,7 +10,8 @@ from agent.cli.client import AGENT, AgentClient, agent_client
 from agent.facts import Receipt
 from sync.protocol.wire import EventType
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import echo, echo_json, print_entries, print_values
+from sync.runtime.cli.listing import JsonOption, Listing
+from sync.runtime.cli.printing import echo, echo_json_text, print_entries, print_values
 from sync.runtime.cli.program import ExitCode
 
 _PATH = "/agent/v1/dead-letters"
@@ -27,25 +30,46 @@ dead_letters = typer.Typer(
 def list_dead_letters(
     config: ConfigFile = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List all dead letters, without e-mail addresses. The exit code is 1 if there are any."""
     with agent_client(config) as client:
-        letters = _fetch_all(client)
-    if as_json:
-        echo_json(letters)
-    elif letters:
-        print_entries(f"Dead letters: {len(letters)}", [_entry(letter) for letter in letters])
+        letters = chain.from_iterable(_pages(client))
+        if as_json:
+            number = _print_json(letters)
+        else:
+            entries = [_entry(letter) for letter in letters]
+            number = len(entries)
+            _print(entries)
+    raise typer.Exit(ExitCode.PROBLEM if number else ExitCode.OK)
+
+
+def _print_json(letters: Iterable[dict[str, object]]) -> int:
+    """Print the array that the agent's own API returns, of any length; return the number."""
+    listing = Listing(None, as_json=True)
+    for letter in letters:
+        listing.add(letter)
+    return listing.end()
+
+
+def _print(entries: list[dict[str, object]]) -> None:
+    if entries:
+        print_entries(f"Dead letters: {len(entries)}", entries)
     else:
         echo("There are no dead letters.")
-    raise typer.Exit(ExitCode.PROBLEM if letters else ExitCode.OK)
 
 
 @dead_letters.command()
-def show(number: DeadLetterNumber, config: ConfigFile = None) -> None:
+def show(
+    number: DeadLetterNumber, config: ConfigFile = None, *, as_json: JsonOption = False
+) -> None:
     """Show the details of one dead letter."""
     with agent_client(config) as client:
-        print_values("Dead letter", client.request("GET", _path_of(number)).members)
+        letter = client.request("GET", _path_of(number))
+    if as_json:
+        echo_json_text(letter.text)
+    else:
+        print_values("Dead letter", letter.members)
 
 
 @dead_letters.command()
@@ -67,7 +91,7 @@ def discard(number: DeadLetterNumber, config: ConfigFile = None) -> None:
         discarded = client.request("POST", path, as_admin=True).members
         echo(f"{number} is discarded.")
         is_session = discarded.get("type") == EventType.SESSION_STARTED
-        remaining = _fetch_all(client) if is_session else []
+        remaining = list(chain.from_iterable(_pages(client))) if is_session else []
     for letter in remaining:
         if letter["correlationId"] == discarded["correlationId"]:
             echo(f"Its e-mail answer remains a dead letter: {_number_of(letter)}")
@@ -81,15 +105,12 @@ def _path_of(number: str) -> str:
     return f"{_PATH}/{number}"
 
 
-def _fetch_all(client: AgentClient) -> list[dict[str, object]]:
-    """Return all dead letters: request pages until one is empty."""
-    letters: list[dict[str, object]] = []
-    while True:
-        after = f"?after={_number_of(letters[-1])}" if letters else ""
-        page = client.request("GET", _PATH + after).value
-        if not isinstance(page, list) or not page:
-            return letters
-        letters += page
+def _pages(client: AgentClient) -> Iterator[list[dict[str, object]]]:
+    """Yield all dead letters: request pages until one is empty."""
+    after = ""
+    while isinstance(page := client.request("GET", _PATH + after).value, list) and page:
+        yield page
+        after = f"?after={_number_of(page[-1])}"
 
 
 def _number_of(letter: dict[str, object]) -> str:

@@ -1,6 +1,6 @@
 """`loyalty-hq audit`: list what people did at head office."""
 
-from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -9,11 +9,11 @@ from sqlalchemy import RowMapping
 
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.audit.audit_log import Action
-from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, checked_time, run_on_database
-from sync.receiver.cli.listing import print_listing
-from sync.receiver.db.database import Database
+from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, checked_time
+from sync.receiver.cli.listing import print_pages
 from sync.receiver.reports.audit_trail import AuditFilter, audit_entries
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.listing import JsonOption, Listing
 
 
 def audit(
@@ -27,7 +27,7 @@ def audit(
     ] = None,
     action: Annotated[Action | None, typer.Option(help="Only this action.")] = None,
     store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List what people did at head office, the oldest first.
 
@@ -42,17 +42,8 @@ def audit(
         action,
         None if store is None else checked_name("--store", store),
     )
-
-    async def entries(database: Database) -> AsyncIterator[dict[str, object]]:
-        async for rows in audit_entries(database, wanted):
-            for row in rows:
-                yield _entry(row)
-
-    async def show(database: Database) -> int:
-        return await print_listing("entries", entries(database), as_json=as_json)
-
-    if not run_on_database(settings, show):
-        HEAD_OFFICE.warn("no entries")
+    listing = Listing("entries", as_json=as_json)
+    print_pages(settings, listing, partial(audit_entries, wanted=wanted), _entry)
 
 
 def _entry(row: RowMapping) -> dict[str, object]:

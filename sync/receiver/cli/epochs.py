@@ -1,6 +1,5 @@
 """`loyalty-hq epochs`: list epochs of unknown end, and accept what their machines may have held."""
 
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
 
@@ -16,12 +15,12 @@ from sync.receiver.cli.hq import (
     checked_reason,
     run_on_database,
 )
-from sync.receiver.cli.listing import print_listing
-from sync.receiver.db.database import Database
+from sync.receiver.cli.listing import Entry, print_pages
 from sync.receiver.ingest.epochs.acknowledge import acknowledge_epoch
 from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
 from sync.receiver.reports.gap_list import list_unconfirmed_epochs
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 
@@ -37,7 +36,7 @@ def list_all(
     config: ConfigFile = None,
     *,
     store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List ended epochs that are not confirmed or lack events.
 
@@ -45,22 +44,10 @@ def list_all(
     """
     settings = HEAD_OFFICE.settings(config)
     store_id = None if store is None else checked_name("--store", store)
-    is_open = False
-
-    async def entries(database: Database) -> AsyncIterator[dict[str, object]]:
-        nonlocal is_open
-        async for rows in list_unconfirmed_epochs(database, store_id):
-            for row in rows:
-                entry = _entry(row)
-                is_open |= entry["ended"] == EpochEnd.UNCONFIRMED or bool(entry["outstanding"])
-                yield entry
-
-    async def show(database: Database) -> int:
-        return await print_listing("epochs", entries(database), as_json=as_json)
-
-    if not run_on_database(settings, show):
-        HEAD_OFFICE.warn("no unconfirmed epochs")
-    raise typer.Exit(ExitCode.PROBLEM if is_open else ExitCode.OK)
+    pages = partial(list_unconfirmed_epochs, store_id=store_id)
+    listing = Listing("epochs", as_json=as_json, title="unconfirmed epochs")
+    has_open = print_pages(settings, listing, pages, _entry, _is_open)
+    raise typer.Exit(ExitCode.PROBLEM if has_open else ExitCode.OK)
 
 
 @epochs.command()
@@ -95,6 +82,10 @@ def acknowledge(
     by, why = accepted.acknowledgement.by, accepted.acknowledgement.reason
     lost = f", with {count(accepted.outstanding, 'outstanding event')} lost"
     echo(f"End acknowledged by {by}{lost if accepted.outstanding else ''}: {why}")
+
+
+def _is_open(entry: Entry) -> bool:
+    return entry["ended"] == EpochEnd.UNCONFIRMED or bool(entry["outstanding"])
 
 
 def _entry(row: RowMapping) -> dict[str, object]:

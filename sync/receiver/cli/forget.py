@@ -10,6 +10,7 @@ from sync.receiver.db.database import Database
 from sync.receiver.privacy.forget import Changes, forget_address
 from sync.receiver.privacy.redaction import Address
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo
 
 
@@ -23,6 +24,8 @@ def forget(
         ),
     ],
     config: ConfigFile = None,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Erase an e-mail address from every table.
 
@@ -44,10 +47,20 @@ def forget(
         return changes
 
     changes = run_on_database(settings, erase)
-    for place, rows in sorted(changes.items()):
-        echo(f"{place}: {count(rows, 'row')} changed")
-    echo("The address is erased." if changes else "The address was not found.")
+    _print(changes, as_json=as_json)
     file = settings.database_path
     backups = [] if settings.is_on_postgresql else file.parent.glob(f"{file.name}.before-*")
     for copy in sorted(backups):
         HEAD_OFFICE.warn(f"{copy}: this backup was not searched; delete it if it is not needed")
+
+
+def _print(changes: Changes, *, as_json: bool) -> None:
+    if as_json:
+        listing = Listing("changed", as_json=True)
+        for place, rows in sorted(changes.items()):
+            listing.add({"place": place, "rows": rows})
+        listing.end()
+        return
+    for place, rows in sorted(changes.items()):
+        echo(f"{place}: {count(rows, 'row')} changed")
+    echo("The address is erased." if changes else "The address was not found.")

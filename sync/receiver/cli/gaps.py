@@ -1,6 +1,5 @@
 """`loyalty-hq gaps`: list permanently lost events, and accept their loss."""
 
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
 
@@ -16,11 +15,11 @@ from sync.receiver.cli.hq import (
     checked_reason,
     run_on_database,
 )
-from sync.receiver.cli.listing import print_listing
-from sync.receiver.db.database import Database
+from sync.receiver.cli.listing import print_pages
 from sync.receiver.ingest.acknowledge import GapName, acknowledge_gap
 from sync.receiver.reports.gap_list import list_gaps
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 
@@ -35,7 +34,7 @@ def list_all(
     config: ConfigFile = None,
     *,
     store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List all gaps, acknowledged ones as well, without retired tills.
 
@@ -43,21 +42,10 @@ def list_all(
     """
     settings = HEAD_OFFICE.settings(config)
     store_id = None if store is None else checked_name("--store", store)
-    is_open = False
-
-    async def entries(database: Database) -> AsyncIterator[dict[str, object]]:
-        nonlocal is_open
-        async for rows in list_gaps(database, store_id):
-            is_open = is_open or any(row["acknowledged_at"] is None for row in rows)
-            for row in rows:
-                yield _entry(row)
-
-    async def show(database: Database) -> int:
-        return await print_listing("gaps", entries(database), as_json=as_json)
-
-    if not run_on_database(settings, show):
-        HEAD_OFFICE.warn("no gaps")
-    raise typer.Exit(ExitCode.PROBLEM if is_open else ExitCode.OK)
+    pages = partial(list_gaps, store_id=store_id)
+    listing = Listing("gaps", as_json=as_json)
+    has_open = print_pages(settings, listing, pages, _entry, lambda e: e["acknowledgedAt"] is None)
+    raise typer.Exit(ExitCode.PROBLEM if has_open else ExitCode.OK)
 
 
 @gaps.command()

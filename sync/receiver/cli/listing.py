@@ -1,34 +1,39 @@
-"""Prints lists of any length as they are read: as JSON, as lines in a pipe, for people."""
+"""Prints lists of the database page by page."""
 
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeAlias
 
-import msgspec
+from sqlalchemy import RowMapping
 
-from sync.runtime.cli.printing import echo_fields, print_entries, write_json
+from sync.receiver.cli.hq import HEAD_OFFICE, run_on_database
+from sync.receiver.config import ReceiverSettings
+from sync.receiver.db.database import Database
+from sync.runtime.cli.listing import Listing
+
+Entry: TypeAlias = dict[str, object]
 
 
-async def print_listing(
-    name: str, entries: AsyncIterator[dict[str, object]], *, as_json: bool
-) -> int:
-    """Print entries with the same members; return their number.
+def print_pages(
+    settings: ReceiverSettings,
+    listing: Listing,
+    pages: Callable[[Database], AsyncIterator[Sequence[RowMapping]]],
+    entry_of: Callable[[RowMapping], Entry],
+    is_open: Callable[[Entry], bool] = lambda _: False,
+) -> bool:
+    """Print the rows of all pages as entries; return whether one of them is open.
 
-    As JSON it is `{"name": [...]}`; in a pipe one line each, separated by tabs, under a heading.
+    Open: somebody has to act on it. If there are no entries, standard error says so.
     """
-    number = 0
-    separator = msgspec.json.encode(name).join((b"{", b":["))
-    async for entry in entries:
-        if as_json:
-            write_json(separator + msgspec.json.encode(entry))
-            separator = b",\n"
-        elif sys.stdout.isatty():
-            print_entries("", [entry])
-        else:
-            if not number:
-                echo_fields(entry)
-            echo_fields(entry.values())
-        number += 1
-    if as_json:
-        write_json((b"" if number else separator) + b"]}\n")
-    sys.stdout.flush()
-    return number
+
+    async def show(database: Database) -> bool:
+        has_open = False
+        async for rows in pages(database):
+            for entry in map(entry_of, rows):
+                listing.add(entry)
+                has_open = has_open or is_open(entry)
+        return has_open
+
+    has_open = run_on_database(settings, show)
+    if not listing.end():
+        HEAD_OFFICE.warn(f"no {listing.title}")
+    return has_open

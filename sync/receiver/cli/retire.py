@@ -11,6 +11,7 @@ from sync.receiver.auth.retirement import RetiredTill
 from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
 from sync.receiver.db.database import Database
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 
@@ -24,6 +25,7 @@ def retire(
     config: ConfigFile = None,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="A whole store without asking.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a till, or all tills of a store, out of service.
 
@@ -45,7 +47,10 @@ def retire(
     if retired is None:
         what = f"store {store_id}" if till_id is None else f"till {store_id}/{till_id}"
         HEAD_OFFICE.fail(f"{what} is not known: nothing was changed")
-    _print(store_id, till_id, retired)
+    if as_json:
+        _print_json(retired)
+    else:
+        _print(store_id, till_id, retired)
 
 
 def _confirm(store_id: str) -> None:
@@ -53,6 +58,20 @@ def _confirm(store_id: str) -> None:
         HEAD_OFFICE.fail(f"all tills of store {store_id}? Give --yes, or a TILL", ExitCode.USAGE)
     if not typer.confirm(f"Retire all tills of store {store_id}?"):
         HEAD_OFFICE.fail("nothing was changed")
+
+
+def _print_json(retired: list[RetiredTill]) -> None:
+    listing = Listing("retired", as_json=True)
+    for till in retired:
+        listing.add(
+            {
+                "storeId": till.name.store_id,
+                "tillId": till.name.till_id,
+                "tokensRevoked": till.tokens,
+                "outstanding": till.outstanding,
+            }
+        )
+    listing.end()
 
 
 def _print(store_id: str, till_id: str | None, retired: list[RetiredTill]) -> None:

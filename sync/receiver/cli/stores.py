@@ -1,31 +1,84 @@
 """`loyalty-hq stores`: list all tills with their state."""
 
 from collections import Counter
-from functools import partial
+from datetime import datetime, timedelta
 
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.cli.hq import HEAD_OFFICE, reference_now, run_on_database
-from sync.receiver.reports.tills import list_tills
+from sync.receiver.db.database import Database
+from sync.receiver.reports.tills import Reference, TillStatus, till_pages
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo, one_line
 
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
 
 
-def stores(config: ConfigFile = None) -> None:
+def stores(config: ConfigFile = None, *, as_json: JsonOption = False) -> None:
     """List all known tills.
 
     One line per till, by store and till. The state is that of the fleet page; times are UTC.
     Waiting and rejected come from the till's last heartbeat.
     """
     settings = HEAD_OFFICE.settings(config)
-    work = partial(list_tills, reference=reference_now())
-    tills = run_on_database(settings, lambda database: database.read(work))
+    reference = reference_now()
+
+    async def show(database: Database) -> None:
+        await (_print_json if as_json else _print_table)(database, reference)
+
+    run_on_database(settings, show)
+
+
+async def _print_json(database: Database, reference: Reference) -> None:
+    listing = Listing("stores", as_json=True, head={"asOf": _time(reference.now)})
+    async for tills in till_pages(database, reference):
+        for till in tills:
+            listing.add(_entry(till))
+    listing.end()
+
+
+async def _print_table(database: Database, reference: Reference) -> None:
     echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))
-    for till in tills:
-        seen = f"{till.last_contact_at:%Y-%m-%d %H:%M}" if till.last_contact_at else "never"
-        key = (one_line(till.store_id), one_line(till.till_id), till.state.value, seen)
-        echo(_ROW.format(*key, till.backlog, till.dead_letters, one_line(till.version)))
-    states = Counter(till.state.value for till in tills)
+    states: Counter[str] = Counter()
+    store_ids: set[str] = set()
+    async for tills in till_pages(database, reference):
+        for till in tills:
+            _print_row(till)
+        states.update(till.state.value for till in tills)
+        store_ids.update(till.store_id for till in tills)
     counts = "".join(f", {number} {state}" for state, number in sorted(states.items()))
-    known = f"{count(len(tills), 'till')} in {count(len({t.store_id for t in tills}), 'store')}"
+    known = f"{count(states.total(), 'till')} in {count(len(store_ids), 'store')}"
     echo(f"{known}{counts.replace(',', ':', 1)}.")
+
+
+def _print_row(till: TillStatus) -> None:
+    seen = f"{till.last_contact_at:%Y-%m-%d %H:%M}" if till.last_contact_at else "never"
+    key = (one_line(till.store_id), one_line(till.till_id), till.state.value, seen)
+    echo(_ROW.format(*key, till.backlog, till.dead_letters, one_line(till.version)))
+
+
+def _entry(till: TillStatus) -> dict[str, object]:
+    """Return a till by the names that `/v1/stores` has, with its state and conditions."""
+    return {
+        "storeId": till.store_id,
+        "tillId": till.till_id,
+        "state": till.state,
+        "conditions": till.conditions,
+        "lastSeenAt": _time(till.last_contact_at),
+        "lastActivityAt": _time(till.last_activity_at),
+        "outstanding": till.backlog,
+        "oldestSeconds": _seconds(till.oldest_age),
+        "deadLetters": till.dead_letters,
+        "freeBytes": till.free_bytes,
+        "agentVersion": till.version,
+        "termsRefused": till.terms_refused,
+        "unconfirmedEpochs": till.unconfirmed_epochs,
+    }
+
+
+def _seconds(period: timedelta | None) -> float | None:
+    return None if period is None else period.total_seconds()
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else to_rfc3339(at, "milliseconds")

@@ -3,9 +3,10 @@
 Includes tills that are enrolled and have never sent anything; excludes retired ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from sync.receiver.db.conditions import IS_CURRENT
+from sync.receiver.db.database import Reads
 from sync.receiver.db.tables import agents, tokens
 from sync.receiver.ingest.epochs.end import is_unconfirmed
 from sync.receiver.ingest.epochs.shared_name import FORGOTTEN_AFTER, MIN_RETURNS
@@ -28,6 +30,9 @@ from sync.receiver.reports.conditions import (
     Condition,
     plausible_duration,
 )
+from sync.receiver.reports.store_list import StoreRange, stores_after
+
+STORES_PER_READ = 200
 
 _REPORTED = (
     "store_id",
@@ -94,12 +99,30 @@ class TillStatus:
 
 
 def list_tills(
-    connection: sa.Connection, reference: Reference, store_id: str | None = None
+    connection: sa.Connection,
+    reference: Reference,
+    store_id: str | None = None,
+    stores: StoreRange | None = None,
 ) -> Sequence[TillStatus]:
-    """Return the tills of one store or of all, ordered by store and till."""
+    """Return the tills of one store, of a range or of all, ordered by store and till."""
     found = tills(reference, store_id)
     in_order = sa.select(found).order_by(found.c.store_id, found.c.till_id)
+    if stores is not None:
+        # Both databases apply these within the branches of the union, with their indexes.
+        in_order = in_order.where(found.c.store_id > stores.after)
+        if stores.through is not None:
+            in_order = in_order.where(found.c.store_id <= stores.through)
     return [_status(row) for row in connection.execute(in_order).mappings()]
+
+
+async def till_pages(database: Reads, reference: Reference) -> AsyncIterator[Sequence[TillStatus]]:
+    """Yield the tills of all stores in order, those of some stores in each read."""
+    stores = await stores_after(database, "", STORES_PER_READ)
+    while True:
+        yield await database.read(partial(list_tills, reference=reference, stores=stores))
+        if stores.through is None:
+            return
+        stores = await stores_after(database, stores.through, STORES_PER_READ)
 
 
 def count_silent(connection: sa.Connection, reference: Reference, store_id: str | None) -> int:

@@ -95,8 +95,7 @@ def test_dead_letters_are_listed_escaped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
     # The first page; then the command asks for the letters after it.
-    pages = iter([[LETTER], []])
-    monkeypatch.setattr("agent.cli.dead_letters._fetch_all", lambda _: next(pages))
+    monkeypatch.setattr("agent.cli.dead_letters._pages", lambda _: iter([[LETTER]]))
 
     printed = output_of(
         [], ["dead-letters", "list", *(["--json"] if as_json else [])], monkeypatch, capsys

@@ -11,7 +11,7 @@ from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.fleet import STORES_PER_PAGE, FleetPage, FleetQuery, Sort, fleet_page
 from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.store_details import StoreDetails, store_details
-from sync.receiver.reports.tills import Reference, list_tills
+from sync.receiver.reports.tills import Reference, list_tills, till_pages
 from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, answer, session, wire_time
@@ -447,3 +447,21 @@ async def test_unknown_store_has_no_details(office: LedgerDriver) -> None:
     await office.heartbeat(SimulatedAgent("0042"), **HEALTHY)
 
     assert await read_details(office, "0043") is None
+
+
+@pytest.mark.parametrize("per_read", [1, 2, 3, 100])
+async def test_pages_of_tills_are_all_tills_in_order(
+    office: LedgerDriver, per_read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.receiver.reports.tills.STORES_PER_READ", per_read)
+    for store_id, till_id in (("0002", "b"), ("0002", "a"), ("0001", "a"), ("0003", "a")):
+        await office.heartbeat(SimulatedAgent(store_id=store_id, till_id=till_id), **HEALTHY)
+    await issue_token(Enrolment(office.database), SimulatedAgent("0004").name, b"secret")
+    reference = Reference(office.at, OWN_VERSION)
+
+    pages = [page async for page in till_pages(office.database, reference)]
+
+    assert [till for page in pages for till in page] == await office.database.read(
+        lambda connection: list_tills(connection, reference)
+    )
+    assert len(pages) == -(-4 // per_read)

@@ -1,6 +1,7 @@
 """`loyalty-hq forget` beside a running head office; checks the raw database files."""
 
 import asyncio
+import json
 import subprocess
 from pathlib import Path
 
@@ -115,3 +116,16 @@ def test_missing_database_is_an_error_and_is_not_created(tmp_path: Path) -> None
     assert result.returncode == 1
     assert GUEST not in result.stderr
     assert not (tmp_path / "state").exists()
+
+
+async def test_forget_prints_the_changed_tables_as_json(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    await receiver.send(till, session(1), answer(2, "one", GUEST))
+
+    erased = await forget(receiver, GUEST, "--json")
+    again = await forget(receiver, GUEST, "--json")
+
+    changed = json.loads(erased.stdout)["changed"]
+    assert {"place": "email_answers.email_address", "rows": 1} in changed
+    assert json.loads(again.stdout) == {"changed": []}

@@ -90,6 +90,19 @@ async def test_unknown_till_or_store_cannot_be_retired(
     assert "is not known: nothing was changed" in retired.stderr
 
 
+async def test_what_was_retired_is_printed_as_json(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    await receiver.heartbeat(till, lastSequence=3)
+
+    retired = await hq(receiver, "retire", "0042", "--yes", "--json")
+    again = await hq(receiver, "retire", "0042", "--yes", "--json")
+
+    (entry,) = json.loads(retired.stdout)["retired"]
+    assert entry == {"storeId": "0042", "tillId": "till-1", "tokensRevoked": 1, "outstanding": 3}
+    assert json.loads(again.stdout) == {"retired": []}
+
+
 async def test_whole_store_is_not_retired_by_a_forgotten_argument(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:

@@ -1,6 +1,7 @@
 """`loyalty-hq stores`: every till with its state, and the sums."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -43,3 +44,29 @@ async def test_output_fits_a_terminal(receiver: Receiver, till: SimulatedAgent) 
     shown = await asyncio.to_thread(hq_on_terminal, "--config", config, "stores")
 
     assert [len(line) for line in shown if len(line) > COLUMNS] == []
+
+
+async def test_json_is_one_document_with_the_names_of_the_api(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    await receiver.enroll(SimulatedAgent(store_id="0043"))
+    await receiver.send(till, session(1))
+    state = {"lastSequence": 3, "outstanding": 2, "deadLetters": 1, "freeBytes": 1024**3}
+    await receiver.heartbeat(till, **state, agentVersion="9.9")
+
+    config = str(write_config(receiver.directory))
+    printed = await asyncio.to_thread(hq, "--config", config, "stores", "--json")
+
+    document = json.loads(printed.stdout)
+    first, second = document["stores"]
+    of_api = json.loads((await receiver.get("/v1/stores")).body)["stores"][0]["epochs"][0]
+    shared = ("outstanding", "deadLetters", "agentVersion", "lastSeenAt", "lastActivityAt")
+    assert document["asOf"].endswith("Z")
+    assert {name: first[name] for name in shared} == {name: of_api[name] for name in shared}
+    assert (first["storeId"], first["tillId"], first["state"]) == ("0042", "till-1", "silent")
+    assert first["conditions"] == ["silent", "refused", "other-version"]
+    assert (second["storeId"], second["lastSeenAt"], second["oldestSeconds"]) == (
+        "0043",
+        None,
+        None,
+    )

@@ -63,6 +63,7 @@ COMMANDS = [
     ["export", "rejections"],
     ["export", "agents"],
     ["stores"],
+    ["stores", "--json"],
     ["completeness"],
     ["completeness", "--store", "0042"],
     ["completeness", "--json"],
