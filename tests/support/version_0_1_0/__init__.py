@@ -10,6 +10,8 @@ from zipfile import ZipFile
 
 AGENT = Path(__file__).with_name("agent-0.1.0.zip")
 HEAD_OFFICE = Path(__file__).with_name("head-office-0.1.0.zip")
+# Program and name of each setting that it had.
+SETTINGS = Path(__file__).with_name("settings.txt")
 
 
 def unpack(archive: Path, directory: Path) -> Path:
