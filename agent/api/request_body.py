@@ -3,6 +3,7 @@
 import asyncio
 import re
 import zlib
+from codecs import BOM_UTF8
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -23,7 +24,8 @@ async def read_body(request: web.Request) -> bytes:
     """Return the decompressed body, at most `MAX_BODY_BYTES` before and after decompression.
 
     Raises `HttpError` if the body is larger, arrives too late or has an unknown
-    `Content-Encoding`, and `Refusal` if it cannot be decompressed. Ignores `Content-Type`.
+    `Content-Encoding`, and `Refusal` if it cannot be decompressed. Ignores `Content-Type`, and a
+    byte order mark: some writers of UTF-8 put one before the text (RFC 8259, 8.1).
     """
     try:
         # The body usually arrives together with the headers; start a timer only if it did not.
@@ -45,7 +47,9 @@ async def read_body(request: web.Request) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(request.content_length) from None
     encoding = request.headers.get(hdrs.CONTENT_ENCODING)
-    return body if encoding is None else _decode(body, encoding.strip().lower())
+    if encoding is not None:
+        body = _decode(body, encoding.strip().lower())
+    return body.removeprefix(BOM_UTF8)
 
 
 def _decode(body: bytes, encoding: str) -> bytes:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from sync.protocol.json_object import encode_ascii
 from sync.protocol.program_terms import (
     Locale,
     ProgramTerms,
@@ -47,19 +48,18 @@ class SessionAnswers:
     """
 
     def __init__(self, configured: ProgramTerms) -> None:
-        self._encode = msgspec.json.Encoder().encode
         self._configured = configured
         self._learned: dict[SessionKind, Frame] = {}
         self.adopt(configured)
 
     def answer(self, correlation_id: str, kind: SessionKind) -> bytes:
-        """Return the answer as compact JSON.
+        """Return the answer as compact JSON in ASCII.
 
         Uses the program's locale if none was given; an anonymous session gets the prompt about
         points that the customer would have earned.
         """
         before, after = self._frame_for(kind)
-        return before + self._encode(correlation_id) + after
+        return before + encode_ascii(correlation_id) + after
 
     def adopt(self, terms: ProgramTerms) -> None:
         """Use `terms` from now on; discard the learned answers.
@@ -114,5 +114,5 @@ def _frame(terms: SessionTerms) -> Frame:
         session_correlation_id=_PLACEHOLDER,
         receipt_preference="UNKNOWN",
     )
-    before, _, after = msgspec.json.encode(answer).rpartition(msgspec.json.encode(_PLACEHOLDER))
+    before, _, after = encode_ascii(answer).rpartition(encode_ascii(_PLACEHOLDER))
     return before, after

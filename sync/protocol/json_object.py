@@ -15,6 +15,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 MAX_DEPTH = 500
 ADDRESS = "emailAddress"
 _ERASED = '{"emailAddress":null,"erased":true'
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_encode = msgspec.json.Encoder().encode
 _whole: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
 _members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
     dict[str, msgspec.Raw]
@@ -87,6 +89,20 @@ def _fault(text: bytes, error: Exception) -> str:
     return "has a number out of range" if is_number else "is not complete JSON"
 
 
+def encode_ascii(value: object) -> bytes:
+    """Return `value` as compact JSON in ASCII.
+
+    A client that guesses the encoding, or decodes no JSON body at all, reads the same text.
+    """
+    text = _encode(value)
+    return text if text.isascii() else escape_ascii(text.decode())
+
+
+def escape_ascii(text: str) -> bytes:
+    """Return JSON text with its other characters, all of them in strings, as UTF-16 escapes."""
+    return _NOT_ASCII.sub(_utf16_escapes, text).encode("ascii")
+
+
 def without_members(body: bytes, *names: str) -> bytes:
     """Return the JSON object `body` without these members; the other values byte for byte."""
     members = _members.decode(body)
@@ -115,6 +131,11 @@ def without_erasure_mark(text: str) -> str | None:
     if not text.startswith(_ERASED):
         return None
     return "{" + text.removeprefix(_ERASED).removeprefix(",")
+
+
+def _utf16_escapes(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def _is_deeper(document: Json, most: int) -> bool:

@@ -35,7 +35,7 @@ from sync.receiver.ingest.parse import InboundBatch, parse_batch, parse_heartbea
 from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.runtime.http_errors import HttpError
-from sync.runtime.http_server import json_response
+from sync.runtime.http_server import JSON_TYPE, json_response
 from sync.runtime.logging import log_event
 from sync.runtime.refusal_log import RefusalLog, fingerprint
 
@@ -116,7 +116,7 @@ class AgentApi:
         headers = {"ETag": f'"{etag}"'}
         if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-        return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
+        return web.Response(body=body, headers=headers | JSON_TYPE)
 
     def _slow_to_refuse(self, handler: _Handler) -> _Handler:
         """Return the handler with its refusals delayed for a sender that repeats them."""

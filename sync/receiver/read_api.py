@@ -24,7 +24,7 @@ from sync.receiver.reports.store_list import (
     stores_json,
 )
 from sync.runtime.http_errors import bad_request
-from sync.runtime.http_server import json_response
+from sync.runtime.http_server import JSON_TYPE, json_response
 
 # A reader that accepts no data for this long is disconnected.
 STALL_SECONDS = 30.0
@@ -116,7 +116,7 @@ async def stream_json(request: web.Request, chunks: AsyncIterator[bytes]) -> web
     first chunk is answered as usual; a later one cuts the connection, so that a partial document is
     never taken for a complete one. A client that leaves or stalls is disconnected without error.
     """
-    answer = web.StreamResponse(headers={**COMMON_HEADERS, "Content-Type": "application/json"})
+    answer = web.StreamResponse(headers=COMMON_HEADERS | JSON_TYPE)
     first = await anext(chunks, None)
     if first is None:
         raise web.HTTPNotFound

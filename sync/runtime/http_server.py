@@ -13,9 +13,9 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Protocol, TypeAlias, cast
 
-import msgspec
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
+from sync.protocol.json_object import encode_ascii
 from sync.runtime.network.connections import Connection, ConnectionLimits, ConnectionTable, Phase
 from sync.runtime.network.invalid_http import invalid_http
 from sync.runtime.network.listener import Listener, listening_sockets
@@ -27,7 +27,7 @@ LAME_DUCK_SECONDS = 0.5
 # and so outside of any memory budget.
 _UNREAD_BYTES = 32 * 1024
 _NO_ROUTE = "(none)"
-JSON_TYPE = {"Content-Type": "application/json"}
+JSON_TYPE = {"Content-Type": "application/json; charset=utf-8"}
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -160,8 +160,8 @@ class HttpServer:
 
 
 def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    """Return a response with `content` as JSON."""
-    return web.Response(status=status, body=msgspec.json.encode(content), headers=JSON_TYPE)
+    """Return a response with `content` as JSON, in ASCII."""
+    return web.Response(status=status, body=encode_ascii(content), headers=JSON_TYPE)
 
 
 def route_of(request: web.BaseRequest) -> str:

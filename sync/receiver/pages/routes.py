@@ -23,6 +23,7 @@ from sync.receiver.reports.json_views import find_sessions, is_valid_text
 from sync.receiver.reports.shared_reads import SingleFlight, TTLCache
 from sync.receiver.reports.store_details import MAX_COUNTED, MAX_ROWS, store_details
 from sync.receiver.reports.tills import Reference
+from sync.runtime.http_server import JSON_TYPE
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -116,9 +117,7 @@ class Pages:
         """Return the data of the charts as JSON; errors are those of the API."""
         await self._readers.check(request)
         history = await self._cached_history(_store_id(request))
-        return web.Response(
-            body=msgspec.json.encode(columns(history)), content_type="application/json"
-        )
+        return web.Response(body=msgspec.json.encode(columns(history)), headers=JSON_TYPE)
 
     async def _cached_history(self, store_id: str) -> list[HourTotals]:
         return await (self._read_history(store_id) if store_id else self._chain.get())

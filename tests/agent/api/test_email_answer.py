@@ -67,7 +67,7 @@ async def test_accepted_answer_returns_the_35_bytes_of_the_reference(
     answer = await agent.set_email("x", body)
 
     assert (answer.status, answer.body, len(answer.body)) == (200, UPDATED, 35)
-    assert answer.header("Content-Type") == "application/json"
+    assert answer.header("Content-Type") == "application/json; charset=utf-8"
     assert agent.rows("SELECT status FROM email_answer") == [(body["status"],)]
 
 

@@ -127,7 +127,7 @@ def assert_three_fields(answer: HttpResponse) -> None:
     assert str(members["errorMessage"]).strip()
     compact = json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode()
     assert answer.body == compact
-    assert answer.header("Content-Type") == "application/json"
+    assert answer.header("Content-Type") == "application/json; charset=utf-8"
 
 
 @pytest.mark.parametrize(("request_", "status"), EVERY_KIND.values(), ids=EVERY_KIND)

@@ -68,7 +68,7 @@ async def test_answer_is_the_json_of_the_reference_compact_and_in_order(agent: A
         b'"currency":"CAD"},"sessionCorrelationId":"5115314e-2a29-4e5e-af58-258f9f261716",'
         b'"receiptPreference":"UNKNOWN"}'
     )
-    assert answer.header("Content-Type") == "application/json"
+    assert answer.header("Content-Type") == "application/json; charset=utf-8"
 
 
 async def test_empty_texts_are_returned_as_empty_strings(
@@ -227,11 +227,12 @@ async def test_configured_locale_is_used_without_a_valid_one_in_the_request(
     assert prompts == ["demandé", "demandé"]
 
 
-async def test_messages_are_unescaped_utf8(shared_agent: Agent) -> None:
+async def test_text_beyond_ascii_is_escaped(shared_agent: Agent) -> None:
     answer = await shared_agent.start_session({"correlationId": "Zoë", "locale": "fr-CA"})
 
-    assert '"promptMessage":"demandé","receiptMessage":"imprimé"'.encode() in answer.body
-    assert '"sessionCorrelationId":"Zoë"'.encode() in answer.body
+    messages = rb'"promptMessage":"demand\u00e9","receiptMessage":"imprim\u00e9"'
+    assert messages in answer.body
+    assert rb'"sessionCorrelationId":"Zo\u00eb"' in answer.body
 
 
 @pytest.mark.parametrize(

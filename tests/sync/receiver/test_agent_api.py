@@ -27,7 +27,7 @@ def assert_error(response: HttpResponse, status: int, code: str) -> None:
     assert list(members)[:3] == ["statusCode", "errorMessage", "errorCode"]
     assert (members["statusCode"], members["errorCode"]) == (status, code)
     assert members["errorMessage"]
-    assert response.header("Content-Type") == "application/json"
+    assert response.header("Content-Type") == "application/json; charset=utf-8"
     assert response.header("Cache-Control") == "no-cache, no-store, must-revalidate"
     assert response.header("Server") == "loyalty-hq"
 

@@ -289,7 +289,7 @@ async def test_status_and_page_contain_the_storage_error(failing: tuple[Agent, s
 async def test_document_is_served_as_json(agent: Agent) -> None:
     answer = await agent.get("/openapi.json")
 
-    assert answer.header("Content-Type") == "application/json"
+    assert answer.header("Content-Type") == "application/json; charset=utf-8"
     assert answer.members()["openapi"] == "3.1.0"
 
 
