@@ -34,7 +34,8 @@ DAMAGED_TYPE = "event.damaged"
 class ErrorCode(StrEnum):
     """The `errorCode` of both HTTP APIs and of rejections.
 
-    The first group has a meaning to the agent's delivery; all others only describe the error.
+    The first group has a meaning to the agent's delivery or to `join`; all others only describe the
+    error.
     """
 
     SEQUENCE_GAP = "SEQUENCE_GAP"
@@ -46,6 +47,9 @@ class ErrorCode(StrEnum):
     FOREIGN_SESSION = "FOREIGN_SESSION"
     DAMAGED = "DAMAGED"
     TOO_MANY_EPOCHS = "TOO_MANY_EPOCHS"
+    JOIN_CODE_UNKNOWN = "JOIN_CODE_UNKNOWN"
+    JOIN_CODE_USED = "JOIN_CODE_USED"
+    JOIN_CODE_EXPIRED = "JOIN_CODE_EXPIRED"
     UNAUTHORIZED = "UNAUTHORIZED"
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"

@@ -28,6 +28,7 @@ from sync.receiver.admission.tarpit import Tarpit
 from sync.receiver.agent_api import AgentApi
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.guess_limiter import GuessLimiter
+from sync.receiver.auth.join_codes import JoinCodes
 from sync.receiver.auth.peers import Peers
 from sync.receiver.auth.reader_sessions import ReaderSessions
 from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules, RefusedReaders
@@ -40,6 +41,12 @@ from sync.receiver.db.limited_reads import LimitedReads
 from sync.receiver.db.open import open_database
 from sync.receiver.db.readiness import Readiness
 from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.join_api import (
+    JOIN_MEMORY_BYTES,
+    MAX_JOIN_BYTES,
+    MAX_JOINS_IN_FLIGHT,
+    JoinApi,
+)
 from sync.receiver.pages.routes import Pages
 from sync.receiver.read_api import ReadApi
 from sync.receiver.reports.fleet_figures import read_fleet_figures
@@ -91,9 +98,10 @@ def run_receiver(settings: ReceiverSettings, show_link: Callable[[str], None] | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningReceiver(RunningService):
-    """A running receiver, with its enrolment and memory budget."""
+    """A running receiver, with its enrolment, join codes and memory budget."""
 
     enrolment: Enrolment
+    join_codes: JoinCodes
     budget: MemoryBudget
 
 
@@ -124,12 +132,14 @@ async def running_receiver(
         await parts.enter_async_context(deleting_old_copies(file, clock.utc))
         agents = _agent_api(settings, database, now)
         refused = RefusedReaders(*(RefusalLog(_log, event) for event in _REFUSED_READERS))
-        for log in (agents.refused, refused):
+        joins = _join_api(settings, database, now)
+        for log in (agents.refused, joins.refused, refused):
             parts.callback(log.close)
         token = token or _own_token(settings)
         link = SignInLink(secrets.token_urlsafe(), time.monotonic) if show_link and token else None
         readers = _reader_access(settings, token, database, link, refused, now)
         app = _build_app(agents, readers, database, readiness, now)
+        joins.add_routes(app.router)
         boundary = ReceiverBoundary(agents.metrics, agents.batches.shedder.outage_retry_after)
         host, port = await _serve(settings, tls, app, boundary, parts)
         if show_link and link:
@@ -139,6 +149,7 @@ async def running_receiver(
             port=port,
             ping=readiness.is_responding,
             enrolment=agents.enrolment,
+            join_codes=joins.codes,
             budget=agents.batches.budget,
         )
 
@@ -260,6 +271,22 @@ def _agent_api(
         program=published(settings.program.terms()),
         peers=_peers(settings),
         refused=RefusalLog(_log, "agent.token_refused"),
+        now=now,
+    )
+
+
+def _join_api(
+    settings: ReceiverSettings, database: Database, now: Callable[[], datetime]
+) -> JoinApi:
+    shedder = LoadShedder(MAX_JOINS_IN_FLIGHT, 0, time.monotonic)
+    budget = MemoryBudget(JOIN_MEMORY_BYTES)
+    return JoinApi(
+        codes=JoinCodes(database),
+        admission=Admission(budget, shedder, MAX_JOIN_BYTES, time.monotonic),
+        guesses=GuessLimiter(time.monotonic, secrets.token_bytes()),
+        tarpit=Tarpit(time.monotonic),
+        peers=_peers(settings),
+        refused=RefusalLog(_log, "join.refused"),
         now=now,
     )
 

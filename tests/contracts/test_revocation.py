@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.auth.enrolment import Enrolment, Revoked
 from sync.receiver.auth.retirement import RetiredTill
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db.database import Database
@@ -38,7 +38,7 @@ async def test_every_token_of_a_revoked_till_ends(
     await enrolment.authenticate(used, AT)
     unused = await issue_token(enrolment, TILL.name, b"second")
 
-    assert await enrolment.revoke(TILL.name, audit_by()) == 2
+    assert (await enrolment.revoke(TILL.name, audit_by())).tokens == 2
 
     assert [await enrolment.authenticate(token, AT) for token in (used, unused)] == [None, None]
     assert await entries(office) == [("revoke", "0042", "till-1", '{"tokens":2}')]
@@ -56,7 +56,7 @@ async def test_only_tokens_of_the_named_till_end(enrolment: Enrolment) -> None:
 async def test_revoking_a_till_without_tokens_changes_nothing(
     enrolment: Enrolment, office: LedgerDriver
 ) -> None:
-    assert await enrolment.revoke(TILL.name, audit_by()) == 0
+    assert await enrolment.revoke(TILL.name, audit_by()) == Revoked(0, 0)
     assert await entries(office) == []
 
 

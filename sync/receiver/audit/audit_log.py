@@ -28,6 +28,7 @@ class Action(StrEnum):
     """Recorded action."""
 
     ENROLL = "enroll"
+    JOIN = "join"
     REVOKE = "revoke"
     RETIRE = "retire"
     FORGET = "forget"

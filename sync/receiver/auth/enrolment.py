@@ -3,29 +3,40 @@
 Each change is recorded in the audit log, in its transaction.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, select
 from sqlmodel import Session, col, delete
 from sqlmodel import select as select_model
 
 from sync.receiver.audit.audit_log import Action, AuditLog
-from sync.receiver.auth.retirement import RetiredTill, bring_back, retire_tills, revoke_tokens
+from sync.receiver.auth.retirement import (
+    RetiredTill,
+    bring_back,
+    retire_tills,
+    revoke_tokens,
+    void_code,
+)
+from sync.receiver.auth.token_rows import add_tokens, take_turns
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_token, make_token, parse_name
-from sync.receiver.db.bulk_insert import insert_rows
-from sync.receiver.db.conditions import in_stores, is_agent, params_for
+from sync.receiver.db.conditions import is_agent, params_for
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import TokenRecord
 from sync.receiver.db.tables import tokens as token_table
 
-# Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
-# would give both tokens the same generation, and neither would revoke the other; and an enrolment
-# could cross a retirement.
-_ENROLMENT_LOCK = text("SELECT pg_advisory_xact_lock(8581)")
 _TOKEN = select(token_table).where(
     is_agent(token_table), token_table.c.token_hash == bindparam("hash")
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Numbers of revoked tokens and of voided join codes."""
+
+    tokens: int
+    codes: int
 
 
 class Enrolment:
@@ -44,25 +55,27 @@ class Enrolment:
         tokens = {name: make_token(name, secret) for name, secret in new}
 
         def add(connection: Connection) -> None:
-            _take_turns(connection)
-            _add(connection, tokens, at)
+            take_turns(connection)
+            add_tokens(connection, {name: hash_token(one) for name, one in tokens.items()}, at)
             bring_back(connection, tokens.keys())
             audit.record_each(connection, Action.ENROLL, tokens)
 
         await self._database.write(add)
         return list(tokens.values())
 
-    async def revoke(self, name: AgentName, audit: AuditLog) -> int:
-        """Revoke all tokens of a till, at every receiver; return their number.
+    async def revoke(self, name: AgentName, audit: AuditLog) -> "Revoked":
+        """Revoke all tokens of a till and its join code, at every receiver; return their numbers.
 
         `authenticate` reads the database for each request, so the next request is rejected.
         """
 
-        def revoke(connection: Connection) -> int:
-            _take_turns(connection)
-            revoked = revoke_tokens(connection, name)
-            if revoked:
-                audit.record(connection, Action.REVOKE, name, tokens=revoked)
+        def revoke(connection: Connection) -> Revoked:
+            take_turns(connection)
+            revoked = Revoked(revoke_tokens(connection, name), void_code(connection, name))
+            found = {"tokens": revoked.tokens, "codes": revoked.codes}
+            if any(found.values()):
+                detail = {kind: number for kind, number in found.items() if number}
+                audit.record(connection, Action.REVOKE, name, **detail)
             return revoked
 
         return await self._database.write(revoke)
@@ -73,7 +86,7 @@ class Enrolment:
         """Retire a till, or all tills of a store; see `retire_tills`."""
 
         def retire(connection: Connection) -> list[RetiredTill] | None:
-            _take_turns(connection)
+            take_turns(connection)
             retired = retire_tills(connection, store_id, till_id, at)
             for one in retired or ():
                 numbers = {"tokens": one.tokens, "outstanding": one.outstanding}
@@ -97,38 +110,6 @@ class Enrolment:
         return await self._database.write(
             lambda connection: _use_first(connection, name, hash_token(token), at)
         )
-
-
-def _take_turns(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # SQLite needs no lock: it has a single writer.
-        connection.execute(_ENROLMENT_LOCK)
-
-
-def _add(connection: Connection, tokens: Mapping[AgentName, str], at: datetime) -> None:
-    latest = _latest_generations(connection, {name.store_id for name in tokens})
-    rows = [
-        {
-            "store_id": name.store_id,
-            "till_id": name.till_id,
-            "token_hash": hash_token(token),
-            "generation": latest.get((name.store_id, name.till_id), 0) + 1,
-            "enrolled_at": at,
-            "first_used_at": None,
-        }
-        for name, token in tokens.items()
-    ]
-    # As objects of the ORM a chain's tokens would hold the lock ten times as long.
-    insert_rows(connection, token_table, rows)
-
-
-def _latest_generations(
-    connection: Connection, stores: Collection[str]
-) -> dict[tuple[str, str], int]:
-    key = (token_table.c.store_id, token_table.c.till_id)
-    of_stores = in_stores(token_table.c.store_id, stores)
-    found = select(*key, func.max(token_table.c.generation)).where(of_stores).group_by(*key)
-    return {(store, till): latest for store, till, latest in connection.execute(found)}
 
 
 def _use_first(

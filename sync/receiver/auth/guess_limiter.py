@@ -41,16 +41,19 @@ class GuessLimiter:
     def __init__(self, now_seconds: Callable[[], float], key: bytes) -> None:
         self._now_seconds = now_seconds
         self._key = key
-        self._peers: OrderedDict[str, _Failures] = OrderedDict()
+        self._peers: OrderedDict[tuple[str, object], _Failures] = OrderedDict()
 
-    def wait_seconds(self, peer: str) -> int:
-        """Return for how many seconds the peer must not try; 0 if it may."""
-        found = self._peers.get(_network_of(peer))
+    def wait_seconds(self, peer: str, of: object = None) -> int:
+        """Return for how many seconds the peer must not try; 0 if it may.
+
+        `of`: whose secret it guesses, where one peer may stand for many honest callers (NAT).
+        """
+        found = self._peers.get((_network_of(peer), of))
         return 0 if found is None else max(0, math.ceil(found.waits_until - self._now_seconds()))
 
-    def record_failure(self, peer: str, token: str) -> None:
+    def record_failure(self, peer: str, token: str, of: object = None) -> None:
         """Count a wrong token; the peer's wait begins."""
-        now, network = self._now_seconds(), _network_of(peer)
+        now, network = self._now_seconds(), (_network_of(peer), of)
         digest = hashlib.blake2b(token.encode("utf-8", "surrogateescape"), key=self._key).digest()
         before = self._peers.pop(network, None)
         if before is None or now - before.last_at > _FORGET_SECONDS:

@@ -12,9 +12,10 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, true, up
 
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.conditions import in_stores, is_agent, params_for
-from sync.receiver.db.tables import agents, tokens
+from sync.receiver.db.tables import agents, join_codes, tokens
 
 _DELETE_TOKENS = delete(tokens).where(is_agent(tokens))
+_VOID_CODE = delete(join_codes).where(is_agent(join_codes))
 _BRING_BACK = update(agents).where(is_agent(agents)).values(retired_at=None)
 
 
@@ -32,12 +33,17 @@ def revoke_tokens(connection: Connection, name: AgentName) -> int:
     return connection.execute(_DELETE_TOKENS, params_for(name)).rowcount
 
 
+def void_code(connection: Connection, name: AgentName) -> int:
+    """Delete the join code of a till; return their number, 0 or 1."""
+    return connection.execute(_VOID_CODE, params_for(name)).rowcount
+
+
 def retire_tills(
     connection: Connection, store_id: str, till_id: str | None, at: datetime
 ) -> list[RetiredTill] | None:
     """Retire a till, or all tills of the store; return those that were not retired before.
 
-    Their tokens are revoked. None if the till or store is unknown.
+    Their tokens are revoked, their join codes void. None if the till or store is unknown.
     """
     known = _known_tills(connection, store_id, till_id)
     if not known:
@@ -45,9 +51,10 @@ def retire_tills(
     retired = []
     for name, is_retired, outstanding in known:
         revoked = revoke_tokens(connection, name)
+        voided = void_code(connection, name)
         mark = update(agents).where(is_agent(agents), agents.c.retired_at.is_(None))
         connection.execute(mark.values(retired_at=at), params_for(name))
-        if not is_retired or revoked:
+        if not is_retired or revoked or voided:
             retired.append(RetiredTill(name, revoked, outstanding))
     return retired
 
@@ -74,9 +81,10 @@ def _known_tills(
     tills = {
         row[0]: (row[1] == 0, int(row[2])) for row in connection.execute(reported.where(*is_wanted))
     }
-    enrolled = select(tokens.c.till_id).where(tokens.c.store_id == store_id)
-    for till in connection.scalars(enrolled.where(_is(tokens.c.till_id, till_id))):
-        tills.setdefault(till, (False, 0))
+    for table in (tokens, join_codes):
+        enrolled = select(table.c.till_id).where(table.c.store_id == store_id)
+        for till in connection.scalars(enrolled.where(_is(table.c.till_id, till_id))):
+            tills.setdefault(till, (False, 0))
     return [(AgentName(store_id, till), *state) for till, state in sorted(tills.items())]
 
 

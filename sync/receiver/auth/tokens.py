@@ -1,11 +1,14 @@
-"""Agent tokens: their format, and the hash that is stored."""
+"""Agent tokens: whom they name, and whom they authenticate."""
 
 import base64
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from sync.protocol import agent_token
+from sync.protocol.agent_token import hash_token
 from sync.runtime.settings.types import check_name
+
+__all__ = ["AgentName", "EnrolledAgent", "hash_token", "make_token", "parse_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,8 @@ class EnrolledAgent:
 
 
 def make_token(name: AgentName, secret: bytes) -> str:
-    """Return an agent's token: its name, for the lookup by store, and a secret.
-
-    Printable ASCII without spaces: two parts of URL-safe base64, joined by a dot.
-    """
-    return f"{_encode(f'{name.store_id}/{name.till_id}'.encode())}.{_encode(secret)}"
+    """Return an agent's token; see `agent_token`."""
+    return agent_token.make_token(name.store_id, name.till_id, secret)
 
 
 def parse_name(token: str) -> AgentName | None:
@@ -43,12 +43,3 @@ def parse_name(token: str) -> AgentName | None:
         return AgentName(check_name(store_id), check_name(till_id))
     except ValueError:
         return None
-
-
-def hash_token(token: str) -> str:
-    """Return the stored hash. A plain SHA-256 is safe, because the secret is long and random."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _encode(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()

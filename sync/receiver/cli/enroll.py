@@ -1,4 +1,4 @@
-"""`loyalty-hq enroll`: issue tokens for one machine or for a list of machines."""
+"""`loyalty-hq enroll`: issue tokens or join codes, for one machine or for a list of machines."""
 
 import secrets
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, parse_list
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
+from sync.receiver.cli.join_codes.issue import CodeTarget, print_code, print_codes
 from sync.receiver.cli.output import output_to
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
@@ -39,21 +40,48 @@ def enroll(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --csv: a new file for the tokens, mode 0600."),
+        typer.Option(
+            metavar="FILE", help="With --csv: a new file for the tokens or codes, mode 0600."
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Print a join code instead of a token; URL: head office as machines reach it.",
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca", metavar="FILE", help="With --url: the certificate of head office's authority."
+        ),
     ] = None,
 ) -> None:
-    """Issue a new token for the agent on a POS machine.
+    """Issue a new token for the agent on a POS machine, or with --url a join code.
 
     The previous token stays valid until the new one is first used. With --csv, either all
     machines in the list get a token or none; the result is CSV: store_id, till_id, token.
+
+    A join code is for `loyalty-agent join` on the machine: once, within 7 days. It voids the
+    machine's earlier code. With --csv the result is CSV: store_id, till_id, code, expires_at; an
+    interrupted run with --output continues.
     """
     settings = HEAD_OFFICE.settings(config)
+    if (ca is not None and url is None) or (output is not None and list_file is None):
+        raise typer.BadParameter("--ca needs --url, and --output needs --csv")
     if list_file is not None and store_id is None:
-        _enroll_list(settings, list_file, output)
-    elif list_file is None and output is None and store_id is not None and till_id is not None:
+        if url is not None:
+            print_codes(settings, CodeTarget(url, ca), list_file, output)
+        else:
+            _enroll_list(settings, list_file, output)
+    elif list_file is None and store_id is not None and till_id is not None:
         name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
-        (token,) = _issue_tokens(settings, [name])
-        echo(token)
+        if url is not None:
+            print_code(settings, CodeTarget(url, ca), name)
+        else:
+            (token,) = _issue_tokens(settings, [name])
+            echo(token)
     else:
         raise typer.BadParameter("expected STORE_ID TILL_ID, or --csv FILE [--output FILE]")
 

@@ -18,4 +18,6 @@ SELECT create_distributed_table('purged_digests', 'store_id', colocate_with => '
 SELECT create_distributed_table('hours', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('audit_log', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('reader_sessions', 'store_id', colocate_with => 'tokens');
+SELECT create_distributed_table('join_codes', 'store_id', colocate_with => 'tokens');
+SELECT create_distributed_table('authorities', 'store_id', colocate_with => 'tokens');
 COMMIT;

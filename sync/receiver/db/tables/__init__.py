@@ -18,17 +18,24 @@ from sync.receiver.db.tables.captures import (
     RejectionRecord,
     SessionRecord,
 )
-from sync.receiver.db.tables.head_office import AuditRecord, HourRecord, ReaderSessionRecord
-from sync.receiver.db.tables.tills import AgentRecord, BootRecord, TokenRecord
+from sync.receiver.db.tables.head_office import (
+    AuditRecord,
+    AuthorityRecord,
+    HourRecord,
+    ReaderSessionRecord,
+)
+from sync.receiver.db.tables.tills import AgentRecord, BootRecord, JoinCodeRecord, TokenRecord
 
 __all__ = [
     "AgentRecord",
     "AuditRecord",
+    "AuthorityRecord",
     "BootRecord",
     "DuplicateRecord",
     "EmailAnswerRecord",
     "GapRecord",
     "HourRecord",
+    "JoinCodeRecord",
     "LedgerTable",
     "PurgedDigestsRecord",
     "ReaderSessionRecord",
@@ -38,10 +45,12 @@ __all__ = [
     "agents",
     "answers",
     "audit_log",
+    "authorities",
     "boots",
     "duplicates",
     "gaps",
     "hours",
+    "join_codes",
     "purged_digests",
     "reader_sessions",
     "rejections",
@@ -57,3 +66,4 @@ gaps, hours = table_of(GapRecord), table_of(HourRecord)
 purged_digests = table_of(PurgedDigestsRecord)
 audit_log = table_of(AuditRecord)
 reader_sessions = table_of(ReaderSessionRecord)
+join_codes, authorities = table_of(JoinCodeRecord), table_of(AuthorityRecord)

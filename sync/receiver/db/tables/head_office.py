@@ -1,4 +1,4 @@
-"""Tables of head office itself: hourly rollup, sessions of readers, audit log."""
+"""Tables of head office itself: hourly rollup, sessions of readers, audit log, authorities."""
 
 from datetime import datetime
 
@@ -51,3 +51,13 @@ class AuditRecord(LedgerTable, table=True):
     actor: str = Field(sa_type=Text)
     origin: str = Field(sa_type=Text)
     detail: str = Field(sa_type=Text)
+
+
+class AuthorityRecord(LedgerTable, table=True):
+    """Certificate authority that join codes name; `store_id` is empty. See `auth/join_codes.py`."""
+
+    __tablename__ = "authorities"
+    store_id: str = Field(sa_type=Text, primary_key=True)
+    mark: str = Field(sa_type=Text, primary_key=True)
+    certificate: str = Field(sa_type=Text)
+    added_at: datetime = Field(sa_type=UtcTimestamp)

@@ -132,3 +132,17 @@ class BootRecord(TillTable, table=True):
     later_zero_at: datetime | None = Field(default=None, sa_type=UtcTimestamp)
     later_since: datetime | None = Field(default=None, sa_type=UtcTimestamp)
     spoke_at: datetime | None = Field(default=None, sa_type=UtcTimestamp)
+
+
+class JoinCodeRecord(TillTable, table=True):
+    """The newest join code of a till; only its digest. See `auth/join_codes.py`.
+
+    `token_hash`: of the machine that used it. The row stays, so that its repeats are recognised.
+    """
+
+    __tablename__ = "join_codes"
+    secret_hash: str = Field(sa_type=Text)
+    issued_at: datetime = Field(sa_type=UtcTimestamp)
+    expires_at: datetime = Field(sa_type=UtcTimestamp)
+    token_hash: str | None = Field(sa_type=Text)
+    used_at: datetime | None = Field(sa_type=UtcTimestamp)

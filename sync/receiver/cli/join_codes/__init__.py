@@ -1,0 +1,1 @@
+"""Issuing join codes: one, or those of a list of any length."""

@@ -1,0 +1,205 @@
+"""Join codes of `loyalty-hq enroll --url`: one, or those of a list of any length."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from sync.protocol.join_code import SECRET_BYTES, JoinCode, is_encodable_url, make_secret
+from sync.receiver.auth.authority import (
+    Authority,
+    AuthorityError,
+    authority_of,
+    check_authority,
+    read_authority,
+)
+from sync.receiver.auth.enrolment_csv import EnrolmentListError
+from sync.receiver.auth.join_codes import VALID_DAYS, JoinCodes, NewCode
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
+from sync.receiver.cli.join_codes.code_file import (
+    CodeFile,
+    CodeFileError,
+    CodeOutput,
+    StandardOutput,
+)
+from sync.receiver.cli.join_codes.till_list import TillList, open_list
+from sync.receiver.cli.output import OutputError, output_to
+from sync.receiver.config import ReceiverSettings
+from sync.receiver.db.database import Database
+from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.progress import row_counter
+from sync.runtime.settings.secret_files import serving_tls
+from sync.runtime.settings.types import SecureUrl
+
+# One transaction each: it holds the lock of enrolments, and on SQLite the only writer.
+SLICE = 500
+_url = TypeAdapter(SecureUrl)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeTarget:
+    """Head office as machines reach it: its URL, and the file with its authority if given."""
+
+    url: str
+    ca_file: Path | None
+
+
+def print_code(settings: ReceiverSettings, target: CodeTarget, name: AgentName) -> None:
+    """Issue a join code and print it, alone, on standard output."""
+    template, authority = _template(settings, target)
+    code = _code(template, name)
+
+    async def issue(database: Database) -> datetime:
+        return await _issue(database, [code], authority)
+
+    expires_at = run_on_database(settings, issue, create=True)
+    echo(str(code))
+    echo(
+        f"This code is a secret. It is valid once, until {expires_at:%Y-%m-%d %H:%M} UTC. On the"
+        " POS machine, as root: loyalty-agent join",
+        err=True,
+    )
+
+
+def print_codes(
+    settings: ReceiverSettings, target: CodeTarget, list_file: Path, output: Path | None
+) -> None:
+    """Issue the join codes of a list and print them as CSV, or write them to a new file."""
+    template, authority = _template(settings, target)
+    with _checked_list(list_file) as (tills, number):
+        if output is None:
+            with output_to(None, "run the command again: it issues all codes again") as written:
+                _issue_list(settings, tills, StandardOutput(written), template, authority)
+        elif output.exists():
+            _fail(f"{output} exists already, and its codes may be in use: choose another name")
+        else:
+            _write_file(settings, tills, output, template, authority)
+            echo(f"Codes for {count(number, 'machine')} are in {output}.", err=True)
+
+
+def _write_file(
+    settings: ReceiverSettings,
+    tills: TillList,
+    output: Path,
+    template: JoinCode,
+    authority: Authority | None,
+) -> None:
+    again = f"run the command again to continue {output}.part"
+    try:
+        with closing(CodeFile(output, template, datetime.now(UTC))) as file:
+            if file.continued:
+                echo(f"{file.part}: {count(file.continued, 'code')} of an earlier run.", err=True)
+            _issue_list(settings, tills, file, template, authority)
+            file.finish()
+    except CodeFileError as error:
+        _fail(str(error))
+    except (OSError, OutputError) as error:
+        reason = getattr(error, "strerror", None) or error
+        HEAD_OFFICE.fail(f"cannot write {output}.part ({reason}): {again}")
+    except (typer.Exit, KeyboardInterrupt):
+        HEAD_OFFICE.warn(f"not all codes are issued: {again}")
+        raise
+
+
+def _issue_list(
+    settings: ReceiverSettings,
+    tills: TillList,
+    output: CodeOutput,
+    template: JoinCode,
+    authority: Authority | None,
+) -> None:
+    """Issue codes slice by slice: stored first, then written."""
+    names = (name for name in tills.names() if not output.has(name))
+    is_printing = isinstance(output, StandardOutput)
+
+    async def issue(database: Database) -> None:
+        with row_counter("Issuing codes:", is_printing=is_printing) as advance:
+            while some := [_code(template, name) for name in islice(names, SLICE)]:
+                expires_at = await _issue(database, some, authority)
+                output.write(some, expires_at)
+                advance(len(some), some[-1].store_id)
+
+    run_on_database(settings, issue, create=True)
+
+
+async def _issue(database: Database, new: list[JoinCode], authority: Authority | None) -> datetime:
+    codes, at = JoinCodes(database), datetime.now(UTC)
+    if authority is not None:
+        await codes.add_authority(authority.mark, authority.certificate, at)
+    issued = [NewCode(AgentName(one.store_id, one.till_id), one.secret) for one in new]
+    await codes.issue(issued, at, audit_log())
+    return at + timedelta(days=VALID_DAYS)
+
+
+def _code(template: JoinCode, name: AgentName) -> JoinCode:
+    secret = make_secret(secrets.token_bytes(SECRET_BYTES))
+    return replace(template, store_id=name.store_id, till_id=name.till_id, secret=secret)
+
+
+def _template(settings: ReceiverSettings, target: CodeTarget) -> tuple[JoinCode, Authority | None]:
+    """Return a code without names and secret, and the authority to serve to machines."""
+    try:
+        url = _url.validate_python(target.url).rstrip("/")
+    except ValidationError as error:
+        reason = str(error.errors()[0]["ctx"]["error"])
+        raise typer.BadParameter(reason, param_hint="--url") from None
+    if not is_encodable_url(url):
+        raise typer.BadParameter(
+            "expected a URL of letters, digits and . _ ~ : / % [ ] -", param_hint="--url"
+        )
+    try:
+        authority = _authority(settings, url, target.ca_file)
+    except AuthorityError as error:
+        _fail(str(error))
+    mark = authority.mark if authority else ""
+    return JoinCode("", "", url, "", mark), authority
+
+
+def _authority(settings: ReceiverSettings, url: str, ca_file: Path | None) -> Authority | None:
+    """Return the authority that codes name; None if machines trust head office without it.
+
+    Behind a proxy, whose certificate is not here, only `ca_file` tells.
+    """
+    parts, server = urlsplit(url), settings.server
+    if parts.scheme != "https":
+        return None
+    authority = read_authority(ca_file) if ca_file else None
+    with HEAD_OFFICE.exit_on_configuration_error():
+        served = serving_tls(server.tls_cert_file, server.tls_key_file, "server.tls_cert_file")
+    if served is None or server.tls_cert_file is None or server.behind_proxy:
+        return authority
+    host = parts.hostname or ""
+    if authority is None:
+        authority = authority_of(served, server.tls_cert_file, host)
+    if authority is not None:
+        check_authority(served, server.tls_cert_file, host, authority)
+    return authority
+
+
+@contextmanager
+def _checked_list(list_file: Path) -> Iterator[tuple[TillList, int]]:
+    """Yield the list and its length; print its errors by line and exit if there are any."""
+    try:
+        with open_list(list_file) as file:
+            tills = TillList(file)
+            yield tills, tills.check()
+    except UnicodeDecodeError:
+        _fail(f"{list_file}: expected text in UTF-8")
+    except EnrolmentListError as error:
+        _fail(f"{list_file}: no code is issued:\n  {error}")
+    except OSError as error:
+        _fail(f"cannot read {list_file} ({error.strerror or 'it must be a file'})")
+
+
+def _fail(reason: str) -> NoReturn:
+    HEAD_OFFICE.fail(reason, ExitCode.USAGE)
