@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from sync.runtime.cli import discovery
 from tests.support.fresh_schema import schema_by_migrations, schema_by_script
 from tests.support.head_office.postgresql import PostgresqlServer, started_server
 
@@ -70,6 +71,14 @@ sys.addaudithook(_forbid_processes)
 @pytest.fixture(scope="session", autouse=True)
 def _schema_by_script() -> Iterator[None]:
     with schema_by_script():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_service_is_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Isolate commands in this process from a service that is installed on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discovery, "ROOT", tmp_path_factory.mktemp("no-service"))
         yield
 
 

@@ -10,9 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.config import ConfigurationError, SettingError, Settings, load_settings, read_secret
-from sync.runtime.cli.program import Program
+from sync.runtime.cli.discovery import ServiceProcess
+from sync.runtime.cli.program import Program, State
 
-AGENT: Program[Settings] = Program("loyalty-agent", load_settings)
+
+def _state(settings: Settings) -> State:
+    directory = settings.storage.directory
+    try:
+        exists = any(directory.iterdir())
+    except PermissionError:
+        exists = True  # of another user; the command says what it needs
+    except OSError:
+        exists = False
+    return State(str(directory), exists)
+
+
+AGENT: Program[Settings] = Program(
+    "loyalty-agent",
+    ServiceProcess("loyalty-agent", "agent", "run"),
+    load_settings,
+    lambda settings: (settings.api.host, settings.api.port),
+    _state,
+)
 
 _TIMEOUT_SECONDS = 5.0
 _MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -132,7 +151,7 @@ class AgentClient:
 @contextmanager
 def agent_client(config: Path | None) -> Iterator[AgentClient]:
     """Yield a client; turn an unreachable agent or a rejected request into exit code 1."""
-    settings = AGENT.settings(config)
+    settings = AGENT.client_settings(config)
     try:
         with AGENT.exit_on_configuration_error():
             yield AgentClient(settings)

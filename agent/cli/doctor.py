@@ -16,7 +16,7 @@ from agent.doctor.check import Check, Verdict, worst
 from agent.doctor.checkup import Instruments, Show, run_checks
 from agent.doctor.configuration import CONFIGURATION
 from agent.doctor.systemd_units import run_command
-from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.printing import count, echo, echo_fields, echo_json, one_line, print_table
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
@@ -28,6 +28,7 @@ _QUICK_SECONDS, _THOROUGH_SECONDS = 10.0, 3_600.0
 def doctor(
     config: ConfigFile = None,
     *,
+    new: NewState = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     thorough: Annotated[
         bool,
@@ -39,7 +40,7 @@ def doctor(
     Works with and without a running agent; nothing is changed. The exit code is 1 for a warning
     or a fault, 2 for a wrong configuration.
     """
-    settings = AGENT.settings(config)
+    settings = AGENT.settings(config, new=new)
     with current_step("Checking the settings") as show:
         checks = check_this_machine(settings, show, thorough=thorough)
     if as_json:

@@ -9,7 +9,7 @@ import typer
 from agent.cli.client import AGENT, AgentClient, AgentError
 from agent.config import ConfigurationError, Settings
 from agent.store.files.quarantine import copy_into_quarantine, has_content
-from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
@@ -24,6 +24,8 @@ def salvage(
         Path, typer.Argument(metavar="FILE", help="A database file (agent.db), or only its WAL.")
     ],
     config: ConfigFile = None,
+    *,
+    new: NewState = False,
 ) -> None:
     """Salvage the captures of a database file.
 
@@ -32,7 +34,7 @@ def salvage(
     exit code is 1 if captures are unreadable, if none is found and FILE does not begin as a
     database, or if the agent does not run.
     """
-    settings = AGENT.settings(config)
+    settings = AGENT.settings(config, new=new)
     directory = settings.storage.directory
     try:
         if not has_content(file):

@@ -11,7 +11,7 @@ from agent.cli.doctor import check_this_machine
 from agent.config import ConfigurationError, Settings
 from agent.doctor.systemd_units import run_command
 from agent.support_bundle.bundle import bundle_files, write_bundle
-from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.printing import echo
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
@@ -22,13 +22,15 @@ def support_bundle(
         Path, typer.Argument(metavar="FILE", help="The archive to create, a .tar.gz file.")
     ],
     config: ConfigFile = None,
+    *,
+    new: NewState = False,
 ) -> None:
     """Write an archive with diagnostics for support.
 
     It holds versions, settings, status, the results of doctor, database statistics and recent
     log lines. It never holds an e-mail address, a token, a key, or content sent by a till.
     """
-    settings = AGENT.settings(config)
+    settings = AGENT.settings(config, new=new)
     if file.exists() or file.is_symlink():
         AGENT.fail(f"{file} exists already: choose another name", ExitCode.USAGE)
     if not file.parent.is_dir():

@@ -18,7 +18,7 @@ from sync.protocol.wire import EventType
 from tests.support.agent.process import agent
 from tests.support.central import ScriptedCentral
 from tests.support.central.faults import Stalled
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, messages
 from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
 from tests.support.terminal import run_on_terminal
 from tests.support.till.ledger import TillLedger
@@ -80,7 +80,7 @@ async def test_sync_triggers_delivery_at_once(tmp_path: Path, central: ScriptedC
     async with shop_where_captures_wait(tmp_path / "state", central, 2) as shop:
         result = await command(shop, "sync")
         await shop.delivered()
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, messages(result.stderr)) == (0, "")
     assert result.stdout == "Delivery is triggered.\n"
 
 
@@ -89,7 +89,7 @@ async def test_sync_wait_ends_when_outbox_is_empty_and_shows_no_progress_in_a_pi
 ) -> None:
     async with shop_where_captures_wait(tmp_path / "state", central, 100) as shop:
         result = await command(shop, "sync", "--wait")
-    assert (result.returncode, result.stdout, result.stderr) == (
+    assert (result.returncode, result.stdout, messages(result.stderr)) == (
         0,
         "No captures are pending.\n",
         "",

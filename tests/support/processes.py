@@ -151,6 +151,12 @@ def run_command(
     )
 
 
+def messages(stderr: str) -> str:
+    """Return standard error of a command without the line on its configuration, the first one."""
+    first, _, rest = stderr.partition("\n")
+    return rest if first.startswith("Configuration: ") else stderr
+
+
 def clean_environment() -> dict[str, str]:
     """Return the environment without variables that configure the programs."""
     return {

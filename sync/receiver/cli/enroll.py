@@ -16,14 +16,14 @@ from sync.receiver.cli.join_codes.issue import CodeTarget, print_code, print_cod
 from sync.receiver.cli.output import output_to
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
-from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 
 _SECRET_BYTES = 32
 
 
-def enroll(
+def enroll(  # noqa: PLR0913 - the options of a command
     store_id: Annotated[
         str | None, typer.Argument(metavar="STORE_ID", help="The store's name.")
     ] = None,
@@ -32,6 +32,7 @@ def enroll(
     ] = None,
     config: ConfigFile = None,
     *,
+    new: NewState = False,
     list_file: Annotated[
         Path | None,
         typer.Option(
@@ -67,9 +68,9 @@ def enroll(
     machine's earlier code. With --csv the result is CSV: store_id, till_id, code, expires_at; an
     interrupted run with --output continues.
     """
-    settings = HEAD_OFFICE.settings(config)
     if (ca is not None and url is None) or (output is not None and list_file is None):
         raise typer.BadParameter("--ca needs --url, and --output needs --csv")
+    settings = HEAD_OFFICE.settings(config, new=new)
     if list_file is not None and store_id is None:
         if url is not None:
             print_codes(settings, CodeTarget(url, ca), list_file, output)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 import uuid
@@ -21,20 +22,39 @@ from sync.receiver.db.open import open_database, open_existing_database
 from sync.receiver.export.selection import parse_time
 from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.program import ExitCode, Program
+from sync.runtime.cli.discovery import ServiceProcess
+from sync.runtime.cli.program import ExitCode, Program, State
 from sync.runtime.identity import installed_version
-from sync.runtime.logging import configure_logging, log_uncaught_exceptions
+from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions
 from sync.runtime.settings.secret_files import check_files
 from sync.runtime.settings.types import check_name
 
 T = TypeVar("T")
 _MAX_REASON = 500
-HEAD_OFFICE: Program[ReceiverSettings] = Program("loyalty-hq", load_settings)
+_log = logging.getLogger(__name__)
+
+
+def _state(settings: ReceiverSettings) -> State:
+    if settings.is_on_postgresql:
+        return State(settings.database_name, exists=True)
+    try:
+        return State(settings.database_name, settings.database_path.exists())
+    except PermissionError:
+        return State(settings.database_name, exists=True)
+
+
+HEAD_OFFICE: Program[ReceiverSettings] = Program(
+    "loyalty-hq",
+    ServiceProcess("loyalty-hq", "sync.receiver", "serve"),
+    load_settings,
+    lambda settings: (settings.server.host, settings.server.port),
+    _state,
+)
 
 
 def serve(config: ConfigFile = None) -> None:
     """Receive captures until SIGTERM or SIGINT."""
-    settings = HEAD_OFFICE.settings(config)
+    found, settings = HEAD_OFFICE.configuration(config)
     from sync.receiver.service import run_receiver  # noqa: PLC0415 - loads the whole receiver
 
     # Imported modules are never garbage: looking through them again and again costs a tenth of a
@@ -44,6 +64,8 @@ def serve(config: ConfigFile = None) -> None:
         check_files(settings)
         configure_logging(settings.log.level, settings.log.format)
         log_uncaught_exceptions()
+        place = settings.database_name
+        log_event(_log, logging.INFO, "hq.starting", configuration=str(found), state=place)
         raise SystemExit(run_receiver(settings, _link_printer()))
 
 

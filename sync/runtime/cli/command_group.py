@@ -36,6 +36,10 @@ ConfigFile = Annotated[
     ),
 ]
 
+NewState = Annotated[
+    bool, typer.Option("--new", help="Accept that there is no state yet, in this user's place.")
+]
+
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:

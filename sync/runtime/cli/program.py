@@ -1,4 +1,4 @@
-"""A program's commands: loading settings, exit codes, error messages."""
+"""A program's commands: finding and loading settings, exit codes, error messages."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +10,15 @@ from typing import Generic, NoReturn, TypeVar
 
 import typer
 
+from sync.runtime.cli.discovery import (
+    Configuration,
+    Origin,
+    ServiceProcess,
+    find_installed,
+    find_running,
+    given_configuration,
+    own_configuration,
+)
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.setting_errors import ConfigurationError
 
@@ -25,16 +34,51 @@ class ExitCode(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """The state that settings name: its place for messages, and whether there is any."""
+
+    place: str
+    exists: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Program(Generic[SettingsT]):
-    """Name and settings loader of a program, shared by its commands."""
+    """Name, service and settings of a program, shared by its commands."""
 
     name: str
+    service: ServiceProcess
     load_settings: Callable[[Path | None, Mapping[str, str]], SettingsT]
+    listens_on: Callable[[SettingsT], tuple[str, int]]
+    state_of: Callable[[SettingsT], State]
 
-    def settings(self, config: Path | None) -> SettingsT:
-        """Load the settings from `config` and the environment, or exit with code 2."""
+    def client_settings(self, config: Path | None) -> SettingsT:
+        """Load the settings of a command that asks the running service, or exit with code 2.
+
+        Prints on standard error which configuration it uses, and where it asks.
+        """
+        found, settings = self._find(config)
+        host, port = self.listens_on(settings)
+        self._announce(f"Configuration: {found}; service: {host} port {port}")
+        return settings
+
+    def settings(self, config: Path | None, *, new: bool = False) -> SettingsT:
+        """Load the settings of a command that reads or creates the state, or exit with code 2.
+
+        Prints on standard error which configuration and state it uses.
+        Without `new`, state that does not exist must be named by `--config` or a variable: else
+        the command would answer for an empty state beside the one that is meant.
+        """
+        found, settings = self._find(config)
+        if not (new or found.names_state or self.state_of(settings).exists):
+            self.fail(self._no_state(found, settings), ExitCode.USAGE)
+        self._announce(f"Configuration: {found}; state: {self.state_of(settings).place}")
+        return settings
+
+    def configuration(self, config: Path | None) -> tuple[Configuration, SettingsT]:
+        """Return the configuration that the service itself uses, and its settings, or exit."""
         with self.exit_on_configuration_error():
-            return self.load_settings(config, os.environ)
+            found = self._named(config) or own_configuration(self.name, os.environ)
+            return found, self.load_settings(found.file, found.environ)
 
     @contextmanager
     def exit_on_configuration_error(self) -> Iterator[None]:
@@ -55,3 +99,35 @@ class Program(Generic[SettingsT]):
         from sync.runtime.cli.printing import echo  # noqa: PLC0415 - see above
 
         echo(f"{self.name}: {message}", err=True)
+
+    def _named(self, config: Path | None) -> Configuration | None:
+        if config is not None:
+            return given_configuration(self.name, config, os.environ)
+        return find_installed(self.name, os.environ)
+
+    def _find(self, config: Path | None) -> tuple[Configuration, SettingsT]:
+        found, settings = self.configuration(config)
+        if found.origin is not Origin.OWN or found.names_state:
+            return found, settings
+        running = find_running(self.service, self.listens_on(settings), os.environ)
+        if running is None:
+            return found, settings
+        with self.exit_on_configuration_error():
+            return running, self.load_settings(running.file, running.environ)
+
+    def _announce(self, line: str) -> None:
+        from sync.runtime.cli.printing import echo  # noqa: PLC0415 - as in `warn`
+
+        echo(line, err=True)  # standard output is for programs
+
+    def _no_state(self, found: Configuration, settings: SettingsT) -> str:
+        where = "no service is installed or running here"
+        start = f"start it with: {self.name} {self.service.command}"
+        if found.origin is Origin.INSTALLED:
+            where = f"the installed service ({found}) has not run yet"
+            start = f"start it with: systemctl enable --now {self.name}"
+        return (
+            f"there is no state in {self.state_of(settings).place}, and {where}. Name the"
+            f" configuration with --config FILE; or {start}; or use --new for a new state there."
+            " Nothing was changed"
+        )

@@ -8,6 +8,7 @@ import pytest
 from agent.cli import app
 from agent.doctor.check import Check, fault, passed, warning
 from tests.support.agent.process import agent
+from tests.support.processes import messages
 
 PASS = passed("disk", "plenty")
 WARNING = warning("clock", "2 min ahead", "set the clock")
@@ -16,10 +17,11 @@ WRONG_FILE = fault("configuration", "no file", "mend it")
 
 
 @pytest.fixture
-def findings(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+def findings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Check]:
     """Findings that the doctor returns; filled by the test."""
     checks: list[Check] = []
     monkeypatch.setattr("agent.cli.doctor.run_checks", lambda *_: checks)
+    monkeypatch.setenv("LOYALTY_AGENT__STORAGE__DIRECTORY", str(tmp_path / "state"))
     return checks
 
 
@@ -115,6 +117,6 @@ def test_doctor_on_a_fresh_machine_creates_nothing(tmp_path: Path) -> None:
 
     result = agent("doctor", "--json", LOYALTY_AGENT__STORAGE__DIRECTORY=state)
 
-    assert (result.returncode, result.stderr) == (1, "")
+    assert (result.returncode, messages(result.stderr)) == (1, "")
     assert json.loads(result.stdout)["verdict"] in {"warning", "fault"}
     assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ import pytest
 
 from agent.cli import app
 from tests.agent.cli.test_status import STATUS, canned_server
+from tests.support.processes import messages
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\x7f\r\x08"
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
@@ -45,7 +46,7 @@ def output_of(
         with pytest.raises(SystemExit):
             app(arguments)
     printed = capsys.readouterr()
-    return printed.out + printed.err
+    return printed.out + messages(printed.err)
 
 
 def controls_in(text: str) -> set[str]:

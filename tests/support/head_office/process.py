@@ -10,6 +10,7 @@ from tests.support.processes import (
     ROOT,
     LoggedProcess,
     clean_environment,
+    messages,
     run_command,
     running_service,
 )
@@ -36,8 +37,11 @@ def hq(
 
 
 def hq_on_terminal(*arguments: str) -> list[str]:
-    """Run a command to completion on a terminal; return the lines it printed."""
-    return run_on_terminal([*HQ, *arguments], ROOT, clean_environment()).splitlines()
+    """Run a command to completion on a terminal; return the lines it printed.
+
+    Without the line on its configuration.
+    """
+    return messages(run_on_terminal([*HQ, *arguments], ROOT, clean_environment())).splitlines()
 
 
 class ReceiverProcess(LoggedProcess):

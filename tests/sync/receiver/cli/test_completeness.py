@@ -15,6 +15,7 @@ import pytest
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, sessions
 from tests.support.head_office.process import hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
+from tests.support.processes import messages
 from tests.support.terminal import COLUMNS
 from tests.sync.receiver.conftest import StartReceiver
 
@@ -167,7 +168,7 @@ async def test_command_exits_with_0_when_complete(
 ) -> None:
     result = await completeness(receiver)
 
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, messages(result.stderr)) == (0, "")
     assert result.stdout.splitlines()[1].startswith("Complete, 2 epochs:")
 
 

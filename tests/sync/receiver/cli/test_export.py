@@ -16,6 +16,7 @@ from sync.receiver.cli.output import Output, OutputError
 from tests.support.head_office.messages import AT, SimulatedAgent, answer, session
 from tests.support.head_office.process import HQ, hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
+from tests.support.processes import messages
 
 pytestmark = pytest.mark.process
 
@@ -43,7 +44,7 @@ async def test_export_prints_sessions_as_csv_by_default(receiver_with_captures: 
     result = await export(receiver_with_captures)
 
     rows = list(csv.DictReader(result.stdout.splitlines()))
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, messages(result.stderr)) == (0, "")
     assert [row["correlation_id"] for row in rows] == ["=one", "two"]
     assert json.loads(rows[0]["body"]) == {"correlationId": "=one", "channel": "pos"}
 
@@ -67,7 +68,7 @@ async def test_spreadsheet_export_reports_escaped_formulas(
     result = await export(receiver_with_captures, "--for-spreadsheet")
 
     assert "'=one" in result.stdout
-    assert result.stderr == "loyalty-hq: prefixed 1 text with ' to prevent formulas\n"
+    assert messages(result.stderr) == "loyalty-hq: prefixed 1 text with ' to prevent formulas\n"
 
 
 async def test_output_file_is_private_to_its_user(
@@ -80,7 +81,7 @@ async def test_output_file_is_private_to_its_user(
         receiver_with_captures, "email_answers", "--format", "parquet", "--output", str(file)
     )
 
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout, messages(result.stderr)) == (0, "", "")
     assert file.stat().st_mode & 0o777 == 0o600
     (row,) = parquet_in(file)
     assert (row["email_address"], row["received_at"]) == (GUEST, AT)

@@ -10,6 +10,7 @@ from sync.receiver.cli import app
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, sessions
 from tests.support.head_office.process import hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
+from tests.support.processes import messages
 from tests.support.terminal import COLUMNS
 
 OTHER = SimulatedAgent(till_id="till-2")
@@ -196,7 +197,7 @@ async def test_empty_list_is_a_success_and_says_so(receiver: Receiver) -> None:
     listed = await hq(receiver, "audit", "--store", "0049")
 
     assert (listed.exit_code, listed.stdout) == (0, "")
-    assert listed.stderr == "loyalty-hq: no entries\n"
+    assert messages(listed.stderr) == "loyalty-hq: no entries\n"
 
 
 async def test_audit_in_a_pipe_is_one_line_an_entry(receiver: Receiver) -> None:

@@ -13,7 +13,7 @@ from sync.receiver.cli import app
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import HQ, hq, receiver_process, write_config
 from tests.support.head_office.receiver import Receiver
-from tests.support.processes import ROOT, clean_environment
+from tests.support.processes import ROOT, clean_environment, messages
 from tests.support.sqlite import rows_in
 from tests.support.terminal import service_on_terminal
 
@@ -36,7 +36,7 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Enroll an agent at a new head office; return the directory and the output."""
     directory = tmp_path_factory.mktemp("enrolled") / "state"
     result = hq("--config", str(write_config(directory)), "enroll", "0042", "till-1")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, messages(result.stderr)) == (0, "")
     return directory, result.stdout
 
 

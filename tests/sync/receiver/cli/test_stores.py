@@ -8,6 +8,7 @@ import pytest
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
+from tests.support.processes import messages
 from tests.support.terminal import COLUMNS
 
 pytestmark = pytest.mark.process
@@ -24,7 +25,7 @@ async def test_stores_lists_every_till_with_its_state(
     config = str(write_config(receiver.directory))
     listed = await asyncio.to_thread(hq, "--config", config, "stores")
 
-    assert (listed.returncode, listed.stderr) == (0, "")
+    assert (listed.returncode, messages(listed.stderr)) == (0, "")
     heading, *tills, sums = listed.stdout.splitlines()
     assert heading.split() == ["STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"]
     assert [line.split() for line in tills] == [
