@@ -58,8 +58,7 @@ class Metrics:
 
     def render(self, families: Iterable[Metric]) -> bytes:
         """Return all metrics and these `families` in text format 0.0.4."""
-        snapshot = _Snapshot([self._info, self._counted(), *families])
-        return generate_latest(self._registry) + generate_latest(snapshot)
+        return generate_latest(self._registry) + render([self._info, self._counted(), *families])
 
     def _counted(self) -> CounterMetricFamily:
         family = CounterMetricFamily(
@@ -78,6 +77,11 @@ class _Snapshot(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._families
+
+
+def render(families: Iterable[Metric]) -> bytes:
+    """Return these families in text format 0.0.4."""
+    return generate_latest(_Snapshot(list(families)))
 
 
 def gauge(name: str, documentation: str, value: float) -> Metric:

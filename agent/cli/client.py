@@ -46,6 +46,22 @@ class AgentError(Exception):
     """The agent is unreachable or rejected the request; the message says why, or what to do."""
 
 
+class AgentUnreachable(AgentError):  # noqa: N818 - names the state
+    """The agent cannot be reached; `cause` says why in few words."""
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class UnexpectedResponse(AgentError):  # noqa: N818 - names the state
+    """Another program answers, or the agent has a fault."""
+
+
+class AccessDenied(AgentError):  # noqa: N818 - names the state
+    """The agent rejects the token of this command."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentResponse:
     """A response: the JSON text as received, and its parsed value."""
@@ -75,11 +91,22 @@ class AgentClient:
             raise self._unexpected(http.client.OK)
         return response
 
+    def metrics(self) -> str:
+        """Return the metrics in the Prometheus text format."""
+        code, text = self._exchange("GET", "/metrics")
+        if code != http.client.OK or not text.startswith("# "):
+            raise self._unexpected(code)
+        return text
+
     def request(self, method: str, path: str, *, as_admin: bool = False) -> AgentResponse:
         """Send a request without a body; return the successful response.
 
         `as_admin`: with the token of `[api] admin_token_file`, if that is set.
         """
+        code, text = self._exchange(method, path, as_admin=as_admin)
+        return self._parse(code, text)
+
+    def _exchange(self, method: str, path: str, *, as_admin: bool = False) -> tuple[int, str]:
         if self.settings.api.port == 0:
             raise AgentError(
                 "api.port is 0, so the agent listens on any free port; set a port to reach it"
@@ -88,11 +115,14 @@ class AgentClient:
             code, text = self._send(method, path, self._headers(as_admin=as_admin))
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or error or type(error).__name__
-            raise AgentError(
+            raise AgentUnreachable(
                 f"cannot reach the agent on {self._address} ({reason}); check that it is running"
-                ' ("systemctl status loyalty-agent") and that this is its configuration'
+                ' ("systemctl status loyalty-agent") and that this is its configuration',
+                f"{self._address}: {reason}",
             ) from None
-        return self._parse(code, text, as_admin=as_admin)
+        if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
+            raise self._denied(code, as_admin=as_admin)
+        return code, text
 
     @property
     def _address(self) -> str:
@@ -121,14 +151,15 @@ class AgentClient:
             response = connection.getresponse()
             return response.status, response.read(_MAX_BODY_BYTES).decode("utf-8", "replace")
 
-    def _parse(self, code: int, text: str, *, as_admin: bool) -> AgentResponse:
-        if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
-            is_admins = as_admin and self.settings.api.admin_token_file is not None
-            name = "api.admin_token_file" if is_admins else "api.token_file"
-            raise AgentError(
-                f"the agent on {self._address} rejects the request (HTTP {code}); check that"
-                f" {name} is the one it was started with, and restart it after a change"
-            )
+    def _denied(self, code: int, *, as_admin: bool) -> AgentError:
+        is_admins = as_admin and self.settings.api.admin_token_file is not None
+        name = "api.admin_token_file" if is_admins else "api.token_file"
+        return AccessDenied(
+            f"the agent on {self._address} rejects the request (HTTP {code}); check that"
+            f" {name} is the one it was started with, and restart it after a change"
+        )
+
+    def _parse(self, code: int, text: str) -> AgentResponse:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
@@ -142,7 +173,7 @@ class AgentClient:
         return AgentResponse(text.strip(), value)
 
     def _unexpected(self, code: int) -> AgentError:
-        return AgentError(
+        return UnexpectedResponse(
             f"unexpected response from {self._address} (HTTP {code}): the agent has a fault, or"
             " another program uses its port; check the agent's log"
         )

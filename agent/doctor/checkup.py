@@ -87,6 +87,7 @@ def _check_store(settings: Settings, now: datetime, *, is_owned: bool) -> list[C
     directory, days = settings.storage.directory, settings.retention.delivered_days
     found = [
         findings.check_lost_captures(directory, is_owned=is_owned),
+        findings.check_dead_letters(directory, is_owned=is_owned),
         findings.check_damaged_rows(directory, is_owned=is_owned),
         findings.check_addresses(
             directory, settings.storage.encryption_key_path, is_owned=is_owned

@@ -92,6 +92,7 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     finally:
         running.cancel()
         await asyncio.wait([running])
+        outbox.close()
         await http.close()
 
 

@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a temporary file, mode 0600, that replaces `path` if the block succeeds.
+def atomic_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Yield a temporary file that replaces `path`, with its mode, if the block succeeds.
 
     The content is on the disk on exit. Until then `path` is unchanged, even after a crash.
     Raises `OSError`.
@@ -25,6 +25,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
+            os.fchmod(file.fileno(), mode)
             # Without this sync a power cut after the rename can leave an empty file, ...
             os.fsync(file.fileno())
         scratch.replace(path)

@@ -7,7 +7,7 @@ import hashlib
 import logging
 
 from sync.runtime.printable import printable
-from sync.runtime.summed_log import SummedLog
+from sync.runtime.summed_log import SummedLogs
 
 MOST_PEERS = 64
 OTHERS = "others"
@@ -19,31 +19,20 @@ class RefusalLog:
     """Logs one event for each peer. Not thread-safe; event loop only."""
 
     def __init__(self, logger: logging.Logger, event: str) -> None:
-        self._logger = logger
-        self._event = event
-        self._logs: dict[str, SummedLog] = {}
+        self._logs = SummedLogs(logger, event, most_keys=MOST_PEERS)
 
     def note(self, peer: str, reason: str, **claims: str) -> None:
         """Log or count a refusal of `peer`; `claims` are the caller's own words, untrusted.
 
         The line of several refusals bears the claims of the last one.
         """
-        log = self._log_of(peer)
         named = {name: printable(text, _MAX_TEXT) for name, text in claims.items()}
-        where = peer if log is self._logs.get(peer) else OTHERS
-        log.count(times=1, fields={"peer": printable(where, _MAX_TEXT), "reason": reason, **named})
+        fields = {"peer": printable(peer, _MAX_TEXT), "reason": reason, **named}
+        self._logs.count(peer, fields=fields, of_others={"peer": OTHERS}, times=1)
 
     def close(self) -> None:
         """Log the counts that are left. Idempotent."""
-        for log in self._logs.values():
-            log.close()
-
-    def _log_of(self, peer: str) -> SummedLog:
-        if peer not in self._logs and len(self._logs) >= MOST_PEERS:
-            self._logs = {key: log for key, log in self._logs.items() if log.is_active}
-        if peer not in self._logs and len(self._logs) >= MOST_PEERS:
-            peer = OTHERS
-        return self._logs.setdefault(peer, SummedLog(self._logger, self._event))
+        self._logs.close()
 
 
 def fingerprint(token: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Hashable, Mapping
 
 from sync.runtime.logging import log_event
 
@@ -49,6 +50,52 @@ class SummedLog:
     def _write(self) -> None:
         log_event(self._logger, self._level, self._event, **self._sums, **self._fields)
         self._sums.clear()
+
+
+class SummedLogs:
+    """One `SummedLog` for each key; beyond some keys in a minute all others share one.
+
+    Memory and lines are bounded. Not thread-safe; event loop only.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        event: str,
+        level: int = logging.WARNING,
+        *,
+        most_keys: int = 64,
+    ) -> None:
+        self._logger, self._event, self._level = logger, event, level
+        self._most_keys = most_keys
+        self._logs: dict[Hashable, SummedLog] = {}
+        self._others = SummedLog(logger, event, level)
+
+    def count(
+        self,
+        key: Hashable,
+        *,
+        fields: Mapping[str, object],
+        of_others: Mapping[str, object],
+        **counts: int,
+    ) -> None:
+        """Add `counts` to the sums of `key`; `of_others` replace its fields on the shared line."""
+        log = self._log_of(key)
+        if log is self._others:
+            fields = {**fields, **of_others}
+        log.count(fields=dict(fields), **counts)
+
+    def close(self) -> None:
+        """Log the sums that are left. Idempotent."""
+        for log in (*self._logs.values(), self._others):
+            log.close()
+
+    def _log_of(self, key: Hashable) -> SummedLog:
+        if key not in self._logs and len(self._logs) >= self._most_keys:
+            self._logs = {key: log for key, log in self._logs.items() if log.is_active}
+        if key not in self._logs and len(self._logs) >= self._most_keys:
+            return self._others
+        return self._logs.setdefault(key, SummedLog(self._logger, self._event, self._level))
 
 
 class LineBudget:

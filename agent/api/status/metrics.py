@@ -5,14 +5,14 @@ from prometheus_client.core import Metric
 from agent.api.context import Context
 from agent.api.metrics import counter, gauge
 from agent.api.status.health import Health
-from agent.api.status.report import early_purge_report
+from agent.api.status.report import Kept, early_purge_report
 from agent.store.queries.status import StorageStatus
 
 
 def health_metrics(context: Context, health: Health) -> list[Metric]:
     """Return the metrics of the agent but those of captures and delivery."""
     families: list[Metric] = [
-        gauge("ready", "1 if captures can be recorded", health.error is None),
+        ready_metric(is_ready=health.error is None),
         gauge("queue_depth", "Requests in the writer's queue", context.writer.queued),
         gauge(
             "terms_refused",
@@ -32,14 +32,20 @@ def health_metrics(context: Context, health: Health) -> list[Metric]:
     ]
     if (store := health.store) is None:
         return families
-    early = early_purge_report(context, store) is not None
-    now_us = context.now().wall_us
-    return [*families, *_store_metrics(store, now_us, is_purged_early=early)]
+    kept = Kept(context.identity.delivered_days, context.now().wall_us)
+    return [*families, *store_metrics(store, kept)]
 
 
-def _store_metrics(store: StorageStatus, now_us: int, *, is_purged_early: bool) -> list[Metric]:
+def ready_metric(*, is_ready: bool) -> Metric:
+    """Return the metric that says whether captures can be recorded."""
+    return gauge("ready", "1 if captures can be recorded", is_ready)
+
+
+def store_metrics(store: StorageStatus, kept: Kept) -> list[Metric]:
+    """Return the metrics of the database, which are known without a running agent as well."""
+    is_purged_early = early_purge_report(store, kept) is not None
     oldest_us = store.oldest_waiting_at_us
-    age_seconds = 0.0 if oldest_us is None else (now_us - oldest_us) / 1e6
+    age_seconds = 0.0 if oldest_us is None else (kept.now_us - oldest_us) / 1e6
     return [
         gauge("last_sequence", "Last sequence number of the epoch", store.current.last_sequence),
         gauge("waiting_events", "Events not settled by head office yet", store.waiting),

@@ -16,7 +16,7 @@ h1{font-size:1.4rem;line-height:1.3}h2{font-size:1.1rem;margin:1.5rem 0 0}
 p.state{font-size:1.2rem;padding:.6rem 1rem;border-left:.5rem solid}
 p.ok{border-color:#1b7a3d;background:#eaf6ee}
 p.alarm{border-color:#b3261e;background:#fdecea}
-p.note{border-color:#a86400;background:#fff4e0}
+p.warning,p.note{border-color:#a86400;background:#fff4e0}
 dl{margin:0}dl div{display:flex;gap:1rem;padding:.35rem 0;border-bottom:1px solid #ddd}
 dt{flex:0 0 15rem;font-weight:600}dd{margin:0}
 p.foot{color:#595959}
@@ -24,7 +24,7 @@ p.foot{color:#595959}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#161616}dl div{border-color:#444}
 p.ok{border-color:#4caf73;background:#12301d}
 p.alarm{border-color:#f2786f;background:#3a1512}
-p.note{border-color:#e0a030;background:#33270f}p.foot{color:#aaa}}
+p.warning,p.note{border-color:#e0a030;background:#33270f}p.foot{color:#aaa}}
 """
 _POLICY = (
     "default-src 'none'; style-src 'sha256-"

@@ -1,5 +1,6 @@
 """The status as JSON: its members, and how they follow from the store and the delivery."""
 
+from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 from agent.api.context import Context
@@ -12,6 +13,18 @@ from agent.store.files.storage_errors import StorageFullError
 from agent.store.queries.status import StorageStatus
 
 _DAY_US = 24 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long delivered captures are kept, seen from now."""
+
+    days: float
+    now_us: int
+
+    def has(self, at_us: int) -> bool:
+        """Return whether delivered captures of that time are still kept."""
+        return at_us + self.days * _DAY_US >= self.now_us
 
 
 class CopyReport(TypedDict):
@@ -95,6 +108,17 @@ class NewEpochReport(TypedDict):
     reason: str
 
 
+class BacklogReport(TypedDict):
+    """What is captured, and what of it is not delivered."""
+
+    epoch: str | None
+    lastSequence: Count | None
+    watermark: Count | None
+    waiting: Count | None
+    oldestWaitingAt: Time | None
+    deadLetters: Count | None
+
+
 class StatusReport(TypedDict):
     """State of the agent; values that cannot be read now are null.
 
@@ -126,31 +150,40 @@ class StatusReport(TypedDict):
 def status_report(context: Context, health: Health) -> StatusReport:
     """Return the status."""
     identity, store = context.identity, health.store
+    kept = Kept(identity.delivered_days, context.now().wall_us)
     return {
         "version": identity.version,
         "storeId": identity.store_id,
         "tillId": identity.till_id,
         "startedAt": timestamp(identity.started_at_us),
-        "epoch": store.current.epoch if store else None,
-        "lastSequence": store.current.last_sequence if store else None,
-        "watermark": store.current.settled_through if store else None,
-        "waiting": store.waiting if store else None,
-        "oldestWaitingAt": _time_or_none(store.oldest_waiting_at_us if store else None),
-        "deadLetters": store.dead_letters if store else None,
-        "storage": _storage(context, health),
+        **backlog_report(store),
+        "storage": _storage(context, health, kept),
         "central": {"url": identity.central_url, "protocol": identity.central_protocol},
         "sync": sync_report(context),
         "termsRefused": _terms_refused(context),
         "termsNotFetched": _terms_not_fetched(context),
-        "lost": [_lost(one) for one in (store.lost if store else []) if one.count],
-        "newEpoch": _new_epoch(context, store),
-        "nameSharedSince": _time_or_none(context.name_shared_since_us()),
+        "lost": lost_report(store),
+        "newEpoch": new_epoch_report(store, kept),
+        "nameSharedSince": time_or_none(context.name_shared_since_us()),
         "portTakenAt": context.other_loopback.taken_by_another,
     }
 
 
-def _time_or_none(time_us: int | None) -> str | None:
+def time_or_none(time_us: int | None) -> str | None:
+    """Return a time as text; None if it is unknown."""
     return None if time_us is None else timestamp(time_us)
+
+
+def backlog_report(store: StorageStatus | None) -> BacklogReport:
+    """Return what is captured and what of it is not delivered."""
+    return {
+        "epoch": store.current.epoch if store else None,
+        "lastSequence": store.current.last_sequence if store else None,
+        "watermark": store.current.settled_through if store else None,
+        "waiting": store.waiting if store else None,
+        "oldestWaitingAt": time_or_none(store.oldest_waiting_at_us if store else None),
+        "deadLetters": store.dead_letters if store else None,
+    }
 
 
 def _terms_refused(context: Context) -> TermsRefusedReport | None:
@@ -162,7 +195,12 @@ def _terms_not_fetched(context: Context) -> TermsNotFetchedReport | None:
     missed = context.terms_not_fetched()
     if missed is None:
         return None
-    return {"since": _time_or_none(missed.since_us), "reason": missed.reason}
+    return {"since": time_or_none(missed.since_us), "reason": missed.reason}
+
+
+def lost_report(store: StorageStatus | None) -> list[LostReport]:
+    """Return the captures that are lost, by epoch."""
+    return [_lost(one) for one in (store.lost if store else []) if one.count]
 
 
 def _lost(lost: LostCaptures) -> LostReport:
@@ -176,18 +214,27 @@ def _lost(lost: LostCaptures) -> LostReport:
     }
 
 
-def _new_epoch(context: Context, store: StorageStatus | None) -> NewEpochReport | None:
+def new_epoch_report(store: StorageStatus | None, kept: Kept) -> NewEpochReport | None:
+    """Return the new epoch, as long as delivered captures of its beginning are kept."""
     began = store.new_epoch if store else None
-    if began is None or began.reason == NEW_FILE or not _is_recent(context, began.began_at_us):
+    if began is None or began.reason == NEW_FILE or not kept.has(began.began_at_us):
         return None
     return {"beganAt": timestamp(began.began_at_us), "reason": began.reason}
 
 
-def _storage(context: Context, health: Health) -> StorageReport:
-    error, store = health.error, health.store
-    report: StorageReport = {
+def _storage(context: Context, health: Health, kept: Kept) -> StorageReport:
+    report = storage_report(health.store, context.identity.storage_directory, kept)
+    if (error := health.error) is not None:
+        report["state"] = "full" if isinstance(error, StorageFullError) else "down"
+        report["reason"] = str(error)
+    return report
+
+
+def storage_report(store: StorageStatus | None, directory: str, kept: Kept) -> StorageReport:
+    """Return the state of the files, of a database that can record captures."""
+    return {
         "state": "ready",
-        "directory": context.identity.storage_directory,
+        "directory": directory,
         "databaseBytes": store.database_bytes if store else None,
         "freeBytes": store.free_bytes if store else None,
         "setAside": store.quarantined if store else [],
@@ -196,13 +243,9 @@ def _storage(context: Context, health: Health) -> StorageReport:
             {"name": copy.path.name, "madeAt": timestamp(copy.made_at_us)}
             for copy in (store.copies if store else [])
         ],
-        "earlyPurge": early_purge_report(context, store),
+        "earlyPurge": early_purge_report(store, kept),
         "damagedRows": store.damaged_rows if store else None,
     }
-    if error is not None:
-        report["state"] = "full" if isinstance(error, StorageFullError) else "down"
-        report["reason"] = str(error)
-    return report
 
 
 def _salvage(store: StorageStatus | None) -> SalvageReport | None:
@@ -216,19 +259,14 @@ def _salvage(store: StorageStatus | None) -> SalvageReport | None:
     }
 
 
-def early_purge_report(context: Context, store: StorageStatus | None) -> EarlyPurgeReport | None:
+def early_purge_report(store: StorageStatus | None, kept: Kept) -> EarlyPurgeReport | None:
     """Return the last early purge, as long as captures of its time are missing for it."""
-    found, days = store.early_purge if store else None, context.identity.delivered_days
-    if found is None or not _is_recent(context, found.at_us):
+    found = store.early_purge if store else None
+    if found is None or not kept.has(found.at_us):
         return None
     return {
         "at": timestamp(found.at_us),
         "keptDays": round(found.kept_us / _DAY_US, 1),
-        "deliveredDays": days,
+        "deliveredDays": kept.days,
         "limit": found.limit,
     }
-
-
-def _is_recent(context: Context, at_us: int) -> bool:
-    """Return whether delivered captures of that time are still kept."""
-    return at_us + context.identity.delivered_days * _DAY_US >= context.now().wall_us

@@ -17,14 +17,18 @@ _RECORDING = {
     "ready": "Captures are recorded on this machine.",
     "full": "Captures are rejected: the disk is full.",
     "down": "Captures are rejected: the storage is not available.",
+    # Said by the command, not by the agent.
+    "not running": "Captures are not recorded: the agent does not run.",
+    "no answer": "It is unknown whether captures are recorded: the agent does not answer.",
 }
 
 
 class Level(StrEnum):
-    """Urgency of a headline: fine, to be noted, action required."""
+    """Urgency of a headline: fine, to be noted, to be looked into, to be acted on now."""
 
     OK = "ok"
     NOTE = "note"
+    WARNING = "warning"
     ALARM = "alarm"
 
 
@@ -63,7 +67,7 @@ _ENDS_BY_ITSELF = (
     FailureCause.SERVER_ERROR,
 )
 _FAILING = Headline(
-    Level.NOTE,
+    Level.WARNING,
     "Delivery to head office fails: {cause}. Pending: {pending}{next_try}."
     " For advice: loyalty-agent doctor",
 )
@@ -98,25 +102,25 @@ class Status:
         yield self._delivery()
         if letters := _number(self._members, "deadLetters"):
             text = f"Head office rejected {_captures(letters)}. For the reasons:"
-            yield Headline(Level.NOTE, f"{text} loyalty-agent dead-letters list")
+            yield Headline(Level.WARNING, f"{text} loyalty-agent dead-letters list")
         if refused := _section(self._members, "termsRefused"):
             fault = f"{refused.get('field')} {refused.get('reason')}"
             text = f"Program terms from head office are not used: {fault}"
             yield Headline(
-                Level.NOTE, f"{text}. The terms before stay; head office must mend them."
+                Level.WARNING, f"{text}. The terms before stay; head office must mend them."
             )
         # While nothing can be delivered, the terms are not the news.
         is_cut_off = self._sync.get("state") in ("holding", "retrying")
         if not is_cut_off and (missed := _section(self._members, "termsNotFetched")):
             since = _time(missed.get("since"), "")
             text = f"were not fetched since {since}" if since else "were never fetched"
-            yield Headline(Level.NOTE, f"Program terms {text}: {missed.get('reason')}.")
+            yield Headline(Level.WARNING, f"Program terms {text}: {missed.get('reason')}.")
         yield from self._storage_notes()
 
-    @property
-    def has_lost(self) -> bool:
-        """Whether captures that tills were told are recorded are lost."""
-        return bool(_sections(self._members, "lost"))
+    def problems(self) -> list[Headline]:
+        """Return the headlines that somebody has to look into or act on, in order."""
+        urgent = (Level.WARNING, Level.ALARM)
+        return [headline for headline in self.headlines() if headline.level in urgent]
 
     def _losses(self) -> Iterator[Headline]:
         """Yield an alarm for the lost captures of each epoch."""
@@ -138,10 +142,10 @@ class Status:
         if early := _section(self._storage, "earlyPurge"):
             kept, usual = _days(early.get("keptDays")), _days(early.get("deliveredDays"))
             text = f"Delivered captures are kept {kept} days instead of {usual}"
-            yield Headline(Level.NOTE, f"{text}: [storage] {early.get('limit')} is reached.")
+            yield Headline(Level.WARNING, f"{text}: [storage] {early.get('limit')} is reached.")
         if rows := _number(self._storage, "damagedRows"):
             text = f"Damaged rows of the database were repaired: {rows:,}"
-            yield Headline(Level.NOTE, f"{text}. For the reasons: loyalty-agent doctor")
+            yield Headline(Level.WARNING, f"{text}. For the reasons: loyalty-agent doctor")
         if copies := _copies(self._storage.get("copies")):
             text = "Copies made before an upgrade hold captures and their addresses"
             ending = "each is deleted once its captures are delivered"
@@ -149,7 +153,7 @@ class Status:
         if names := _names(self._storage.get("setAside")):
             places = ", ".join(f"set-aside/{name}" for name in names)
             yield Headline(
-                Level.NOTE, f"A damaged database was quarantined. {self._salvage(places)}"
+                Level.WARNING, f"A damaged database was quarantined. {self._salvage(places)}"
             )
 
     def _salvage(self, places: str) -> str:
@@ -205,8 +209,9 @@ class Status:
                 return Headline(Level.OK, "No captures are pending.")
             return Headline(Level.OK, "All captures are delivered to head office.")
         level, text = _DELIVERY.get(state, _OTHER_DELIVERY)
-        if state == "retrying" and self._sync.get("trouble") not in _ENDS_BY_ITSELF:
-            level, text = _FAILING
+        trouble = self._sync.get("trouble")
+        if state == "retrying" and trouble not in _ENDS_BY_ITSELF:
+            level, text = _FAILING if trouble else (Level.NOTE, _FAILING.text)
         pending = "unknown number of captures" if waiting is None else _captures(waiting)
         return Headline(
             level,

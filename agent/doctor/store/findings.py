@@ -12,8 +12,10 @@ from agent.store.learned_terms import read_fetch
 from agent.store.queries.status import read_new_epoch
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import AHEAD, RENUMBERED
+from sync.runtime.masking import mask_secrets
 
 _LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"
+_REFUSED = "dead letters"
 _ROWS = "damaged rows"
 _DAMAGED_ROWS = """
 SELECT table_name, reason, count(*) FROM damaged_row GROUP BY table_name, reason
@@ -23,6 +25,12 @@ WHERE destination = 'central' AND error_code = 'DAMAGED' AND discarded_at_us IS 
 GROUP BY destination
 LIMIT 10
 """
+_DEAD_LETTERS = """
+SELECT error_code, count(*) FROM dead_letter
+WHERE destination = 'central' AND discarded_at_us IS NULL
+GROUP BY error_code ORDER BY count(*) DESC, error_code
+"""
+_MOST_CODES, _MAX_CODE = 5, 60
 _OF_ANOTHER_KEY = """
 SELECT count(*) FROM email_answer WHERE address IS NOT NULL AND substr(address, 1, ?) <> ?
 """
@@ -42,6 +50,27 @@ def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
     if not lost:
         return None
     return fault(_LOST, "; ".join(map(_described, lost)), _ADVICE)
+
+
+def check_dead_letters(directory: Path, *, is_owned: bool) -> Check | None:
+    """Name the codes of the captures that central refused; None if there are none."""
+    rows = read_store(
+        directory, lambda one: one.execute(_DEAD_LETTERS).fetchall(), is_owned=is_owned
+    )
+    if not rows:
+        return None
+    # The code is the text of central.
+    codes = [f"{count} {mask_secrets(str(code))[:_MAX_CODE]}" for code, count in rows[:_MOST_CODES]]
+    if more := sum(count for _, count in rows[_MOST_CODES:]):
+        codes.append(f"{more} of other codes")
+    total = sum(count for _, count in rows)
+    captures = "1 capture" if total == 1 else f"{total} captures"
+    found = f"head office refused {captures}: {', '.join(codes)}"
+    advice = (
+        "see loyalty-agent dead-letters list; when the cause is mended, dead-letters retry, else"
+        " discard"
+    )
+    return warning(_REFUSED, found, advice)
 
 
 def check_epoch(directory: Path, days: int, now: datetime, *, is_owned: bool) -> Check | None:

@@ -21,6 +21,7 @@ from agent.store.files.storage_errors import (
     StorageFullError,
     StorageMovedError,
 )
+from agent.store.outbox.dead_letter_log import DeadLetterLog
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
 from agent.store.outbox.rewind import begin_own_epoch, renumber, rewind
@@ -72,6 +73,7 @@ class StoreOutbox:
         self._why_unsaved: BaseException | None = None
         # With `replay`: after a crash a repeat may have an effect.
         self._records_attempts = False
+        self._refusals = DeadLetterLog()
         self.dead_letters = DeadLetters(self.access, now_us, agent_version)
         self.retention = Retention(self.access, days, now_us, retention_clock)
 
@@ -108,6 +110,11 @@ class StoreOutbox:
                 raise
             if is_first:
                 log_event(_log, logging.WARNING, "outbox.results_in_memory", reason=str(error))
+        self._refusals.note(window, results)
+
+    def close(self) -> None:
+        """Log what is summed until now. Idempotent."""
+        self._refusals.close()
 
     async def save_results(self) -> None:
         """Write the results that are in memory; at most one attempt a second fails."""

@@ -4,7 +4,7 @@
 settings validation and the database library.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -59,32 +59,51 @@ class LazyCommand:
         return get_group(app).commands[name]
 
 
+# Called with the message and the words of a wrong command line, before it exits with code 2.
+OnWrongUsage = Callable[[str, Sequence[str]], None]
+
+
 @contextmanager
-def _escaped_usage_errors() -> Iterator[None]:
+def _usage_errors(words: Sequence[str], on_wrong_usage: OnWrongUsage) -> Iterator[None]:
     """Escape what usage errors quote: a script may pass an argument that comes from outside."""
     try:
         yield
     except ClickException as error:
         error.message = printable(error.message)
+        on_wrong_usage(error.format_message(), words)
         raise
 
 
-def command_group(name: str, summary: str, commands: Mapping[str, LazyCommand]) -> typer.Typer:
+def command_group(
+    name: str,
+    summary: str,
+    commands: Mapping[str, LazyCommand],
+    on_wrong_usage: OnWrongUsage = lambda _message, _words: None,
+) -> typer.Typer:
     """Return the program `name` with its commands and the options `--config` and `--version`."""
 
     class LazyGroup(TyperGroup):
+        words: Sequence[str] = ()
+
         def resolve_command(
             self, ctx: "Context", args: list[str]
         ) -> "tuple[str | None, Command | None, list[str]]":
             found, command, rest = super().resolve_command(ctx, args)
             return found, commands[found].load(found) if found else command, rest
 
-        def make_context(self, *args: Any, **named: Any) -> "Context":  # noqa: ANN401 - as inherited
-            with _escaped_usage_errors():
-                return super().make_context(*args, **named)
+        def make_context(
+            self,
+            info_name: str | None,
+            args: list[str],
+            *rest: Any,  # noqa: ANN401 - as inherited
+            **named: Any,  # noqa: ANN401 - as inherited
+        ) -> "Context":
+            self.words = tuple(args)
+            with _usage_errors(self.words, on_wrong_usage):
+                return super().make_context(info_name, args, *rest, **named)
 
         def invoke(self, ctx: "Context") -> object:
-            with _escaped_usage_errors():
+            with _usage_errors(self.words, on_wrong_usage):
                 return super().invoke(ctx)
 
     app = typer.Typer(

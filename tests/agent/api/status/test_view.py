@@ -183,8 +183,9 @@ def test_figures_are_grouped_and_formatted() -> None:
         ({"sync": {"state": "holding"}}, Level.ALARM),
         ({"sync": {"state": "retrying"}}, Level.NOTE),
         ({"sync": {"state": "capture only"}}, Level.NOTE),
-        ({"deadLetters": 1}, Level.NOTE),
-        ({"storage": {"state": "ready", "setAside": ["a", "b"]}}, Level.NOTE),
+        ({"sync": {"state": "retrying", "trouble": "clock wrong"}}, Level.WARNING),
+        ({"deadLetters": 1}, Level.WARNING),
+        ({"storage": {"state": "ready", "setAside": ["a", "b"]}}, Level.WARNING),
     ],
 )
 def test_condition_that_needs_attention_has_a_level(

@@ -7,6 +7,7 @@ from agent.doctor.check import Check, Verdict
 from agent.doctor.store.findings import (
     check_addresses,
     check_damaged_rows,
+    check_dead_letters,
     check_epoch,
     check_lost_captures,
     check_terms,
@@ -137,3 +138,31 @@ def test_captures_of_damaged_rows_are_named(tmp_path: Path) -> None:
     found = check_damaged_rows(tmp_path, is_owned=False)
     assert found is not None
     assert found.found.endswith("1 in event: set aside as a dead letter")
+
+
+def test_refused_captures_are_named_with_their_codes(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session(), answer(), session("two"))
+    assert check_dead_letters(tmp_path, is_owned=False) is None
+    insert = "INSERT INTO dead_letter (destination, position, error_code, error_message,"
+    for position, code in ((1, "ALTERED"), (2, "for guest@example.com"), (3, "ALTERED")):
+        values = f"('central', {position}, '{code}', 'a reason', 0, 1)"
+        change(tmp_path, f"{insert} refused_at_us, attempts) VALUES {values}")
+
+    found = check_dead_letters(tmp_path, is_owned=False)
+
+    assert found is not None
+    assert found.verdict is Verdict.WARNING
+    assert found.found == "head office refused 3 captures: 2 ALTERED, 1 for [address]"
+
+
+def test_discarded_dead_letters_are_no_finding(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session())
+    insert = "INSERT INTO dead_letter (destination, position, error_code, error_message,"
+    change(
+        tmp_path,
+        f"{insert} refused_at_us, attempts, discarded_at_us)"
+        " VALUES ('central', 1, 'ALTERED', 'a reason', 0, 1, 5)",
+    )
+    assert check_dead_letters(tmp_path, is_owned=False) is None
