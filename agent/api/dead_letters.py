@@ -24,6 +24,7 @@ from sync.runtime.settings.types import is_loopback
 _log = logging.getLogger(__name__)
 PAGE_SIZE = 1_000
 _ERRORS = ("404", "503", "507")
+_NOTES = {"404": "No such dead letter: it was delivered, discarded, or never rejected"}
 
 
 class DeadLetterReport(TypedDict):
@@ -40,7 +41,9 @@ class DeadLetterReport(TypedDict):
     attempts: Count
 
 
-@Operation(list[DeadLetterReport], ("503",), {"after": "EPOCH/SEQUENCE: start after this one"})
+@Operation(
+    list[DeadLetterReport], ("503",), query={"after": "EPOCH/SEQUENCE: start after this one"}
+)
 async def list_dead_letters(request: web.Request) -> web.Response:
     """Return one page in ascending order, starting after `?after=EPOCH/SEQUENCE` if given."""
     after = request.query.get("after")
@@ -49,13 +52,13 @@ async def list_dead_letters(request: web.Request) -> web.Response:
     return json_response([_report(letter) for letter in letters])
 
 
-@Operation(DeadLetterReport, _ERRORS)
+@Operation(DeadLetterReport, _ERRORS, _NOTES)
 async def show_dead_letter(request: web.Request) -> web.Response:
     """Return one dead letter."""
     return json_response(_report(await _find(request)))
 
 
-@Operation(DeadLetterReport, _ERRORS)
+@Operation(DeadLetterReport, _ERRORS, _NOTES)
 async def retry_dead_letter(request: web.Request) -> web.Response:
     """Queue one for delivery, and the e-mail answers rejected because of it; start a pass now."""
     access = request.app[CONTEXT].access.require_admin(request)
@@ -69,7 +72,7 @@ async def retry_dead_letter(request: web.Request) -> web.Response:
     return json_response(_report(letter))
 
 
-@Operation(DeadLetterReport, _ERRORS)
+@Operation(DeadLetterReport, _ERRORS, _NOTES)
 async def discard_dead_letter(request: web.Request) -> web.Response:
     """Discard one permanently and erase its e-mail address."""
     access = request.app[CONTEXT].access.require_admin(request)

@@ -75,7 +75,7 @@ def sync_metrics(delivery: DeliveryLoop | None) -> list[Metric]:
 @Operation(
     SyncReport,
     ("409",),
-    {"pace": "full: without the pauses that give tills priority"},
+    query={"pace": "full: without the pauses that give tills priority"},
     success=HTTPStatus.ACCEPTED,
 )
 async def try_now(request: web.Request) -> web.Response:

@@ -68,12 +68,13 @@ class Operation:
     """Decorator that describes a handler for `/openapi.json`, beside its name and docstring.
 
     `answer` is the type of the JSON answer, or a media type. `errors` are those in addition to
-    the errors of every operation, `query` the descriptions of query parameters, `body` and
-    `links` names of a schema and of other operations.
+    the errors of every operation, `notes` what an error means at this one, `query` the descriptions
+    of query parameters, `body` and `links` names of a schema and of other operations.
     """
 
     answer: object
     errors: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     links: tuple[str, ...] = ()

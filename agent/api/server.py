@@ -5,9 +5,10 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from agent.api import dead_letters, delivery, openapi, sessions
+from agent.api import dead_letters, delivery, sessions
 from agent.api.context import CONTEXT, Context
 from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
+from agent.api.openapi.document import show_openapi
 from agent.api.reasons import REASON, header_value, reason_of
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
@@ -55,7 +56,7 @@ def build_app(context: Context) -> web.Application:
     app.router.add_post(f"{_DEAD_LETTER}/retry", dead_letters.retry_dead_letter)
     app.router.add_post(f"{_DEAD_LETTER}/discard", dead_letters.discard_dead_letter)
     app.router.add_get("/", endpoints.show_page)
-    app.router.add_get("/openapi.json", openapi.show_openapi)
+    app.router.add_get("/openapi.json", show_openapi)
     app.router.add_get("/healthz", endpoints.is_alive)
     app.router.add_get("/readyz", endpoints.is_ready)
     app.router.add_get("/metrics", endpoints.show_metrics)

@@ -44,7 +44,9 @@ class SessionState(CaptureState):
     emailAnswers: list[EmailAnswerState]
 
 
-@Operation(SessionState, ("404", "503"))
+@Operation(
+    SessionState, ("404", "503"), {"404": "No session with this id: never started, or purged"}
+)
 async def show_session(request: web.Request) -> web.Response:
     """Return the delivery state of a session; 404 if it is unknown."""
     reader = request.app[CONTEXT].reader

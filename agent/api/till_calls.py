@@ -19,6 +19,12 @@ from sync.protocol.program_terms import Locale
 
 EMAIL_UPDATED = b'{"message":"Email option updated."}'
 _ERRORS = ("408", "413", "415", "503", "507")
+_SET_EMAIL_NOTES = {
+    "400": "The body is invalid, or no open session has this id: it never started here, was purged,"
+    " or was started as CLOSED",
+    "404": "No such endpoint: a slash in the id is not percent-encoded."
+    " An unknown session is a 400, as on the loyalty platform",
+}
 
 
 class EmailUpdated(TypedDict):
@@ -36,6 +42,7 @@ class TillCalls:
     @Operation(
         SessionAnswer,
         _ERRORS,
+        {"400": "The body is invalid, or the id was used with other content"},
         {"locale": f"Overrides the body's. One of {', '.join(Locale)}; anything else is ignored"},
         body="SessionStart",
         links=("setEmail", "showSession"),
@@ -47,7 +54,7 @@ class TillCalls:
         answer = self._context.answers.answer(start.started.correlation_id, start.kind)
         return Acknowledgement(answer, receipt)
 
-    @Operation(EmailUpdated, (*_ERRORS, "404"), body="EmailAnswer")
+    @Operation(EmailUpdated, (*_ERRORS, "404"), _SET_EMAIL_NOTES, body="EmailAnswer")
     async def set_email(self, request: web.Request) -> Acknowledgement:
         """Record an e-mail answer.
 

@@ -3,29 +3,35 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TypedDict, cast
 
 import msgspec
 from aiohttp import hdrs, web
 
 from agent.api.context import CONTEXT
+from agent.api.openapi.schemas import (
+    EXAMPLES,
+    REF,
+    Schema,
+    exact,
+    ref,
+    request_schemas,
+    with_types,
+)
+from agent.api.reasons import MAX_CHARACTERS
 from agent.api.request_body import MAX_BODY_BYTES
-from agent.api.responses import ERROR_CODES, CorrelationId, Epoch, Operation, Sequence
-from agent.facts import RECEIPT_PATTERN, EmailStatus
-from sync.protocol.program_terms import Locale
+from agent.api.responses import CorrelationId, Epoch, Operation, Sequence
+from agent.facts import RECEIPT_PATTERN
 from sync.runtime.http_server import json_response
 
-Schema = dict[str, object]
 Handler = Callable[..., object]
-_REF = "#/components/schemas/{name}"
 _STRING: Schema = {"type": "string"}
-_OPTIONAL_TEXT: Schema = {"type": ["string", "null"], "pattern": r"^[^\u0000]*$"}
 
 _ERRORS = {
     "400": "The request is invalid, or not valid HTTP",
     "401": "The token is missing or wrong",
     "403": "The Host or Origin is not allowed",
-    "404": "No such endpoint, session or dead letter",
+    "404": "No such endpoint",
     "405": "The endpoint does not support this method",
     "408": "The body did not arrive in time",
     "409": "Delivery is not configured",
@@ -34,7 +40,7 @@ _ERRORS = {
     "417": "The only supported expectation is 100-continue",
     "500": "Internal error; nothing was recorded",
     "503": "The storage is not available; nothing was recorded. Retry",
-    "507": "The disk is full; nothing was recorded",
+    "507": "The disk is full; nothing was recorded. The reason says how much is free and needed",
 }
 _ALWAYS = ("400", "401", "403", "405", "417", "500")
 _COMMON_HEADERS: Schema = {
@@ -44,6 +50,16 @@ _COMMON_HEADERS: Schema = {
         "schema": {"type": "string", "format": "uuid"},
     }
 }
+_REASON: Schema = {
+    "Loyalty-Reason": {
+        "description": "The cause in words, for whoever debugs the till; never an address",
+        "required": True,
+        "schema": {"type": "string", "pattern": f"^[ -~]{{1,{MAX_CHARACTERS}}}$"},
+        "example": "correlationId is missing",
+    }
+}
+_TAGS = {"/client/": "till", "/agent/v1/dead": "dead letters", "/agent/": "delivery"}
+_OTHER = "machine"
 _RECEIPT: Schema = {
     "Loyalty-Receipt": {
         "description": "<epoch>/<sequence>: the number of the capture at head office",
@@ -54,7 +70,9 @@ _RECEIPT: Schema = {
 _IN_PATH = {"correlation_id": CorrelationId, "epoch": Epoch, "sequence": Sequence}
 _IN_QUERY: dict[str, Schema] = {"after": _STRING | {"pattern": f"^{RECEIPT_PATTERN}$"}}
 _ERROR_HEADERS: dict[str, Schema] = {
-    "401": {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    "401": {
+        "WWW-Authenticate": {"required": True, "schema": {"type": "string", "const": "Bearer"}}
+    },
     "405": {"Allow": {"required": True, "schema": _STRING}},
     "415": {"Accept-Encoding": {"required": True, "schema": _STRING}},
     "503": {
@@ -65,25 +83,23 @@ _ERROR_HEADERS: dict[str, Schema] = {
         }
     },
 }
-_EXAMPLES: dict[str, Schema] = {
-    "SessionStart": {
-        "till": {
-            "value": {
-                "correlationId": "92a892ab-6caa-45a7-8774-65fbfb39d516",
-                "externalIdentifier": "0042-7-118",
-                "channel": "STORE",
-                "locale": "fr-CA",
-            }
-        }
-    },
-    "EmailAnswer": {
-        "accepted": {"value": {"emailAddress": "guest@example.com", "status": "accepted"}},
-        "deferred": {"value": {"status": "deferred"}},
-    },
-}
 
 
-@Operation(dict[str, Any])
+class DocumentInfo(TypedDict):
+    """Name and version of the API."""
+
+    title: str
+    version: str
+
+
+class OpenApiDocument(TypedDict):
+    """The OpenAPI 3.1 document; it has more members."""
+
+    openapi: str
+    info: DocumentInfo
+
+
+@Operation(OpenApiDocument)
 async def show_openapi(request: web.Request) -> web.Response:
     """Return the OpenAPI document."""
     version = request.app[CONTEXT].identity.version
@@ -99,12 +115,12 @@ def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
     ]
     answers, components = msgspec.json.schema_components(
         [str if isinstance(one.answer, str) else one.answer for *_, one in described],
-        ref_template=_REF,
+        ref_template=REF,
     )
     paths: dict[str, Schema] = {}
     for (path, method, handler, operation), answer in zip(described, answers, strict=True):
         paths.setdefault(path, {})[method] = _operation(path, handler, operation, answer)
-    return {
+    found: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "Loyalty agent",
@@ -115,11 +131,12 @@ def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": _request_schemas() | {n: _exact(one) for n, one in components.items()},
+            "schemas": request_schemas() | {name: exact(one) for name, one in components.items()},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
     }
+    return cast("Schema", with_types(found))
 
 
 def _operation(path: str, handler: Handler, operation: Operation, answer: Schema) -> Schema:
@@ -131,15 +148,19 @@ def _operation(path: str, handler: Handler, operation: Operation, answer: Schema
     }
     if operation.links:
         done["links"] = {name: _link(name) for name in operation.links}
-    errors = {status: _error(status) for status in sorted((*_ALWAYS, *operation.errors))}
+    errors = {
+        status: _error(status, operation.notes.get(status, _ERRORS[status]))
+        for status in sorted((*_ALWAYS, *operation.errors))
+    }
     described: Schema = {
         "operationId": re.sub(r"_(\w)", lambda found: found[1].upper(), handler.__name__),
         "summary": str(inspect.getdoc(handler)).partition("\n")[0].rstrip("."),
+        "tags": [next((tag for start, tag in _TAGS.items() if path.startswith(start)), _OTHER)],
         "parameters": [*_in_path(path), *_in_query(operation.query)],
         "responses": {str(operation.success.value): done} | errors,
     }
     if operation.body is not None:
-        content = {"schema": _ref(operation.body), "examples": _EXAMPLES[operation.body]}
+        content = {"schema": ref(operation.body), "examples": EXAMPLES[operation.body]}
         described["requestBody"] = {"required": True, "content": {"application/json": content}}
     if not operation.needs_token:
         described["security"] = []
@@ -173,80 +194,9 @@ def _in_query(query: Mapping[str, str]) -> list[Schema]:
     ]
 
 
-def _error(status: str) -> Schema:
+def _error(status: str, description: str) -> Schema:
     return {
-        "description": _ERRORS[status],
-        "content": {"application/json": {"schema": _ref("Error")}},
-        "headers": _COMMON_HEADERS | _ERROR_HEADERS.get(status, {}),
+        "description": description,
+        "content": {"application/json": {"schema": ref("Error")}},
+        "headers": _COMMON_HEADERS | _REASON | _ERROR_HEADERS.get(status, {}),
     }
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": _REF.format(name=name)}
-
-
-def _request_schemas() -> Schema:
-    return {
-        "SessionStart": _session_start(),
-        "EmailAnswer": _email_answer(),
-        "Error": _exact(
-            {
-                "properties": {
-                    "statusCode": {"type": "integer"},
-                    "errorMessage": _STRING,
-                    "errorCode": {"enum": [code.value for code in ERROR_CODES]},
-                }
-            }
-        ),
-    }
-
-
-def _exact(schema: dict[str, Any]) -> Schema:
-    """Return the schema of an object without further members; other types unchanged."""
-    if "properties" not in schema:
-        return schema
-    required = {"type": "object", "required": list(schema["properties"])}
-    return required | schema | {"additionalProperties": False}
-
-
-def _session_start() -> Schema:
-    return {
-        "type": "object",
-        "properties": {
-            "correlationId": msgspec.json.schema(CorrelationId),
-            "externalIdentifier": _OPTIONAL_TEXT,
-            "channel": _OPTIONAL_TEXT,
-            "locale": {"description": f"One of {', '.join(Locale)}; anything else is ignored"},
-            "anonymousSessionId": _OPTIONAL_TEXT,
-            "userStatus": _OPTIONAL_TEXT,
-        },
-        "required": ["correlationId"],
-        "additionalProperties": True,
-    }
-
-
-def _email_answer() -> Schema:
-    accepted = {
-        "type": "object",
-        "properties": {
-            "status": {"const": EmailStatus.ACCEPTED.value},
-            "emailAddress": {
-                "type": "string",
-                # The control characters are blanks to Python, but not to every regex engine.
-                "pattern": r"[^\s\x1c-\x1f\x85]",
-                "description": "Its syntax is checked; blanks around it are trimmed",
-            },
-        },
-        "required": ["status", "emailAddress"],
-        "additionalProperties": True,
-    }
-    without_address = {
-        "type": "object",
-        "properties": {
-            "status": {"enum": [EmailStatus.DECLINED.value, EmailStatus.DEFERRED.value]},
-            "emailAddress": {"type": ["string", "null"], "pattern": r"^\s*$"},
-        },
-        "required": ["status"],
-        "additionalProperties": True,
-    }
-    return {"oneOf": [accepted, without_address]}

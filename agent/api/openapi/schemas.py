@@ -1,0 +1,125 @@
+"""JSON Schemas of the document: what tills send, errors, and rules for generated clients."""
+
+from typing import Any
+
+import msgspec
+
+from agent.api.responses import ERROR_CODES, CorrelationId
+from agent.facts import EmailStatus
+from sync.protocol.program_terms import Locale
+
+Schema = dict[str, object]
+REF = "#/components/schemas/{name}"
+_STRING: Schema = {"type": "string"}
+_OPTIONAL_TEXT: Schema = {"type": ["string", "null"], "pattern": r"^[^\u0000]*$"}
+# Schemas of objects with members beyond those described.
+_OPEN = {"OpenApiDocument", "DocumentInfo"}
+EXAMPLES: dict[str, Schema] = {
+    "SessionStart": {
+        "till": {
+            "value": {
+                "correlationId": "92a892ab-6caa-45a7-8774-65fbfb39d516",
+                "externalIdentifier": "0042-7-118",
+                "channel": "STORE",
+                "locale": "fr-CA",
+            }
+        }
+    },
+    "EmailAnswer": {
+        "accepted": {"value": {"emailAddress": "guest@example.com", "status": "accepted"}},
+        "deferred": {"value": {"status": "deferred"}},
+    },
+}
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to the schema of this name."""
+    return {"$ref": REF.format(name=name)}
+
+
+def request_schemas() -> Schema:
+    """Return the schemas of what tills send, and of errors."""
+    return {
+        "SessionStart": _session_start(),
+        "EmailAnswer": {"oneOf": [ref("EmailAccepted"), ref("EmailNotGiven")]},
+        "EmailAccepted": _email_accepted(),
+        "EmailNotGiven": _email_not_given(),
+        "Error": exact(
+            {
+                "properties": {
+                    "statusCode": {"type": "integer"},
+                    "errorMessage": _STRING,
+                    "errorCode": {"enum": [code.value for code in ERROR_CODES]},
+                }
+            }
+        ),
+    }
+
+
+def exact(schema: dict[str, Any]) -> Schema:
+    """Return the schema of an object without further members; other types unchanged."""
+    if "properties" not in schema or schema.get("title") in _OPEN:
+        return schema
+    required = {"type": "object", "required": list(schema["properties"])}
+    return required | schema | {"additionalProperties": False}
+
+
+def _session_start() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "correlationId": msgspec.json.schema(CorrelationId),
+            "externalIdentifier": _OPTIONAL_TEXT,
+            "channel": _OPTIONAL_TEXT,
+            "locale": {
+                "type": ["string", "null"],
+                "description": f"One of {', '.join(Locale)}; anything else is ignored",
+            },
+            "anonymousSessionId": _OPTIONAL_TEXT,
+            "userStatus": _OPTIONAL_TEXT,
+        },
+        "required": ["correlationId"],
+    }
+
+
+def _email_accepted() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "status": {"const": EmailStatus.ACCEPTED.value},
+            "emailAddress": {
+                "type": "string",
+                # The control characters are blanks to Python, but not to every regex engine.
+                "pattern": r"[^\s\x1c-\x1f\x85]",
+                "description": "Its syntax is checked; blanks around it are trimmed",
+            },
+        },
+        "required": ["status", "emailAddress"],
+    }
+
+
+def _email_not_given() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "status": {"enum": [EmailStatus.DECLINED.value, EmailStatus.DEFERRED.value]},
+            "emailAddress": {"type": ["string", "null"], "pattern": r"^\s*$"},
+        },
+        "required": ["status"],
+    }
+
+
+def with_types(node: object) -> object:
+    """Return the document with a `type` beside every `enum` and `const` of strings.
+
+    Generators of clients take a schema without one for `unknown`.
+    """
+    if isinstance(node, list):
+        return [with_types(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    typed = {name: with_types(one) for name, one in node.items()}
+    values = typed.get("enum", [typed["const"]] if "const" in typed else None)
+    if isinstance(values, list) and all(isinstance(one, str) for one in values):
+        typed = {"type": "string"} | typed
+    return typed
