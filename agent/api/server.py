@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from agent.api import dead_letters, delivery, sessions
 from agent.api.context import CONTEXT, Context
 from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
+from agent.api.openapi import viewer
 from agent.api.openapi.document import show_openapi
 from agent.api.reasons import REASON, header_value, reason_of
 from agent.api.request_body import MAX_BODY_BYTES
@@ -57,6 +58,8 @@ def build_app(context: Context) -> web.Application:
     app.router.add_post(f"{_DEAD_LETTER}/discard", dead_letters.discard_dead_letter)
     app.router.add_get("/", endpoints.show_page)
     app.router.add_get("/openapi.json", show_openapi)
+    app.router.add_get("/docs", viewer.show_docs)
+    app.router.add_get(viewer.ASSETS, viewer.show_asset)
     app.router.add_get("/healthz", endpoints.is_alive)
     app.router.add_get("/readyz", endpoints.is_ready)
     app.router.add_get("/metrics", endpoints.show_metrics)

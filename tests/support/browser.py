@@ -1,7 +1,7 @@
-"""A headless Chromium for tests of head office's pages."""
+"""A headless Chromium for tests of the pages of both programs."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,13 +28,17 @@ class BrowserTab:
     page: Page
     complaints: list[str]
 
-    async def violations(self) -> list[str]:
-        """Return the accessibility violations that axe-core finds, contrast included."""
+    async def violations(self, impacts: Container[str] | None = None) -> list[str]:
+        """Return the accessibility violations that axe-core finds, contrast included.
+
+        `impacts` are those that count, such as `serious`; None: all.
+        """
         await self.page.evaluate(_AXE)
         found = await self.page.evaluate("axe.run({resultTypes: ['violations']})")
         return [
             f"{one['id']}: {node['html']} {node['failureSummary']}"
             for one in found["violations"]
+            if impacts is None or one["impact"] in impacts
             for node in one["nodes"]
         ]
 

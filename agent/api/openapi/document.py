@@ -18,6 +18,7 @@ from agent.api.openapi.schemas import (
     request_schemas,
     with_types,
 )
+from agent.api.openapi.viewer import ASSETS
 from agent.api.reasons import MAX_CHARACTERS
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import CorrelationId, Epoch, Operation, Sequence
@@ -111,7 +112,9 @@ def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
     described = [
         (route.resource.canonical, route.method.lower(), route.handler, Operation.of(route.handler))
         for route in routes
-        if route.resource is not None and route.method != hdrs.METH_HEAD
+        if route.resource is not None
+        and route.method != hdrs.METH_HEAD
+        and route.resource.canonical != ASSETS
     ]
     answers, components = msgspec.json.schema_components(
         [str if isinstance(one.answer, str) else one.answer for *_, one in described],

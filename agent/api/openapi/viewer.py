@@ -1,0 +1,49 @@
+"""`GET /docs`: the OpenAPI document in Swagger UI, served from the package.
+
+Of six viewers tried under this policy it is the one that works: Redoc, RapiDoc, OpenAPI Explorer,
+Scalar and Elements need inline styles, and Scalar calls home. It costs 1.9 MB of the package, which
+only this page reads. Versions and licences are beside it in `static/`.
+"""
+
+import asyncio
+from pathlib import Path
+
+from aiohttp import web
+
+from agent.api.responses import Operation
+
+_STATIC = Path(__file__).parent / "static"
+_SCRIPTS = ("swagger-ui-bundle-5.35.0.js", "docs.js")
+_STYLES = ("swagger-ui-5.35.0.css", "docs.css")
+_TYPES = dict.fromkeys(_SCRIPTS, "text/javascript") | dict.fromkeys(_STYLES, "text/css")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+ASSETS = "/docs/{name}"
+_PAGE = f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Loyalty agent: the till API</title>
+<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
+{"".join(f'<link rel="stylesheet" href="/docs/{name}">' for name in _STYLES)}
+</head><body><div id="docs"><noscript>This page needs JavaScript. What it shows is in
+<a href="/openapi.json">/openapi.json</a>.</noscript></div>
+{"".join(f'<script src="/docs/{name}"></script>' for name in _SCRIPTS)}
+</body></html>
+"""
+
+
+@Operation("text/html")
+async def show_docs(_: web.Request) -> web.Response:
+    """Return the page that shows the OpenAPI document."""
+    return web.Response(
+        text=_PAGE, content_type="text/html", headers={"Content-Security-Policy": _POLICY}
+    )
+
+
+async def show_asset(request: web.Request) -> web.Response:
+    """Return a script or style of the page."""
+    name = request.match_info["name"]
+    if name not in _TYPES:
+        raise web.HTTPNotFound
+    body = await asyncio.to_thread((_STATIC / name).read_bytes)
+    return web.Response(body=body, content_type=_TYPES[name], charset="utf-8")
