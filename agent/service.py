@@ -11,7 +11,7 @@ import ssl
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from agent.api.access import Access
@@ -47,6 +47,7 @@ from sync.runtime.private_files import make_private_directory
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock
 from sync.runtime.scheduler import Scheduler
+from sync.runtime.systemd.restart import is_restarting
 from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
 
 _log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ async def running_agent(
         salvage = Salvage(outbox.access, directory, settings.storage.min_free_bytes)
         name = SharedName(outbox, directory, boot_id, lambda: now().wall_us)
         dependencies = UplinkDependencies(
-            settings, outbox, salvage, terms, name, schedule, now, boot_id
+            settings, outbox, salvage, terms, name, schedule, now, boot_id, _closing(writer)
         )
         context = Context(
             identity=_identity(settings, now),
@@ -141,6 +142,15 @@ def _start_writer(opener: StoreOpener, metrics: Metrics, stack: AsyncExitStack) 
     writer.start()
     stack.push_async_callback(writer.close)
     return writer
+
+
+def _closing(writer: Writer) -> Callable[[], Awaitable[bool]]:
+    """Return the check at a stop that it is in order, and no restart by systemd."""
+
+    async def is_closing() -> bool:
+        return not writer.died.done() and not await is_restarting(os.environ)
+
+    return is_closing
 
 
 def _start_schedule(writer: Writer, opener: StoreOpener, stack: AsyncExitStack) -> Scheduler:

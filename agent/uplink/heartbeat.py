@@ -40,6 +40,8 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 60
+# Of a stop, at most: the whole stop must take less than 5 s, also if the line is dead.
+LAST_WORD_SECONDS = 1.0
 # Fetch the terms at every tenth heartbeat; at every one until a request succeeds.
 _HEARTBEATS_PER_FETCH = 10
 
@@ -114,8 +116,26 @@ class HeartbeatLoop:
             # A bug here must not end the heartbeats, nor the delivery in the same task group.
             _log.exception("heartbeat.failed")
 
-    async def _exchange(self) -> bool:
-        """Send a heartbeat and act on the answer; return whether head office accepted it."""
+    async def send_last_word(self) -> bool:
+        """Tell head office that this agent stops in order; return whether it heard that.
+
+        Call it when nothing else is sent any more. An answer is not acted on: the next start asks
+        again before its first batch.
+        """
+        try:
+            async with asyncio.timeout(LAST_WORD_SECONDS):
+                _, heartbeat = await self._message(closed=True)
+                is_heard = isinstance(
+                    await send_heartbeat(self._client, heartbeat), HeartbeatAnswer
+                )
+        except (TimeoutError, sqlite3.Error, OSError, OutboxUnavailable):
+            is_heard = False
+        if not is_heard:
+            log_event(_log, logging.INFO, "heartbeat.last_word_not_heard")
+        return is_heard
+
+    async def _message(self, *, closed: bool = False) -> tuple[StorageStatus, Heartbeat]:
+        """Return the state of the store, and the heartbeat that tells it."""
         status = await self._outbox.access.read_hot(self._reader.status_on)
         heartbeat = heartbeat_of(
             status,
@@ -123,8 +143,14 @@ class HeartbeatLoop:
             self._sender,
             self._rejected_after,
             self._terms.problem,
+            closed=closed,
         )
         self._turn += 1
+        return status, heartbeat
+
+    async def _exchange(self) -> bool:
+        """Send a heartbeat and act on the answer; return whether head office accepted it."""
+        status, heartbeat = await self._message()
         answer = await send_heartbeat(self._client, heartbeat)
         match answer:
             case HeartbeatAnswer():

@@ -33,8 +33,10 @@ def heartbeat_of(
     sender: Sender,
     rejected_after: EpochSequence | None,
     terms_refused: str | None,
+    *,
+    closed: bool = False,
 ) -> Heartbeat:
-    """Return the message; `older` are the older epochs that it names."""
+    """Return the message; `older` are the older epochs that it names; `closed`: it is the last."""
     now, current = sender.clock(), status.current
     return Heartbeat(
         store_id=sender.store_id,
@@ -68,6 +70,7 @@ def heartbeat_of(
         rejected_after=rejected_after,
         salvage=_salvage(status.salvage),
         terms_refused=terms_refused,
+        closed=closed,
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,7 +49,10 @@ _EVENTS = {
 
 @dataclass(frozen=True, slots=True)
 class UplinkDependencies:
-    """Dependencies of delivery on the rest of the agent."""
+    """Dependencies of delivery on the rest of the agent.
+
+    `is_closing`, asked at the stop: it is in order, and no restart.
+    """
 
     settings: Settings
     outbox: StoreOutbox
@@ -59,13 +62,15 @@ class UplinkDependencies:
     schedule: Scheduler
     now: Callable[[], Timestamp]
     boot_id: str
+    is_closing: Callable[[], Awaitable[bool]]
 
 
 @asynccontextmanager
 async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoop | None]:
     """Deliver until the block exits; yield None if central is not configured.
 
-    Requests in flight at the exit are cancelled; their events are sent again at the next start.
+    Requests in flight at the exit are cancelled; their events are sent again at the next start. At
+    an exit in order head office is told that this machine is closed.
     Erasure and purge of delivered events run even if central is not configured (any more).
     """
     sync, outbox, every = agent.settings.sync, agent.outbox, agent.schedule.every
@@ -93,6 +98,8 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
         running.cancel()
         await asyncio.wait([running])
         outbox.close()
+        if agent.settings.central.protocol is Protocol.BATCH and await agent.is_closing():
+            await heartbeat.send_last_word()
         await http.close()
 
 

@@ -182,7 +182,9 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     events of all epochs. `rejected_after` is a cursor: the last event in `rejected` of the
     previous answer, from which the next answer continues. `terms_refused` names the field of the
     program terms that this agent does not use, and why, without the content. `salvage` counts
-    the events of database files that were set aside, if there are any.
+    the events of database files that were set aside, if there are any. `closed`: this is the last
+    message before the agent stops in order; it is of an older message if another one was sent later
+    by the boot's clock.
     """
 
     store_id: str
@@ -205,6 +207,7 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     rejected_after: EpochSequence | None = None
     terms_refused: str | None = None
     salvage: SalvageCounts | None = None
+    closed: bool = False
 
 
 class AcceptedThrough(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

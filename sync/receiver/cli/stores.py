@@ -9,9 +9,13 @@ from sync.receiver.db.database import Database
 from sync.receiver.reports.tills import Reference, TillStatus, till_pages
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing
-from sync.runtime.cli.printing import count, echo, one_line
+from sync.runtime.cli.printing import count, echo, one_line, print_wrapped
 
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
+_TWO_MACHINES = (
+    "{0}/{1}: two machines send under this name. Enrol one of them under another name (loyalty-hq"
+    " enroll {0} …) and set it on the machine; nothing is lost meanwhile."
+)
 
 
 def stores(config: ConfigFile = None, *, as_json: JsonOption = False) -> None:
@@ -41,11 +45,15 @@ async def _print_table(database: Database, reference: Reference) -> None:
     echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))
     states: Counter[str] = Counter()
     store_ids: set[str] = set()
+    shared: list[TillStatus] = []
     async for tills in till_pages(database, reference):
         for till in tills:
             _print_row(till)
         states.update(till.state.value for till in tills)
         store_ids.update(till.store_id for till in tills)
+        shared += (till for till in tills if till.is_shared)
+    for till in shared:
+        print_wrapped(_TWO_MACHINES.format(one_line(till.store_id), one_line(till.till_id)))
     counts = "".join(f", {number} {state}" for state, number in sorted(states.items()))
     known = f"{count(states.total(), 'till')} in {count(len(store_ids), 'store')}"
     echo(f"{known}{counts.replace(',', ':', 1)}.")
@@ -65,6 +73,7 @@ def _entry(till: TillStatus) -> dict[str, object]:
         "state": till.state,
         "conditions": till.conditions,
         "lastSeenAt": _time(till.last_contact_at),
+        "closedAt": _time(till.closed_at),
         "lastActivityAt": _time(till.last_activity_at),
         "outstanding": till.backlog,
         "oldestSeconds": _seconds(till.oldest_age),

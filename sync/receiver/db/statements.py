@@ -79,7 +79,7 @@ SELECT_AGENTS_AND_CURRENT_FOR_UPDATE = (
 )
 # The till's current epoch, locked; nothing if another transaction has it locked: that one is of the
 # same till and writes what this one would write.
-SELECT_CURRENT_EPOCH = select(agents.c.epoch).where(_IS_CURRENT).with_for_update(skip_locked=True)
+SELECT_CURRENT_EPOCH = select(agents).where(_IS_CURRENT).with_for_update(skip_locked=True)
 CLEAR_CURRENT_EPOCH = update(agents).where(_IS_CURRENT).values(is_current=None)
 SELECT_RETIRED_AT = select(agents.c.retired_at).where(_IS_CURRENT)
 NOTE_REFUSED_EPOCHS = (

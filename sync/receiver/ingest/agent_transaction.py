@@ -15,6 +15,7 @@ from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import conditions, statements
 from sync.receiver.ingest.clock_skew import BootClock, BootZero, boot_zero
+from sync.receiver.ingest.epochs.closing import LastMessage, Sent, last_message_of
 from sync.receiver.ingest.epochs.shared_name import NameUse, name_use_of, speaker_of
 from sync.receiver.ingest.epochs.succession import end_of
 from sync.receiver.ingest.rows import Row, epoch_key
@@ -91,13 +92,22 @@ class AgentTransaction:
         """
         ended = end_of(self._current, captured_at, self.now)
         self.execute(statements.CLEAR_CURRENT_EPOCH, None, **ended)
-        name_use = name_use_of(self._current)
-        self.execute(statements.UPDATE_AGENT, epoch, is_current=True, **name_use.row())
+        of_till = name_use_of(self._current).row() | last_message_of(self._current).row()
+        self.execute(statements.UPDATE_AGENT, epoch, is_current=True, **of_till)
 
-    def note_contact(self) -> None:
+    def note_contact(self, sent: Sent) -> None:
         """Store the time of contact with the till's current epoch, which is all that pages read."""
         for row in self.execute(statements.SELECT_CURRENT_EPOCH).mappings().all():
-            self.execute(statements.UPDATE_AGENT, row["epoch"], last_seen_at=self.now)
+            last = last_message_of(row).after(sent, self.now, self._zero_of)
+            self.execute(statements.UPDATE_AGENT, row["epoch"], last_seen_at=self.now, **last.row())
+
+    def last_message(self, sent: Sent, *, is_closed: bool = False) -> LastMessage:
+        """Return the till's last message after this one, for the row of its current epoch.
+
+        Runs a statement only if the messages are of two boots. Call `store_boot` before.
+        """
+        before = last_message_of(self._current)
+        return before.after(sent, self.now, self._zero_of, is_closed=is_closed)
 
     def store_boot(self, boot_id: str, sent_monotonic_us: int) -> dict[str, BootZero]:
         """Store and return our time when the boot's monotonic clock read zero, as measured so far.
@@ -152,6 +162,10 @@ class AgentTransaction:
         rows = self.execute(statements.SELECT_BOOTS, boot_ids=boot_ids).mappings()
         known = {row["boot_id"]: _clock_of(row, self.now) for row in rows}
         return {id_: BootZero(clock.zero_at, clock.is_confirmed) for id_, clock in known.items()}
+
+    def _zero_of(self, boot_id: str) -> datetime | None:
+        found = self.find_boots([boot_id]).get(boot_id)
+        return None if found is None else found.zero_at
 
     def _write_boot(self, boot_id: str, clock: BootClock) -> None:
         name = self.agent.name

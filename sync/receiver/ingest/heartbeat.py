@@ -16,6 +16,7 @@ from sync.protocol.wire import (
 from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
+from sync.receiver.ingest.epochs.closing import Sent
 from sync.receiver.ingest.epochs.extents import Extent, current_extent, older_extent
 from sync.receiver.ingest.epochs.succession import captured_last
 from sync.receiver.ingest.parse import InboundHeartbeat
@@ -42,9 +43,10 @@ def store_heartbeat(
     )
     older = {one.epoch: one for one in heartbeat.epochs if one.epoch != current.epoch}
     rows = transaction.lock_epochs(current.epoch, older)
+    sent = Sent(heartbeat.boot_id, heartbeat.sent_monotonic_us)
     if current.epoch not in rows:
         # Otherwise the till would look silent: another cause, and another remedy.
-        transaction.note_contact()
+        transaction.note_contact(sent)
         return TooManyEpochs()
     status = _status_columns(heartbeat)
     if not rows[current.epoch]["is_current"]:
@@ -54,6 +56,7 @@ def store_heartbeat(
     transaction.store_boot(heartbeat.boot_id, sent_us)
     was_heard = rows[current.epoch]["heartbeat_at"] is not None
     use = transaction.name_use(current.epoch, heartbeat.boot_id, sent_us, was_heard=was_heard)
+    last = transaction.last_message(sent, is_closed=heartbeat.closed)
     is_shared = use.is_shared(now)
     accepted, older_missing = _extend(transaction, current, older, rows, is_shared=is_shared)
     transaction.execute(
@@ -64,6 +67,7 @@ def store_heartbeat(
         older_missing=older_missing,
         **status,
         **use.row(),
+        **last.row(),
     )
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
     return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=is_shared)

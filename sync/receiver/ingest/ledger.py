@@ -15,6 +15,7 @@ from sync.receiver.db.database import Database
 from sync.receiver.ingest.accept import accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.clock_skew import BootZero, SkewCorrector
+from sync.receiver.ingest.epochs.closing import Sent
 from sync.receiver.ingest.heartbeat import store_heartbeat
 from sync.receiver.ingest.hourly_rollup import roll_up
 from sync.receiver.ingest.ledger_state import AcceptedBatch
@@ -106,6 +107,9 @@ def _store_batch(
         result.extend(accepted)
         # The gap before the batch is now written.
         placement = replace(placement, gap=None)
+    sent = Sent(batch.boot_id, batch.sent_monotonic_us)
+    # The row of another epoch than the current one tells nothing of the till.
+    last = transaction.last_message(sent).row() if epoch["is_current"] else {}
     transaction.execute(
         statements.UPDATE_AGENT,
         batch.epoch,
@@ -115,9 +119,10 @@ def _store_batch(
         agent_version=batch.agent_version,
         newest_trusted_at=corrector.newest_trusted_at,
         **_ended(inbound, epoch, result.accepted_through),
+        **last,
     )
     if not epoch["is_current"]:
-        transaction.note_contact()
+        transaction.note_contact(sent)
     return result
 
 

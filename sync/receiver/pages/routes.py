@@ -17,7 +17,7 @@ from sync.receiver.pages.login import Login
 from sync.receiver.pages.urls import parse_fleet_query
 from sync.receiver.pages.views import PageRequest, Views
 from sync.receiver.reports.conditions import Condition
-from sync.receiver.reports.fleet import FleetPage, Sort, fleet_page
+from sync.receiver.reports.fleet import MAX_SHARED_NAMES, FleetPage, Sort, fleet_page
 from sync.receiver.reports.history import HourTotals, columns, read_history
 from sync.receiver.reports.json_views import find_sessions, is_valid_text
 from sync.receiver.reports.shared_reads import SingleFlight, TTLCache
@@ -82,6 +82,7 @@ class Pages:
             "conditions": list(Condition),
             "sorts": list(Sort),
             "own_version": self._own_version,
+            "max_shared_names": MAX_SHARED_NAMES,
         }
         return self._views.render(page, "fleet.html", values)
 

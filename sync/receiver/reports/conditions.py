@@ -13,6 +13,8 @@ CLOCK_WRONG_BEYOND = timedelta(minutes=5)
 DISK_LOW_BELOW_BYTES = 512 * 1024**2
 # A refusal is noted once an hour; a till in a crash loop is refused until the day has passed.
 EPOCHS_REFUSED_WITHIN = timedelta(hours=2)
+# A shop is shut for a few days in a row, rarely for a week.
+CLOSED_LONG_AFTER = timedelta(days=7)
 # Longer durations come from a wrong clock and mean nothing.
 MAX_PLAUSIBLE_AGE = timedelta(days=365)
 
@@ -20,8 +22,9 @@ MAX_PLAUSIBLE_AGE = timedelta(days=365)
 class Condition(StrEnum):
     """A condition of a store: true if it is true of any of its tills. Most severe first.
 
-    The values are those of URLs and metrics. `OTHER_VERSION` is informational: a store with no
-    other condition counts as delivering.
+    The values are those of URLs and metrics. `CLOSED` (switched off in order) and `NOT_INSTALLED`
+    (enrolled, never heard) are no faults. `OTHER_VERSION` is informational: a store with no other
+    condition counts as delivering.
     """
 
     SILENT = "silent"
@@ -29,9 +32,13 @@ class Condition(StrEnum):
     SHARED_NAME = "shared-name"
     UNCONFIRMED = "unconfirmed"
     TOO_MANY_EPOCHS = "too-many-epochs"
+    CLOSED_WAITING = "closed-waiting"
     DISK_LOW = "disk-low"
     CLOCK_WRONG = "clock-wrong"
     BEHIND = "behind"
+    CLOSED_LONG = "closed-long"
+    CLOSED = "closed"
+    NOT_INSTALLED = "not-installed"
     DELIVERING = "delivering"
     OTHER_VERSION = "other-version"
 
@@ -42,8 +49,12 @@ class Condition(StrEnum):
         return f"is_{self.name.lower()}"
 
 
-_NO_FAULT = {Condition.DELIVERING, Condition.OTHER_VERSION}
-FAULTS = tuple(condition for condition in Condition if condition not in _NO_FAULT)
+# Those that are a state of their own, not a note on a till that delivers.
+STATES = tuple(
+    condition
+    for condition in Condition
+    if condition not in {Condition.DELIVERING, Condition.OTHER_VERSION}
+)
 
 
 def plausible_duration(seconds: float | None) -> timedelta | None:

@@ -1,6 +1,6 @@
 """Fleet queries: filter, sort, count and paginate stores in SQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,10 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.receiver.reports.conditions import FAULTS, Condition, plausible_duration
-from sync.receiver.reports.tills import Reference, tills
+from sync.receiver.auth.tokens import AgentName
+from sync.receiver.reports.conditions import STATES, Condition, plausible_duration
+from sync.receiver.reports.tills import Reference, shared_names, tills
 
 STORES_PER_PAGE = 50
+# There are none in an honest chain; a cloned image can be in all of it.
+MAX_SHARED_NAMES = 10
 
 
 class Sort(StrEnum):
@@ -59,12 +62,16 @@ class StoreSummary:
     @property
     def state(self) -> Condition:
         """The most severe condition."""
-        return next((one for one in FAULTS if self.tills_in[one]), Condition.DELIVERING)
+        return next((one for one in STATES if self.tills_in[one]), Condition.DELIVERING)
 
 
 @dataclass(frozen=True, slots=True)
 class FleetPage:
-    """A page of stores out of `found`; `counts` are per condition over all search results."""
+    """A page of stores out of `found`; `counts` are per condition over all search results.
+
+    `shared_names`: the first `MAX_SHARED_NAMES` tills, as store and till, under whose name two
+    machines send, in any store.
+    """
 
     stores: list[StoreSummary]
     found: int
@@ -72,6 +79,7 @@ class FleetPage:
     pages: int
     counts: Mapping[Condition, int]
     searched: int
+    shared_names: Sequence[AgentName] = ()
 
 
 def fleet_page(connection: sa.Connection, reference: Reference, query: FleetQuery) -> FleetPage:
@@ -84,7 +92,10 @@ def fleet_page(connection: sa.Connection, reference: Reference, query: FleetQuer
     if query.page > pages:
         return fleet_page(connection, reference, replace(query, page=pages))
     stores = [_status(row) for row in rows if row["store_id"] is not None]
-    return FleetPage(stores, found, query.page, pages, counts, searched)
+    names: Sequence[AgentName] = ()
+    if counts[Condition.SHARED_NAME]:
+        names = shared_names(connection, reference.now, MAX_SHARED_NAMES)
+    return FleetPage(stores, found, query.page, pages, counts, searched, names)
 
 
 def _page_and_counts(reference: Reference, query: FleetQuery) -> sa.Select[Any]:
@@ -119,7 +130,7 @@ def counts_of(row: sa.RowMapping) -> dict[Condition, int]:
 
 def stores_of(till: sa.Subquery) -> sa.CTE:
     """Return one row per store: the aggregate of its rows in `tills`."""
-    flags = [one.column for one in (*FAULTS, Condition.OTHER_VERSION)]
+    flags = [one.column for one in (*STATES, Condition.OTHER_VERSION)]
     is_behind = till.c[Condition.BEHIND.column] > 0
     is_stuck = sa.and_(is_behind, till.c.seconds_to_empty.is_(None))
     return (
@@ -149,14 +160,14 @@ def _sum(reported: sa.ColumnElement[int]) -> sa.ColumnElement[float]:
 
 def _is_in(stores: sa.CTE, condition: Condition) -> sa.ColumnElement[bool]:
     if condition is Condition.DELIVERING:
-        return _severity(stores) == len(FAULTS)
+        return _severity(stores) == len(STATES)
     return stores.c[condition.column] > 0
 
 
 def _severity(stores: sa.CTE) -> sa.ColumnElement[int]:
-    """Return the index of the most severe fault; `len(FAULTS)` if there is none."""
-    indexes = ((stores.c[one.column] > 0, index) for index, one in enumerate(FAULTS))
-    return sa.case(*indexes, else_=len(FAULTS))
+    """Return the index of the most severe state; `len(STATES)` if there is none."""
+    indexes = ((stores.c[one.column] > 0, index) for index, one in enumerate(STATES))
+    return sa.case(*indexes, else_=len(STATES))
 
 
 def _order(stores: sa.CTE, query: FleetQuery) -> tuple[sa.ColumnElement[Any], ...]:
@@ -179,7 +190,7 @@ def _status(row: sa.RowMapping) -> StoreSummary:
     return StoreSummary(
         store_id=row["store_id"],
         tills=row["tills"],
-        tills_in={one: int(row[one.column]) for one in (*FAULTS, Condition.OTHER_VERSION)},
+        tills_in={one: int(row[one.column]) for one in (*STATES, Condition.OTHER_VERSION)},
         last_contact_at=row["last_contact_at"],
         backlog=int(row["backlog"]),
         dead_letters=int(row["dead_letters"]),

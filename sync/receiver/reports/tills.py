@@ -11,10 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import func
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
+from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
 from sync.receiver.db.tables import agents, tokens
@@ -23,13 +21,15 @@ from sync.receiver.ingest.epochs.shared_name import FORGOTTEN_AFTER, MIN_RETURNS
 from sync.receiver.reports.conditions import (
     BEHIND_AFTER,
     CLOCK_WRONG_BEYOND,
+    CLOSED_LONG_AFTER,
     DISK_LOW_BELOW_BYTES,
     EPOCHS_REFUSED_WITHIN,
-    FAULTS,
     SILENT_AFTER,
+    STATES,
     Condition,
     plausible_duration,
 )
+from sync.receiver.reports.seconds_between import SecondsBetween
 from sync.receiver.reports.store_list import StoreRange, stores_after
 
 STORES_PER_READ = 200
@@ -55,6 +55,7 @@ _REPORTED = (
     "salvage_pending",
     "salvage_salvaged",
     "salvage_unreadable",
+    "closed_at",
 )
 
 
@@ -74,6 +75,7 @@ class TillStatus:
     the oldest undelivered event; `time_to_empty` estimates when the backlog will be delivered.
     `salvage`: damaged database files not read yet, captures salvaged, captures lost.
     `unconfirmed_epochs` counts the epochs that ended without the last word of their machine.
+    `closed_at`: it was switched off in order, and not heard since.
     """
 
     store_id: str
@@ -91,11 +93,17 @@ class TillStatus:
     terms_refused: str | None = None
     salvage: tuple[int, int, int] | None = None
     unconfirmed_epochs: int = 0
+    closed_at: datetime | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether two machines send under its name."""
+        return Condition.SHARED_NAME in self.conditions
 
     @property
     def state(self) -> Condition:
         """The most severe condition."""
-        return next((one for one in FAULTS if one in self.conditions), Condition.DELIVERING)
+        return next((one for one in STATES if one in self.conditions), Condition.DELIVERING)
 
 
 def list_tills(
@@ -130,6 +138,24 @@ def count_silent(connection: sa.Connection, reference: Reference, store_id: str 
     found = tills(reference, store_id)
     silent = sa.select(func.count()).where(found.c[Condition.SILENT.column] > 0)
     return connection.scalar(silent) or 0
+
+
+def shared_names(connection: sa.Connection, now: datetime, most: int) -> Sequence[AgentName]:
+    """Return the first tills under whose name two machines send, by store and till."""
+    key = (agents.c.store_id, agents.c.till_id)
+    found = (
+        sa.select(*key)
+        .where(IS_CURRENT, agents.c.retired_at.is_(None), _is_shared(agents, now))
+        .order_by(*key)
+        .limit(most)
+    )
+    return [AgentName(*row) for row in connection.execute(found)]
+
+
+def _is_shared(table: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
+    returned_at = table.c.speaker_returned_at
+    is_recent = _is_within(returned_at, FORGOTTEN_AFTER, now)
+    return sa.and_(table.c.speaker_returns >= MIN_RETURNS, is_recent)
 
 
 def tills(reference: Reference, store_id: str | None = None, search: str = "") -> sa.Subquery:
@@ -197,21 +223,27 @@ def _is_selected(table: sa.FromClause, store_id: str | None, search: str) -> sa.
 def _conditions(last: sa.Subquery, reference: Reference) -> dict[Condition, sa.ColumnElement[bool]]:
     """Return the SQL of each condition. A till's clock is compared only with itself."""
     ahead = SecondsBetween(last.c.heartbeat_at, last.c.agent_sent_at)
-    contact, now = last.c.last_seen_at, reference.now
+    contact, now, closed_at = last.c.last_seen_at, reference.now, last.c.closed_at
+    is_open, is_closed = closed_at.is_(None), closed_at.is_not(None)
+    # What its own outstanding events are, it may not have known: an answer can be lost.
+    holds_some = last.c.is_any_missing + func.coalesce(last.c.salvage_pending, 0) > 0
+    is_long = closed_at < now - CLOSED_LONG_AFTER
     return {
-        Condition.SILENT: sa.or_(
-            contact.is_(None), contact < now - SILENT_AFTER, contact > now + CLOCK_WRONG_BEYOND
+        Condition.SILENT: sa.and_(
+            is_open, sa.or_(contact < now - SILENT_AFTER, contact > now + CLOCK_WRONG_BEYOND)
         ),
+        Condition.CLOSED_WAITING: sa.and_(is_closed, holds_some),
+        Condition.CLOSED_LONG: is_long,
+        Condition.CLOSED: sa.and_(is_closed, sa.not_(is_long), sa.not_(holds_some)),
+        Condition.NOT_INSTALLED: contact.is_(None),
         Condition.DEAD_LETTERS: last.c.dead_letters > 0,
-        Condition.SHARED_NAME: sa.and_(
-            last.c.speaker_returns >= MIN_RETURNS,
-            _is_within(last.c.speaker_returned_at, FORGOTTEN_AFTER, now),
-        ),
+        Condition.SHARED_NAME: _is_shared(last, now),
         Condition.UNCONFIRMED: last.c.unconfirmed_epochs > 0,
         Condition.TOO_MANY_EPOCHS: _is_within(last.c.epochs_refused_at, EPOCHS_REFUSED_WITHIN, now),
         Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
         Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),
         Condition.BEHIND: sa.and_(
+            is_open,
             last.c.outstanding > 0,
             _oldest_seconds(last, now) > BEHIND_AFTER.total_seconds(),
         ),
@@ -261,7 +293,7 @@ def _status(row: sa.RowMapping) -> TillStatus:
     return TillStatus(
         store_id=row["store_id"],
         till_id=row["till_id"],
-        conditions=tuple(one for one in (*FAULTS, Condition.OTHER_VERSION) if row[one.column]),
+        conditions=tuple(one for one in (*STATES, Condition.OTHER_VERSION) if row[one.column]),
         last_contact_at=row["last_seen_at"],
         backlog=row["outstanding"] or 0,
         dead_letters=row["dead_letters"] or 0,
@@ -274,6 +306,7 @@ def _status(row: sa.RowMapping) -> TillStatus:
         terms_refused=row["terms_refused"],
         salvage=_salvage(row),
         unconfirmed_epochs=row["unconfirmed_epochs"],
+        closed_at=row["closed_at"],
     )
 
 
@@ -282,23 +315,3 @@ def _salvage(row: sa.RowMapping) -> tuple[int, int, int] | None:
     if pending is None or salvaged is None:
         return None
     return pending, salvaged, row["salvage_unreadable"] or 0
-
-
-class SecondsBetween(FunctionElement[float]):
-    """Seconds from one timestamp to another, in either database's SQL."""
-
-    inherit_cache = True
-    type = sa.Float()
-
-
-@compiles(SecondsBetween)
-def _by_epoch(element: SecondsBetween, compiler: SQLCompiler, **options: object) -> str:
-    first, last = (compiler.process(one, **options) for one in element.clauses)
-    return f"CAST(EXTRACT(epoch FROM {last}) - EXTRACT(epoch FROM {first}) AS FLOAT)"
-
-
-@compiles(SecondsBetween, "sqlite")
-def _by_julian_day(element: SecondsBetween, compiler: SQLCompiler, **options: object) -> str:
-    first, last = (compiler.process(one, **options) for one in element.clauses)
-    # A Julian day number is exact to about 40 microseconds.
-    return f"round((julianday({last}) - julianday({first})) * 86400, 3)"

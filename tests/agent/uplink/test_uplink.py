@@ -52,8 +52,12 @@ def without_central(rig: OutboxRig, schedule: Scheduler) -> UplinkDependencies:
     settings = settings_in(rig.directory)
     salvage = salvage_of(rig)
     name = SharedName(rig.outbox, rig.directory, "boot-1", rig.clock)
+
+    async def is_closing() -> bool:
+        return True
+
     return UplinkDependencies(
-        settings, rig.outbox, salvage, terms, name, schedule, lambda: AT, "boot-1"
+        settings, rig.outbox, salvage, terms, name, schedule, lambda: AT, "boot-1", is_closing
     )
 
 

@@ -78,6 +78,9 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
             "salvage_pending": None,
             "salvage_salvaged": None,
             "salvage_unreadable": None,
+            "closed_at": None,
+            "heard_boot_id": BOOT,
+            "heard_monotonic_us": 5_000_000,
         }
     ]
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.tables import AgentRecord, table_of
 from sync.receiver.ingest.agent_transaction import MAX_NEW_EPOCHS
 from sync.receiver.reports.conditions import Condition
@@ -221,12 +222,29 @@ async def test_batch_counts_as_contact(office: LedgerDriver) -> None:
     assert (store.state, store.last_contact_at) == (Condition.DELIVERING, office.at)
 
 
-async def test_enrolled_till_without_contact_is_silent(office: LedgerDriver) -> None:
+async def test_two_machines_under_one_name_stand_on_the_fleet_page_by_name(
+    office: LedgerDriver,
+) -> None:
+    for _ in range(4):
+        for boot_id in ("one", "other"):
+            office.at += timedelta(minutes=1)
+            since_us = (office.at - AT) // timedelta(microseconds=1)
+            sent: dict[str, object] = {"sentMonotonicUs": since_us, "bootId": boot_id}
+            await office.heartbeat(SimulatedAgent("0042", "till-7"), **(HEALTHY | sent))
+            await office.heartbeat(SimulatedAgent("0042", "till-8"), **HEALTHY)
+
+    assert (await read_page(office)).shared_names == [AgentName("0042", "till-7")]
+    office.at += timedelta(days=2)
+    assert (await read_page(office)).shared_names == ()
+
+
+async def test_enrolled_till_without_contact_is_not_yet_installed(office: LedgerDriver) -> None:
     await issue_token(Enrolment(office.database), SimulatedAgent().name, b"secret")
 
     (store,) = (await read_page(office)).stores
 
-    assert (store.state, store.last_contact_at, store.versions) == (Condition.SILENT, None, ())
+    never = (Condition.NOT_INSTALLED, None, ())
+    assert (store.state, store.last_contact_at, store.versions) == never
 
 
 async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDriver) -> None:
@@ -318,12 +336,16 @@ async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
     """The default order is by severity, too: stores that need attention come first."""
     heartbeats: dict[str, dict[str, object]] = {
         "a-healthy": {},
+        "a-closed": {"closed": True},
         "b-behind": {"outstanding": 1, "oldestUndeliveredAt": wire_time(-900)},
         "c-clock": {"sentAt": wire_time(900)},
         "d-disk": {"freeBytes": 1},
         "e-dead-letters": {"deadLetters": 1, "freeBytes": 1},
     }
-    await issue_token(Enrolment(office.database), SimulatedAgent("f-silent").name, b"secret")
+    await issue_token(Enrolment(office.database), SimulatedAgent("a-new").name, b"secret")
+    office.at -= timedelta(hours=1)
+    await office.heartbeat(SimulatedAgent("f-silent"), **HEALTHY)
+    office.at = AT
     for store_id, members in heartbeats.items():
         await office.heartbeat(SimulatedAgent(store_id), **(HEALTHY | members))
 
@@ -335,6 +357,8 @@ async def test_most_severe_condition_wins(office: LedgerDriver) -> None:
         "d-disk",
         "c-clock",
         "b-behind",
+        "a-closed",
+        "a-new",
         "a-healthy",
     ]
     assert names(up) == list(reversed(names(down)))

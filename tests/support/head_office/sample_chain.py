@@ -28,6 +28,11 @@ _KINDS: dict[int, Row] = {
         "heartbeat_before_at": AT - timedelta(minutes=1),
     },
     13: {"agent_version": "0.0.9"},
+    59: {"last_seen_at": AT - timedelta(hours=9), "closed_at": AT - timedelta(hours=9)},
+    61: {"closed_at": AT - timedelta(hours=9), "last_sequence": 10_000, "outstanding": 7},
+    67: {"closed_at": AT - timedelta(days=9)},
+    73: {"speaker_returns": 5, "speaker_returned_at": AT - timedelta(minutes=2)},
+    43: dict.fromkeys(("last_seen_at", "heartbeat_at", "agent_sent_at", "agent_version")),
 }
 
 

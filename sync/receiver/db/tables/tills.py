@@ -45,7 +45,8 @@ class AgentRecord(EpochTable, table=True):
     of its machine, `ended_reason` why it ended; see `ingest.epochs`. `acknowledged_…`: a person
     accepted that the machine of an ended epoch may hold more than has arrived.
 
-    `speaker…`: see `ingest.epochs.shared_name`; only those of the current row count.
+    `speaker…`: see `ingest.epochs.shared_name`; `closed_at` and `heard_…`: `ingest.epochs.closing`.
+    Only those of the current row count.
     """
 
     __tablename__ = "agents"
@@ -115,6 +116,9 @@ class AgentRecord(EpochTable, table=True):
     salvage_pending: int | None = Field(sa_type=BigInteger)
     salvage_salvaged: int | None = Field(sa_type=BigInteger)
     salvage_unreadable: int | None = Field(sa_type=BigInteger)
+    closed_at: datetime | None = Field(sa_type=UtcTimestamp)
+    heard_boot_id: str | None = Field(sa_type=Text)
+    heard_monotonic_us: int | None = Field(sa_type=BigInteger)
 
 
 class BootRecord(TillTable, table=True):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 async def test_stores_lists_every_till_with_its_state(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
-    """All tills are silent: the receiver's clock stands still, the command's does not."""
+    """The till that was heard is silent: the receiver's clock stands still, the command's not."""
     await receiver.enroll(SimulatedAgent(store_id="0043"))
     await receiver.send(till, session(1))
     await receiver.heartbeat(till, lastSequence=3, outstanding=2, deadLetters=1, agentVersion="9.9")
@@ -30,9 +30,9 @@ async def test_stores_lists_every_till_with_its_state(
     assert heading.split() == ["STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"]
     assert [line.split() for line in tills] == [
         ["0042", "till-1", "silent", "2026-03-04", "05:06", "2", "1", "9.9"],
-        ["0043", "till-1", "silent", "never", "0", "0", "-"],
+        ["0043", "till-1", "not-installed", "never", "0", "0", "-"],
     ]
-    assert sums == "2 tills in 2 stores: 2 silent."
+    assert sums == "2 tills in 2 stores: 1 not-installed, 1 silent."
 
 
 async def test_output_fits_a_terminal(receiver: Receiver, till: SimulatedAgent) -> None:

@@ -117,7 +117,8 @@ async def test_fleet_metrics_contain_no_store_names(
 
     samples = parse_samples(body)
     assert value_of(samples, "fleet_stores") == 2
-    assert value_of(samples, "fleet_stores_in_condition", condition="silent") == 1
+    assert value_of(samples, "fleet_stores_in_condition", condition="silent") == 0
+    assert value_of(samples, "fleet_stores_in_condition", condition="not-installed") == 1
     assert value_of(samples, "fleet_stores_in_condition", condition="refused") == 1
     assert value_of(samples, "fleet_dead_letters") == 2
     assert value_of(samples, "fleet_rejected_events") == 1

@@ -1,0 +1,88 @@
+"""A till that was switched off in order: closed, until it is heard again. Pure, no I/O.
+
+The last heartbeat before an orderly stop says `closed`. It can arrive after the first message of
+the next start, and a message that was sent before it can arrive after it. So the columns keep which
+message was sent last: by the clock of its boot, and between two boots by our time at sending.
+
+The columns are of the till, and stand in the row of its current epoch.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import RowMapping
+
+from sync.receiver.ingest.epochs.shared_name import name_use_of
+from sync.receiver.ingest.rows import Row
+
+CLOSED_IN_ORDER = "the machine was switched off in order, with all delivered"
+# Returns our time when the clock of a boot read zero; None if the boot is unknown.
+ZeroOf = Callable[[str], datetime | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """When a message was sent, by the clock of its boot; None if its agent does not say."""
+
+    boot_id: str
+    monotonic_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastMessage:
+    """The message of a till that was sent last, and when it said that the till is closed."""
+
+    closed_at: datetime | None = None
+    heard_boot_id: str | None = None
+    heard_monotonic_us: int | None = None
+
+    def after(
+        self, sent: Sent, now: datetime, zero_of: ZeroOf, *, is_closed: bool = False
+    ) -> "LastMessage":
+        """Return the last message after another one arrived now, early or late."""
+        if self._is_later_than(sent, now, zero_of):
+            return self
+        return LastMessage(now if is_closed else None, sent.boot_id, sent.monotonic_us)
+
+    def row(self) -> Row:
+        """Return the columns."""
+        return asdict(self)
+
+    def _is_later_than(self, sent: Sent, now: datetime, zero_of: ZeroOf) -> bool:
+        own_boot, own_us = self.heard_boot_id, self.heard_monotonic_us
+        if own_boot is None or own_us is None or sent.monotonic_us is None:
+            return False
+        if own_boot == sent.boot_id:
+            return own_us > sent.monotonic_us
+        own_at = _sent_at(zero_of(own_boot), own_us)
+        other_at = _sent_at(zero_of(sent.boot_id), sent.monotonic_us)
+        # A time to come is one of a clock of our own that was ahead.
+        return own_at is not None and other_at is not None and other_at < own_at <= now
+
+
+def last_message_of(current: RowMapping | None) -> LastMessage:
+    """Return the last message of a till by the row of its current epoch."""
+    if current is None:
+        return LastMessage()
+    return LastMessage(*(current[name] for name in LastMessage.__dataclass_fields__))
+
+
+def was_closed_in_order(current: RowMapping, now: datetime) -> bool:
+    """Return whether the till is closed, and its machine and we both say that all is here."""
+    return (
+        current["closed_at"] is not None
+        and current["outstanding"] == 0
+        and not current["salvage_pending"]
+        and (current["watermark"] or 0) >= current["last_sequence"]
+        and current["accepted_through"] >= current["last_sequence"]
+        # The other machine may hold more in the same epoch.
+        and not name_use_of(current).is_shared(now)
+    )
+
+
+def _sent_at(zero_at: datetime | None, monotonic_us: int) -> datetime | None:
+    try:
+        return zero_at and zero_at + timedelta(microseconds=monotonic_us)
+    except OverflowError:
+        return None
