@@ -17,20 +17,9 @@ from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
 from sync.receiver.db.tables import agents, tokens
 from sync.receiver.ingest.epochs.end import is_unconfirmed
-from sync.receiver.ingest.epochs.shared_name import FORGOTTEN_AFTER, MIN_RETURNS
-from sync.receiver.reports.conditions import (
-    BEHIND_AFTER,
-    CLOCK_WRONG_BEYOND,
-    CLOSED_LONG_AFTER,
-    DISK_LOW_BELOW_BYTES,
-    EPOCHS_REFUSED_WITHIN,
-    SILENT_AFTER,
-    STATES,
-    Condition,
-    plausible_duration,
-)
-from sync.receiver.reports.seconds_between import SecondsBetween
+from sync.receiver.reports.conditions import STATES, Condition, plausible_duration
 from sync.receiver.reports.store_list import StoreRange, stores_after
+from sync.receiver.reports.till_conditions import conditions_of, durations_of, is_shared
 
 STORES_PER_READ = 200
 
@@ -145,26 +134,20 @@ def shared_names(connection: sa.Connection, now: datetime, most: int) -> Sequenc
     key = (agents.c.store_id, agents.c.till_id)
     found = (
         sa.select(*key)
-        .where(IS_CURRENT, agents.c.retired_at.is_(None), _is_shared(agents, now))
+        .where(IS_CURRENT, agents.c.retired_at.is_(None), is_shared(agents, now))
         .order_by(*key)
         .limit(most)
     )
     return [AgentName(*row) for row in connection.execute(found)]
 
 
-def _is_shared(table: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
-    returned_at = table.c.speaker_returned_at
-    is_recent = _is_within(returned_at, FORGOTTEN_AFTER, now)
-    return sa.and_(table.c.speaker_returns >= MIN_RETURNS, is_recent)
-
-
 def tills(reference: Reference, store_id: str | None = None, search: str = "") -> sa.Subquery:
     """Return one row per till, of one store or of stores whose name contains `search`."""
     latest = sa.union_all(_with_contact(store_id, search), _without_contact(store_id, search))
     last = latest.subquery("last")
-    conditions = _conditions(last, reference).items()
+    conditions = conditions_of(last, reference.now, reference.version).items()
     flags = (sa.case((is_true, 1), else_=0).label(one.column) for one, is_true in conditions)
-    return sa.select(last, *flags, *_durations(last, reference.now)).subquery("tills")
+    return sa.select(last, *flags, *durations_of(last, reference.now)).subquery("tills")
 
 
 def _with_contact(store_id: str | None, search: str) -> sa.Select[Any]:
@@ -218,74 +201,6 @@ def _is_selected(table: sa.FromClause, store_id: str | None, search: str) -> sa.
     if store_id is not None:
         return table.c.store_id == store_id
     return table.c.store_id.icontains(search, autoescape=True) if search else sa.true()
-
-
-def _conditions(last: sa.Subquery, reference: Reference) -> dict[Condition, sa.ColumnElement[bool]]:
-    """Return the SQL of each condition. A till's clock is compared only with itself."""
-    ahead = SecondsBetween(last.c.heartbeat_at, last.c.agent_sent_at)
-    contact, now, closed_at = last.c.last_seen_at, reference.now, last.c.closed_at
-    is_open, is_closed = closed_at.is_(None), closed_at.is_not(None)
-    # What its own outstanding events are, it may not have known: an answer can be lost.
-    holds_some = last.c.is_any_missing + func.coalesce(last.c.salvage_pending, 0) > 0
-    is_long = closed_at < now - CLOSED_LONG_AFTER
-    return {
-        Condition.SILENT: sa.and_(
-            is_open, sa.or_(contact < now - SILENT_AFTER, contact > now + CLOCK_WRONG_BEYOND)
-        ),
-        Condition.CLOSED_WAITING: sa.and_(is_closed, holds_some),
-        Condition.CLOSED_LONG: is_long,
-        Condition.CLOSED: sa.and_(is_closed, sa.not_(is_long), sa.not_(holds_some)),
-        Condition.NOT_INSTALLED: contact.is_(None),
-        Condition.DEAD_LETTERS: last.c.dead_letters > 0,
-        Condition.SHARED_NAME: _is_shared(last, now),
-        Condition.UNCONFIRMED: last.c.unconfirmed_epochs > 0,
-        Condition.TOO_MANY_EPOCHS: _is_within(last.c.epochs_refused_at, EPOCHS_REFUSED_WITHIN, now),
-        Condition.DISK_LOW: last.c.free_bytes < DISK_LOW_BELOW_BYTES,
-        Condition.CLOCK_WRONG: func.abs(ahead) > CLOCK_WRONG_BEYOND.total_seconds(),
-        Condition.BEHIND: sa.and_(
-            is_open,
-            last.c.outstanding > 0,
-            _oldest_seconds(last, now) > BEHIND_AFTER.total_seconds(),
-        ),
-        Condition.OTHER_VERSION: last.c.agent_version != reference.version,
-    }
-
-
-def _is_within(
-    at: sa.ColumnElement[Any], period: timedelta, now: datetime
-) -> sa.ColumnElement[bool]:
-    """Return whether a time is within the period before now.
-
-    One that is to come is not, but for clocks of receivers apart: our clock was ahead then.
-    """
-    return sa.and_(at > now - period, at <= now + CLOCK_WRONG_BEYOND)
-
-
-def _durations(last: sa.Subquery, now: datetime) -> tuple[sa.ColumnElement[float], ...]:
-    """Return `oldest_seconds` (age of the oldest event), `seconds_to_empty` (of the backlog).
-
-    The latter extrapolates from the last two heartbeats; NULL unless the backlog shrank.
-    """
-    has_backlog = last.c.outstanding > 0
-    interval = SecondsBetween(last.c.heartbeat_before_at, last.c.heartbeat_at)
-    delivered = last.c.outstanding_before - last.c.outstanding
-    to_empty = sa.cast(last.c.outstanding, sa.Float) * interval / delivered
-    is_shrinking = sa.and_(has_backlog, delivered > 0, interval > 0)
-    return (
-        sa.case((has_backlog, _oldest_seconds(last, now))).label("oldest_seconds"),
-        sa.case((is_shrinking, to_empty)).label("seconds_to_empty"),
-    )
-
-
-def _oldest_seconds(last: sa.Subquery, now: datetime) -> sa.ColumnElement[float]:
-    """Return the age of the oldest undelivered event in seconds.
-
-    As the till reported it, by its own clock; plus the time since, if it reported events that have
-    not arrived yet.
-    """
-    reported = SecondsBetween(last.c.oldest_undelivered_at, last.c.agent_sent_at)
-    since = SecondsBetween(last.c.heartbeat_at, sa.literal(now, agents.c.heartbeat_at.type))
-    return reported + sa.case((last.c.is_any_missing > 0, since), else_=0.0)
 
 
 def _status(row: sa.RowMapping) -> TillStatus:

@@ -104,7 +104,7 @@ async def samples(start_receiver: StartReceiver, till: SimulatedAgent) -> Sample
 def test_each_failure_has_an_alert_with_valid_promql() -> None:
     named = [rule.alert for rule in rules()]
 
-    assert len(set(named)) == len(named) == 13
+    assert len(set(named)) == len(named) == 15
     for rule in rules():
         parse(rule.expr)
         parse_duration(rule.for_)

@@ -6,6 +6,8 @@ import pytest
 
 from sync.runtime.systemd.restart import is_restarting
 
+pytestmark = pytest.mark.process
+
 BY_SYSTEMD = {"NOTIFY_SOCKET": "/run/systemd/notify"}
 JOBS = [
     pytest.param("12 loyalty-agent.service restart running", True, id="restarted"),
