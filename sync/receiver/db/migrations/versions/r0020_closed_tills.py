@@ -9,8 +9,8 @@ from alembic import op
 
 from sync.receiver.db.columns import UtcTimestamp
 
-revision = "0019"
-down_revision = "0018"
+revision = "0020"
+down_revision = "0019"
 
 
 def upgrade() -> None:
