@@ -4,6 +4,10 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# Names of a machine that has none yet.
+UNNAMED_STORE, UNNAMED_TILL = "unnamed-store", "unnamed-till"
+HOW_TO_JOIN = "Set what is missing and restart, or join head office with: loyalty-agent join CODE"
+
 
 class EmailStatus(StrEnum):
     """The customer's answer to the e-mail prompt (`docs/till-api.md`)."""
@@ -110,3 +114,16 @@ class NoOpenSession:
 
 
 Outcome = Recorded | IdTaken | NoOpenSession
+
+
+def unset_for_delivery(store_id: str, till_id: str, central_url: str) -> str:
+    """Return which settings are missing for delivery, as the start of a sentence; empty if none."""
+    missing = {
+        "store.store_id": store_id == UNNAMED_STORE,
+        "store.till_id": till_id == UNNAMED_TILL,
+        "central.url": not central_url,
+    }
+    *others, last = [name for name, is_missing in missing.items() if is_missing] or [""]
+    if not others:
+        return last and f"{last} is not set"
+    return f"{', '.join(others)} and {last} are not set"

@@ -21,7 +21,7 @@ from agent.api.server import FAST_PATH, TillBoundary, build_app
 from agent.capture.session_answer import SessionAnswers
 from agent.config import Settings, read_secret, serving_tls
 from agent.config.settings import ApiSettings
-from agent.facts import Timestamp
+from agent.facts import HOW_TO_JOIN, Timestamp, unset_for_delivery
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.files.lock import StorageLock, StoreInUse, storage_lock
 from agent.store.open import StoreOpener
@@ -132,8 +132,20 @@ async def running_agent(
             name_shared_since_us=lambda: name.since_us,
             other_loopback=OtherLoopback(),
         )
+        _log_what_is_unset(settings)
         host, port = await _serve(api, tls, context, sockets, stack)
         yield RunningService(host=host, port=port, ping=writer.ping, died=writer.died)
+
+
+def _log_what_is_unset(settings: Settings) -> None:
+    store, url = settings.store, settings.central.url
+    unset = unset_for_delivery(store.store_id, store.till_id, url)
+    if not unset:
+        return
+    name = f"for {store.till_id} in {store.store_id}"
+    event = "agent.unnamed" if url else "agent.captures_only"
+    deed = "delivers" if url else "captures only,"
+    log_event(_log, logging.WARNING, event, reason=f"{deed} {name}: {unset}. {HOW_TO_JOIN}")
 
 
 def _start_writer(opener: StoreOpener, metrics: Metrics, stack: AsyncExitStack) -> Writer:

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from agent.config.central import CentralSettings, SyncSettings
+from agent.facts import UNNAMED_STORE, UNNAMED_TILL
 from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
@@ -30,8 +31,8 @@ _CENTURY_DAYS = 36_500
 class StoreSettings(Section):
     """Names of this store and till at head office."""
 
-    store_id: Name = Field("unnamed-store", description="the store's name at head office")
-    till_id: Name = Field("unnamed-till", description="this POS machine's name in the store")
+    store_id: Name = Field(UNNAMED_STORE, description="the store's name at head office")
+    till_id: Name = Field(UNNAMED_TILL, description="this POS machine's name in the store")
 
 
 class ApiSettings(Section):

@@ -3,6 +3,7 @@
 from agent.config import ConfigurationError, Settings, check_files
 from agent.config.settings import StoreSettings
 from agent.doctor.check import Check, fault, passed, warning
+from agent.facts import unset_for_delivery
 
 CONFIGURATION = "configuration"
 _STORE_AND_TILL, _DESTINATION = "store and till", "head office"
@@ -22,15 +23,16 @@ def check_configuration(settings: Settings) -> Check:
 
 def check_names(store: StoreSettings, *, delivers: bool) -> Check:
     """Judge if `store_id` and `till_id` are set; delivery needs them."""
-    defaults = {name: field.default for name, field in StoreSettings.model_fields.items()}
-    unset = [f"store.{name}" for name in defaults if getattr(store, name) == defaults[name]]
+    name = f"{store.till_id} in {store.store_id}"
+    unset = unset_for_delivery(store.store_id, store.till_id, "given")
     if not unset:
-        return passed(_STORE_AND_TILL, f"{store.till_id} in {store.store_id}")
-    found = f"{' and '.join(unset)}: not set"
+        return passed(_STORE_AND_TILL, name)
+    found = f"{unset}: captures are stored for {name}"
     if delivers:
         advice = "set the names of this machine at head office, which delivery needs"
         return fault(_STORE_AND_TILL, found, advice)
-    return warning(_STORE_AND_TILL, found, "set both before you set central.url")
+    advice = "set both before central.url, or: loyalty-agent join CODE"
+    return warning(_STORE_AND_TILL, found, advice)
 
 
 def check_destination(url: str) -> Check:
@@ -38,4 +40,5 @@ def check_destination(url: str) -> Check:
     if url:
         return passed(_DESTINATION, url)
     found = "central.url is not set: captures are kept here and sent nowhere"
-    return warning(_DESTINATION, found, "set central.url to deliver them to head office")
+    advice = "set central.url to deliver them to head office, or: loyalty-agent join CODE"
+    return warning(_DESTINATION, found, advice)

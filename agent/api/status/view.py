@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from agent.facts import HOW_TO_JOIN, unset_for_delivery
 from sync.delivery.outcomes import FailureCause
 
 _GIB = 1024**3
@@ -44,7 +45,7 @@ _DELIVERY = {
     "delivering": Headline(Level.OK, "Delivering to head office. Pending: {pending}."),
     "quiet hours": Headline(Level.OK, "No delivery during quiet hours. Pending: {pending}."),
     "capture only": Headline(
-        Level.NOTE, "Captures are stored here and not delivered: central.url is not set."
+        Level.NOTE, "Captures of {name} are stored here and not delivered: {unset}. {join}."
     ),
     "retrying": Headline(
         Level.NOTE,
@@ -216,9 +217,20 @@ class Status:
         return Headline(
             level,
             text.format(
-                state=state, cause=self._cause(), pending=pending, next_try=self._next_try()
+                state=state,
+                cause=self._cause(),
+                pending=pending,
+                next_try=self._next_try(),
+                name=" in ".join(self.title()),
+                unset=self._unset(),
+                join=HOW_TO_JOIN,
             ),
         )
+
+    def _unset(self) -> str:
+        till_id, store_id = self.title()
+        url = self._central.get("url")
+        return unset_for_delivery(store_id, till_id, url if isinstance(url, str) else "")
 
     def _cause(self) -> str:
         cause = self._sync.get("trouble") or "no reason given"

@@ -75,7 +75,7 @@ def _settings(config: Path | None) -> Settings:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return AGENT.settings(config)
+            return AGENT.client_settings(config)
     except typer.Exit:
         exit_unknown(said.getvalue().removeprefix(f"{AGENT.name}: "))
     finally:

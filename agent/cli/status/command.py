@@ -79,9 +79,9 @@ def status(
     if is_check:
         check_status(config, Limits(max_age or DEFAULT_MAX_AGE, max_waiting), as_json=as_json)
     elif form is Format.PROMETHEUS:
-        print_metrics(AGENT.settings(config), output)
+        print_metrics(AGENT.client_settings(config), output)
     else:
-        _print_status(AGENT.settings(config), as_json=as_json)
+        _print_status(AGENT.client_settings(config), as_json=as_json)
 
 
 def _print_status(settings: Settings, *, as_json: bool) -> None:

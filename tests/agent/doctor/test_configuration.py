@@ -30,9 +30,9 @@ def test_configuration_check_ignores_the_storage_directory(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("set_", "delivers", "verdict", "unset"),
     [
-        ({}, False, Verdict.WARNING, "store.store_id and store.till_id: not set"),
-        ({}, True, Verdict.FAULT, "store.store_id and store.till_id: not set"),
-        ({"store_id": "0042"}, True, Verdict.FAULT, "store.till_id: not set"),
+        ({}, False, Verdict.WARNING, "store.store_id and store.till_id are not set"),
+        ({}, True, Verdict.FAULT, "store.store_id and store.till_id are not set"),
+        ({"store_id": "0042"}, True, Verdict.FAULT, "store.till_id is not set"),
         ({"store_id": "0042", "till_id": "till-1"}, True, Verdict.PASS, "till-1 in 0042"),
     ],
 )
@@ -41,7 +41,8 @@ def test_unset_store_and_till_are_reported(
 ) -> None:
     check = check_names(StoreSettings(**set_), delivers=delivers)
 
-    assert (check.verdict, check.found) == (verdict, unset)
+    assert check.verdict is verdict
+    assert check.found.startswith(unset)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ NAMES = st.sampled_from(
 
 def headlines(waiting: int | None = 0, **members: object) -> list[str]:
     usual: dict[str, object] = {
+        "storeId": "0042",
+        "tillId": "till-1",
         "waiting": waiting,
         "storage": {"state": "ready"},
         "sync": {"state": "idle"},
@@ -56,7 +58,11 @@ def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, te
         (
             sync_state("capture only"),
             7,
-            "Captures are stored here and not delivered: central.url is not set.",
+            (
+                "Captures of till-1 in 0042 are stored here and not delivered: central.url is not"
+                " set. Set what is missing and restart, or join head office with: loyalty-agent"
+                " join CODE."
+            ),
         ),
         (sync_state("quiet hours"), 2, "No delivery during quiet hours. Pending: 2 captures."),
         (
