@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,10 +76,10 @@ def _schema_by_script() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_service_is_installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _no_service_is_installed() -> Iterator[None]:
     """Isolate commands in this process from a service that is installed on this machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discovery, "ROOT", tmp_path_factory.mktemp("no-service"))
+        patch.setattr(discovery, "ROOT", Path("/nonexistent"))
         yield
 
 
