@@ -13,19 +13,13 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from sync.runtime.http_errors import HttpError
-from sync.runtime.masking import mask_secrets
+from sync.runtime.masking import mask_path, mask_secrets
 from sync.runtime.printable import printable
 
 REASON = "Loyalty-Reason"
 MAX_CHARACTERS = 240
 _CUT = "[cut]"
 _HIDDEN = "[...]"
-# A word of an endpoint, or a GUID. Anything else can be an address, encoded once or twice, or a
-# token.
-_SHOWN_SEGMENT = re.compile(
-    r"[A-Za-z0-9._~-]{0,19}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII
-)
-_MAX_SEGMENTS = 8
 _METHOD = re.compile("[A-Z]{1,16}", re.ASCII)
 # A path that is as near as a wrong letter or a missing segment.
 _NEAR = 0.9
@@ -41,7 +35,7 @@ def reason_of(error: HttpError, request: web.BaseRequest, patterns: Iterable[str
     """Return the cause of `error` in words; `patterns` are the paths of all endpoints."""
     if error.reason is not None:
         return error.reason
-    path = shown_path(request.rel_url.raw_path)
+    path = mask_path(request.rel_url.raw_path)
     match error.status:
         case HTTPStatus.NOT_FOUND:
             near = get_close_matches(path.lower(), patterns, n=1, cutoff=_NEAR)
@@ -52,14 +46,6 @@ def reason_of(error: HttpError, request: web.BaseRequest, patterns: Iterable[str
             return f"{method} is not supported at {path}: use {allowed}"
         case _:
             return error.message
-
-
-def shown_path(raw_path: str) -> str:
-    """Return a path without the segments that may hold personal data, and without the query."""
-    segments = raw_path.partition("?")[0].split("/")
-    shown = [one if _SHOWN_SEGMENT.fullmatch(one) else _HIDDEN for one in segments]
-    more = len(shown) > _MAX_SEGMENTS
-    return "/".join(shown[:_MAX_SEGMENTS]) + ("/" + _HIDDEN if more else "")
 
 
 def time_of_day(at_us: int | None, now_us: int) -> str:

@@ -1,18 +1,14 @@
 """Error boundary of head office: error responses, headers, one count per request."""
 
-import logging
 from collections.abc import Callable
-from http import HTTPStatus
 
 from aiohttp import web
 
 from sync.receiver.errors import to_http_error
 from sync.receiver.reports.metrics import ReceiverMetrics
-from sync.runtime.http_errors import HttpError, error_response, log_error
+from sync.receiver.request_log import RequestLog
+from sync.runtime.http_errors import error_response
 from sync.runtime.http_server import route_of
-from sync.runtime.summed_log import SummedLog
-
-_log = logging.getLogger(__name__)
 
 # Streamed responses are prepared before the boundary and set these themselves (`read_api.py`).
 COMMON_HEADERS = {
@@ -30,10 +26,12 @@ class ReceiverBoundary:
     `outage_retry_after` supplies the Retry-After while the database is down.
     """
 
-    def __init__(self, metrics: ReceiverMetrics, outage_retry_after: Callable[[], int]) -> None:
+    def __init__(
+        self, metrics: ReceiverMetrics, outage_retry_after: Callable[[], int], log: RequestLog
+    ) -> None:
         self._metrics = metrics
         self._outage_retry_after = outage_retry_after
-        self._refusals: dict[tuple[str, str, int], SummedLog] = {}
+        self._log = log
 
     def before_routing(
         self,
@@ -45,27 +43,13 @@ class ReceiverBoundary:
     def error_response(self, request: web.BaseRequest, error: Exception) -> web.Response:
         """Return the response for an error; log and count it."""
         converted = to_http_error(error, self._outage_retry_after)
-        route = route_of(request)
-        if converted.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._log_refusal(converted, route)
-        else:
-            log_error(converted, error, f"{request.method} {route}")
+        self._log.note(request, converted, error)
         self._metrics.errors.labels(converted.code.value).inc()
         return error_response(converted)
 
-    def _log_refusal(self, refusal: HttpError, route: str) -> None:
-        """Log a refusal, summed by route and reason: a sender can cause any number of them."""
-        code, status = refusal.code.value, refusal.status.value
-        log = self._refusals.get((route, code, status))
-        if log is None:
-            log = SummedLog(_log, "request.refused", logging.INFO)
-            self._refusals[route, code, status] = log
-        log.count(times=1, fields={"code": code, "route": route, "status": status})
-
     def close(self) -> None:
         """Log the sums that are left. Idempotent."""
-        for log in self._refusals.values():
-            log.close()
+        self._log.close()
 
     def complete(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Count the response and add the headers."""

@@ -53,6 +53,7 @@ from sync.receiver.reports.fleet_figures import read_fleet_figures
 from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.receiver.reports.shared_reads import TTLCache
 from sync.receiver.reports.tills import Reference
+from sync.receiver.request_log import RequestLog
 from sync.receiver.retention.old_copies import deleting_old_copies
 from sync.receiver.retention.purge import purging_daily
 from sync.runtime.http_server import HttpServer
@@ -140,7 +141,8 @@ async def running_receiver(
         readers = _reader_access(settings, token, database, link, refused, now)
         app = _build_app(agents, readers, database, readiness, now)
         joins.add_routes(app.router)
-        boundary = ReceiverBoundary(agents.metrics, agents.batches.shedder.outage_retry_after)
+        retry_after = agents.batches.shedder.outage_retry_after
+        boundary = ReceiverBoundary(agents.metrics, retry_after, RequestLog(agents.peers, file))
         host, port = await _serve(settings, tls, app, boundary, parts)
         if show_link and link:
             show_link(link.url(local_url(host, port, is_https=tls is not None)))

@@ -18,6 +18,23 @@ _ADDRESS = re.compile(rf"(?:{_QUOTED}|{_PLAIN})(?:@|%40){_DOMAIN}", re.DOTALL)
 _TOKEN = re.compile(r"(?i)\b(Bearer|Basic)(?:\s|%20|\\u0020)+[^\s\"',;\\]+")
 
 
+# Of a path: a word of an endpoint, a short name, or a GUID. Anything else can be an address,
+# encoded once or twice, or a token.
+_SHOWN_SEGMENT = re.compile(
+    r"[A-Za-z0-9._~-]{0,19}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII
+)
+_HIDDEN = "[...]"
+_MAX_SEGMENTS = 8
+
+
+def mask_path(raw_path: str) -> str:
+    """Return a path without the segments that may hold personal data, and without the query."""
+    segments = raw_path.partition("?")[0].split("/")
+    shown = [one if _SHOWN_SEGMENT.fullmatch(one) else _HIDDEN for one in segments]
+    more = len(shown) > _MAX_SEGMENTS
+    return "/".join(shown[:_MAX_SEGMENTS]) + ("/" + _HIDDEN if more else "")
+
+
 def mask_addresses(text: str, placeholder: str) -> str:
     """Return `text` with each e-mail address replaced by `placeholder`."""
     return _ADDRESS.sub(placeholder, text) if "@" in text or "%40" in text else text

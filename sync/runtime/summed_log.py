@@ -53,9 +53,9 @@ class SummedLog:
 
 
 class SummedLogs:
-    """One `SummedLog` for each key; beyond some keys in a minute all others share one.
+    """One `SummedLog` for each key; beyond some keys in a minute, others share one for each `kind`.
 
-    Memory and lines are bounded. Not thread-safe; event loop only.
+    Memory and lines are bounded if the caller bounds the kinds. Not thread-safe; event loop only.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SummedLogs:
         self._logger, self._event, self._level = logger, event, level
         self._most_keys = most_keys
         self._logs: dict[Hashable, SummedLog] = {}
-        self._others = SummedLog(logger, event, level)
+        self._others: dict[Hashable, SummedLog] = {}
 
     def count(
         self,
@@ -77,25 +77,30 @@ class SummedLogs:
         *,
         fields: Mapping[str, object],
         of_others: Mapping[str, object],
+        kind: Hashable = None,
         **counts: int,
     ) -> None:
-        """Add `counts` to the sums of `key`; `of_others` replace its fields on the shared line."""
+        """Add `counts` to the sums of `key`; `of_others` replace its fields on a shared line."""
         log = self._log_of(key)
-        if log is self._others:
+        if log is None:
+            log = self._others.setdefault(kind, self._new())
             fields = {**fields, **of_others}
         log.count(fields=dict(fields), **counts)
 
     def close(self) -> None:
         """Log the sums that are left. Idempotent."""
-        for log in (*self._logs.values(), self._others):
+        for log in (*self._logs.values(), *self._others.values()):
             log.close()
 
-    def _log_of(self, key: Hashable) -> SummedLog:
+    def _log_of(self, key: Hashable) -> SummedLog | None:
         if key not in self._logs and len(self._logs) >= self._most_keys:
             self._logs = {key: log for key, log in self._logs.items() if log.is_active}
         if key not in self._logs and len(self._logs) >= self._most_keys:
-            return self._others
-        return self._logs.setdefault(key, SummedLog(self._logger, self._event, self._level))
+            return None
+        return self._logs.setdefault(key, self._new())
+
+    def _new(self) -> SummedLog:
+        return SummedLog(self._logger, self._event, self._level)
 
 
 class LineBudget:

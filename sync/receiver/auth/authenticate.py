@@ -10,6 +10,8 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.runtime.http_errors import HttpError
 
+_SENDER = web.RequestKey("sender", AgentName)
+
 
 class WrongSenderError(HttpError):
     """A token was used for another store or till than its own."""
@@ -23,7 +25,13 @@ async def authenticate_agent(
     agent = await enrolment.authenticate(token, at) if token else None
     if agent is None:
         raise unauthorized("This request requires the token of an enrolled agent")
+    request[_SENDER] = agent.name
     return agent
+
+
+def sender_of(request: web.BaseRequest) -> AgentName | None:
+    """Return the agent that the request was authenticated as; None before that."""
+    return request.get(_SENDER)
 
 
 def check_sender(agent: EnrolledAgent, store_id: str, till_id: str) -> None:

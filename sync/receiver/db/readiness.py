@@ -28,17 +28,17 @@ SUCCESS_TTL_SECONDS, FAILURE_TTL_SECONDS = 10.0, 1.0
 # of rotation: after this wait the previous result is returned.
 _WAIT_SECONDS = 2.0
 _RETRY_AFTER_SECONDS = 5
-_FULL, _READ_ONLY = "the disk is full", "the database is read-only"
+FULL, _READ_ONLY = "the disk is full", "the database is read-only"
 _LOCKED, _DOWN = "another process locks the database", "the database server is not reachable"
 _OTHER = "the database reports an error, see the log"
 _BY_SQLITE = {
-    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_FULL: FULL,
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_BUSY: _LOCKED,
 }
 # disk_full, read_only_sql_transaction, lock_not_available.
-_BY_POSTGRESQL = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED}
-_BY_SYSTEM = {errno.ENOSPC: _FULL, errno.EROFS: _READ_ONLY, errno.ETIMEDOUT: _LOCKED}
+_BY_POSTGRESQL = {"53100": FULL, "25006": _READ_ONLY, "55P03": _LOCKED}
+_BY_SYSTEM = {errno.ENOSPC: FULL, errno.EROFS: _READ_ONLY, errno.ETIMEDOUT: _LOCKED}
 _PRIMARY_CODE = 0xFF
 
 
@@ -111,13 +111,13 @@ def _insert_and_delete(boot_id: str, connection: Connection) -> None:
 def _not_ready(what: str, error: Exception) -> HttpError:
     return HttpError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"The ledger cannot be {what}: {_reason(error)}",
+        f"The ledger cannot be {what}: {outage_reason(error)}",
         ErrorCode.UNAVAILABLE,
         {"Retry-After": str(_RETRY_AFTER_SECONDS)},
     )
 
 
-def _reason(error: Exception) -> str:
+def outage_reason(error: Exception) -> str:
     """Return the reason in our own words: the database's message may hold confidential data."""
     match getattr(error, "orig", None) or error:
         case DatabaseUnavailableError():
