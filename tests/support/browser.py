@@ -52,14 +52,15 @@ class BrowserTab:
 
 
 @asynccontextmanager
-async def running_browser() -> AsyncIterator[Browser]:
+async def running_browser(*arguments: str) -> AsyncIterator[Browser]:
     """Start the machine's Chromium, or the one installed by Playwright."""
     async with async_playwright() as playwright:
         own = next((path for name in _NAMES if (path := shutil.which(name))), None)
         try:
             # Containers lack what the sandbox needs; the browser loads only pages of this project.
             browser = await playwright.chromium.launch(
-                executable_path=own, args=["--no-sandbox", "--font-render-hinting=none"]
+                executable_path=own,
+                args=["--no-sandbox", "--font-render-hinting=none", *arguments],
             )
         except Error as error:
             pytest.fail(f"{_WITHOUT_ONE}\n{error}")
