@@ -15,12 +15,12 @@ import msgspec
 from yarl import URL
 
 from agent.config.central import AuthKind, Protocol
-from agent.doctor.check import Check, fault, passed, warning
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.batch.control_requests import fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.responses import error_body, http_date, outside_protocol
+from sync.runtime.checks.check import Check, fault, passed, warning
 
 _CLOCK, _CREDENTIALS, _PROTOCOL = "clock", "credentials", "protocol"
 _WARNING_OFFSET = timedelta(minutes=1)

@@ -21,11 +21,11 @@ from agent.doctor import (
     storage_directory,
     systemd_units,
 )
-from agent.doctor.check import Check
 from agent.doctor.store import database, findings, kept_data, shared_name
 from agent.uplink.connection import credentials, http_options
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient
+from sync.runtime.checks.check import Check
 
 _REQUEST_SECONDS = 10.0
 

@@ -2,10 +2,9 @@
 
 from agent.config import ConfigurationError, Settings, check_files
 from agent.config.settings import StoreSettings
-from agent.doctor.check import Check, fault, passed, warning
 from agent.facts import unset_for_delivery
+from sync.runtime.checks.check import CONFIGURATION, Check, fault, passed, warning
 
-CONFIGURATION = "configuration"
 _STORE_AND_TILL, _DESTINATION = "store and till", "head office"
 
 

@@ -13,8 +13,8 @@ from ipaddress import ip_address
 from cryptography import x509
 from yarl import URL
 
-from agent.doctor.check import Check, fault, passed, warning
 from sync.delivery.transports.http_client import HttpOptions, tls_context
+from sync.runtime.checks.check import Check, fault, passed, warning
 
 _DNS, _CONNECTION = "DNS", "connection"
 _WARNING_DAYS = 30

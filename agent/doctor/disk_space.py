@@ -1,11 +1,11 @@
 """Checks of free disk space and of the database size limit."""
 
 from agent.config.settings import StorageSettings
-from agent.doctor.check import Check, fault, passed, warning
 from agent.doctor.storage_directory import nearest_existing
 from agent.store.db.connect import DATABASE_FILE, database_bytes, reusable_bytes_in
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import free_bytes
+from sync.runtime.checks.check import Check, fault, passed, warning
 
 _DISK, _LIMIT = "free disk", "database size"
 _MIB = 1024**2

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
-from agent.doctor.check import Check, fault, passed, warning
 from agent.doctor.mounts import Mount
+from sync.runtime.checks.check import Check, fault, passed, warning
 
 _NAME = "fsync"
 _SAMPLES = 25

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.doctor.check import Check, fault, passed, warning
+from sync.runtime.checks.check import Check, fault, passed, warning
 
 _NAME = "file system"
 # Another machine can change the file, or locks and shared memory maps are unreliable.

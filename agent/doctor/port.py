@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from agent.doctor.check import Check, fault, passed, warning
+from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.network.listeners import find_listeners
 from sync.runtime.network.loopback import addresses_of
 

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.doctor.check import Check, fault, passed, warning
 from agent.store.files.lock import LOCK_FILE
+from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.private_files import UnsafeFileError, require_safe_ancestors, user_name
 
 _NAME = "storage directory"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL
 
-from agent.doctor.check import Check, fault, passed, warning
+from sync.runtime.checks.check import Check, fault, passed, warning
 
 SERVICE, SOCKET = "loyalty-agent.service", "loyalty-agent.socket"
 _NAME = "service"

@@ -12,7 +12,6 @@ from pathlib import Path
 from agent.api.delivery import SyncReport
 from agent.api.status.report import CentralReport, StatusReport, StorageReport
 from agent.config import Settings
-from agent.doctor.check import Check
 from agent.doctor.storage_directory import find_lock_holder
 from agent.doctor.systemd_units import Run
 from agent.support_bundle.database_stats import describe_database
@@ -20,6 +19,7 @@ from agent.support_bundle.machine import describe_files, describe_machine, descr
 from agent.support_bundle.redact import Json, Redactor
 from agent.support_bundle.settings_and_secrets import read_secrets, settings_without_secrets
 from sync.runtime.atomic_file import atomic_file
+from sync.runtime.checks.check import Check
 
 _README = """Diagnostics of a loyalty agent for support.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.check import Verdict
 from agent.doctor.store.findings import check_lost_captures
 from sync.protocol.wire import EpochExtent
+from sync.runtime.checks.check import Verdict
 from tests.support.agent.process import agent
 from tests.support.agent.store import query
 from tests.support.central import ScriptedCentral

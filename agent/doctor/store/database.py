@@ -5,11 +5,11 @@ import sqlite3
 from datetime import datetime
 from pathlib import Path
 
-from agent.doctor.check import Check, fault, passed, warning
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.inspection import inspect_database, is_interrupted
 from agent.store.db.wal import OrphanWal, require_no_orphan_wal
 from agent.store.files.quarantine import list_quarantined, quarantined_at, unreadable_in
+from sync.runtime.checks.check import Check, fault, passed, warning
 
 _VERSION, _INTEGRITY, _QUARANTINE = "SQLite", "integrity", "quarantine"
 _DELETED = " (deleted)"

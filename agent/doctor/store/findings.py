@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.doctor.check import Check, fault, warning
 from agent.doctor.store.read import read_store
 from agent.store.crypto.vault import UnusableKey, read_vault
 from agent.store.db.epochs import NEW_FILE, SHARED_NAME
@@ -12,6 +11,7 @@ from agent.store.learned_terms import read_fetch
 from agent.store.queries.status import read_new_epoch
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import AHEAD, RENUMBERED
+from sync.runtime.checks.check import Check, fault, warning
 from sync.runtime.masking import mask_secrets
 
 _LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"

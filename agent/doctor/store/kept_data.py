@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.doctor.check import Check, passed, warning
 from agent.doctor.store.read import read_store
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.queries.status import read_early_purge
+from sync.runtime.checks.check import Check, passed, warning
 from sync.runtime.migration_copies import list_migration_copies
 
 _COPIES, _RETENTION = "copies", "retention"

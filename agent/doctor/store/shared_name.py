@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.doctor.check import Check, fault
 from agent.store.files.shared_name import read_shared_note
+from sync.runtime.checks.check import Check, fault
 
 _ADVICE = (
     "find the other machine (a cloned disk?) and give one of them another till_id and token;"

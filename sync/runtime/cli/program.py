@@ -26,11 +26,15 @@ SettingsT = TypeVar("SettingsT", bound=SettingsTree)
 
 
 class ExitCode(IntEnum):
-    """Exit codes of all commands; `USAGE` is wrong usage or a wrong configuration."""
+    """Exit codes of all commands.
+
+    `USAGE` is wrong usage or a wrong configuration, `WARNING` is for `doctor`: nothing is broken.
+    """
 
     OK = 0
     PROBLEM = 1
     USAGE = 2
+    WARNING = 3
 
 
 @dataclass(frozen=True, slots=True)

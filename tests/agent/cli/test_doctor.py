@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import app
-from agent.doctor.check import Check, fault, passed, warning
+from sync.runtime.checks.check import Check, fault, passed, warning
 from tests.support.agent.process import agent
 from tests.support.processes import messages
 
@@ -36,13 +36,14 @@ def exit_code_of(*arguments: str) -> object:
     ("checks", "code"),
     [
         ([PASS], 0),
-        ([PASS, WARNING], 1),
+        ([PASS, WARNING], 3),
         ([FAULT, PASS], 1),
+        ([WARNING, FAULT], 1),
         ([WRONG_FILE, FAULT], 2),
         ([passed("configuration", "fine"), FAULT], 1),
     ],
 )
-def test_exit_code_is_0_for_pass_1_for_findings_2_for_wrong_configuration(
+def test_exit_code_tells_warnings_from_faults_and_from_a_wrong_configuration(
     findings: list[Check], checks: list[Check], code: int
 ) -> None:
     findings += checks
@@ -117,6 +118,9 @@ def test_doctor_on_a_fresh_machine_creates_nothing(tmp_path: Path) -> None:
 
     result = agent("doctor", "--json", LOYALTY_AGENT__STORAGE__DIRECTORY=state)
 
-    assert (result.returncode, messages(result.stderr)) == (1, "")
-    assert json.loads(result.stdout)["verdict"] in {"warning", "fault"}
+    codes = {"warning": 3, "fault": 1}
+    assert (result.returncode, messages(result.stderr)) == (
+        codes[json.loads(result.stdout)["verdict"]],
+        "",
+    )
     assert list(tmp_path.iterdir()) == []

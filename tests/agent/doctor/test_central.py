@@ -17,10 +17,10 @@ from agent.doctor.central import (
     measure_clock_offset,
     probe_central,
 )
-from agent.doctor.check import Verdict
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import NoCredentials, bearer
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
+from sync.runtime.checks.check import Verdict
 from tests.support.central import ScriptedCentral
 from tests.support.central.faults import (
     Answer,

@@ -6,8 +6,8 @@ import pytest
 
 from agent.config.central import AuthSettings, CentralSettings
 from agent.config.settings import StoreSettings
-from agent.doctor.check import Verdict
 from agent.doctor.configuration import check_configuration, check_destination, check_names
+from sync.runtime.checks.check import Verdict
 from tests.support.agent.in_process import settings_in
 
 

@@ -12,7 +12,6 @@ import pytest
 from cryptography import x509
 from yarl import URL
 
-from agent.doctor.check import Check, Verdict
 from agent.doctor.connection import (
     advice_on_distrust,
     check_certificate,
@@ -20,6 +19,7 @@ from agent.doctor.connection import (
     check_dns,
 )
 from sync.delivery.transports.http_client import HttpOptions
+from sync.runtime.checks.check import Check, Verdict
 from tests.support.central import ScriptedCentral
 from tests.support.certificates import make_certificate
 from tests.support.processes import free_port

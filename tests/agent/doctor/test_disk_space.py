@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.config.settings import StorageSettings
-from agent.doctor.check import Verdict
 from agent.doctor.disk_space import check_database_size, check_free_disk, check_space
+from sync.runtime.checks.check import Verdict
 
 MIB = 1024**2
 

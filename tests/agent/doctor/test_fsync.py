@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.doctor.check import Verdict
 from agent.doctor.fsync import Medium, check_fsync, judge_fsync, measure_fsync, read_medium
 from agent.doctor.mounts import Mount
+from sync.runtime.checks.check import Verdict
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.doctor.check import Verdict
 from agent.doctor.mounts import (
     Mount,
     check_file_system,
@@ -14,6 +13,7 @@ from agent.doctor.mounts import (
     mount_of,
     parse_mounts,
 )
+from sync.runtime.checks.check import Verdict
 
 # Example of proc_pid_mountinfo(5), plus a mount point with a blank.
 TABLE = r"""36 35 98:0 / / rw,noatime master:1 - ext4 /dev/sda1 rw,errors=continue

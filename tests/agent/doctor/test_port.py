@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.check import Verdict
 from agent.doctor.port import check_port
+from sync.runtime.checks.check import Verdict
 from sync.runtime.network.listeners import find_listeners
 
 AGENT, OTHER, SYSTEMD = {4711: "loyalty-agent"}, {99: "nginx"}, {1: "systemd"}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.check import Check, Verdict
 from agent.doctor.storage_directory import check_directory, find_lock_holder, nearest_existing
 from agent.store.files.lock import LOCK_FILE, storage_lock
+from sync.runtime.checks.check import Check, Verdict
 
 PROC = Path("/proc")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.check import Verdict
 from agent.doctor.systemd_units import SERVICE, SOCKET, Run, UnitState, check_units, run_command
+from sync.runtime.checks.check import Verdict
 
 ON = UnitState("enabled", "active")
 GONE = UnitState("not-found", "inactive")

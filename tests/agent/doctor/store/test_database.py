@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.check import Check, Verdict, passed
 from agent.doctor.store.database import (
     check_in_place,
     check_integrity,
@@ -16,6 +15,7 @@ from agent.doctor.store.database import (
     check_sqlite_version,
 )
 from agent.store.db.connect import DATABASE_FILE
+from sync.runtime.checks.check import Check, Verdict, passed
 from tests.support.agent.damage import killed_store
 from tests.support.agent.store import opened, record, session
 

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.doctor.check import Check, Verdict
 from agent.doctor.store.findings import (
     check_addresses,
     check_damaged_rows,
@@ -18,6 +17,7 @@ from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.learned_terms import TermsFetch, keep_fetch
 from sync.protocol.terms_check import TermsFault
 from sync.protocol.wire import RENUMBERED
+from sync.runtime.checks.check import Check, Verdict
 from tests.support.agent.store import (
     AT,
     KEY_FILE,

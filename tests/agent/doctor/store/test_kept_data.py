@@ -4,8 +4,8 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.doctor.check import Check, Verdict
 from agent.doctor.store.kept_data import check_copies, check_retention
+from sync.runtime.checks.check import Check, Verdict
 from tests.support.agent.store import change, opened
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

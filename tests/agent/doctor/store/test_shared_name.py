@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.check import Verdict
 from agent.doctor.store.shared_name import check_shared_name
 from agent.store.files.shared_name import SHARED_NAME_FILE, SharedNote, write_shared_note
+from sync.runtime.checks.check import Verdict
 
 
 def test_shared_name_is_a_fault_with_its_beginning(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+CONFIGURATION = "configuration"
+
 
 class Verdict(StrEnum):
     """Severity of a finding: fix a `fault` now, look into a `warning`."""

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.doctor.check import Check, Verdict, worst
+from sync.runtime.checks.check import Check, Verdict, worst
 
 CHECKS = st.builds(Check, st.text(), st.sampled_from(Verdict), st.text())
 

@@ -1,0 +1,62 @@
+"""Prints the findings of `doctor`, and turns them into an exit code."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.text import Text
+
+from sync.runtime.checks.check import CONFIGURATION, Check, Verdict, worst
+from sync.runtime.cli.printing import count, echo, echo_fields, echo_json, one_line, print_table
+from sync.runtime.cli.program import ExitCode
+
+_STYLES = {Verdict.PASS: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold red"}
+_EXIT_CODES = {
+    Verdict.PASS: ExitCode.OK,
+    Verdict.WARNING: ExitCode.WARNING,
+    Verdict.FAULT: ExitCode.PROBLEM,
+}
+
+
+def print_findings(checks: Sequence[Check], *, as_json: bool) -> None:
+    """Print a table with advice on a terminal, tab-separated lines in a pipe, or JSON."""
+    if as_json:
+        found = {"verdict": worst(checks), "checks": [asdict(check) for check in checks]}
+        echo_json(found, indent=2)
+    elif sys.stdout.isatty():
+        _print_table(checks)
+    else:
+        for check in checks:
+            echo_fields(_fields(check))
+
+
+def exit_code_of(checks: Sequence[Check]) -> ExitCode:
+    """Return 0 if all passed, 3 for warnings alone, 1 for a fault, 2 for a wrong configuration."""
+    if any(c.name == CONFIGURATION and c.verdict is Verdict.FAULT for c in checks):
+        return ExitCode.USAGE
+    return _EXIT_CODES[worst(checks)]
+
+
+def _fields(check: Check) -> list[str]:
+    return [one_line(p) for p in (check.verdict, check.name, check.found, check.advice)]
+
+
+def _print_table(checks: Sequence[Check]) -> None:
+    rows = []
+    for check in checks:
+        verdict, name, found, advice = _fields(check)
+        shown = Text(found)
+        if advice:
+            shown.append(f"\n> {advice}", style="bold")
+        rows.append([Text(verdict, style=_STYLES[check.verdict]), Text(name), shown])
+    print_table(rows)
+    echo(_summary(checks))
+
+
+def _summary(checks: Sequence[Check]) -> str:
+    faults = sum(check.verdict is Verdict.FAULT for check in checks)
+    warnings = sum(check.verdict is Verdict.WARNING for check in checks)
+    if not faults and not warnings:
+        return "\nNo problems found."
+    found = f"{count(faults, 'fault')}, {count(warnings, 'warning')}"
+    return f"\n{found}: the lines with > say how to fix them."
