@@ -16,10 +16,10 @@ from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, checked_t
 from sync.receiver.cli.output import Output, output_to
 from sync.receiver.db.database import Database
 from sync.receiver.export.formats import CsvRows, Format, JsonRows, RowWriter
+from sync.receiver.export.parquet import ParquetRows
 from sync.receiver.export.selection import ExportTable, Selection
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
-from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import row_counter
 
 
@@ -62,7 +62,7 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         checked_time("--until", until),
     )
     if form is Format.PARQUET:
-        _check_parquet(output)
+        _check_destination(output)
     with output_to(output, "nothing was changed; run the command again") as file:
         writer = _writer(file, form, selection, for_spreadsheet=for_spreadsheet)
         with row_counter(table.value, is_printing=output is None) as show:
@@ -98,15 +98,9 @@ def _record(connection: Connection, selection: Selection, form: Format) -> None:
     )
 
 
-def _check_parquet(output: Path | None) -> None:
+def _check_destination(output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
         raise typer.BadParameter("cannot print Parquet on a terminal: use --output FILE")
-    try:
-        import sync.receiver.export.parquet  # noqa: F401, PLC0415 - an extra that may be absent
-    except ImportError:
-        HEAD_OFFICE.fail(
-            "Parquet needs pyarrow: pip install 'loyalty-agent[parquet]'", ExitCode.USAGE
-        )
 
 
 def _writer(
@@ -119,6 +113,4 @@ def _writer(
         case Format.JSONL:
             return JsonRows(file.write, names)
         case Format.PARQUET:
-            from sync.receiver.export.parquet import ParquetRows  # noqa: PLC0415 - an optional extra
-
             return ParquetRows(file.write, selection.columns)
