@@ -47,8 +47,9 @@ from sync.runtime.private_files import make_private_directory
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock
 from sync.runtime.scheduler import Scheduler
+from sync.runtime.start import Rejected, Start
 from sync.runtime.systemd.restart import is_restarting
-from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure, inherited_sockets
+from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure
 
 _log = logging.getLogger(__name__)
 # Grace period for open requests at SIGTERM; the whole stop must take less than 5 s.
@@ -60,21 +61,26 @@ IDLE_SECONDS = 300.0
 MOST_CONNECTIONS = 1_024
 
 
-def run_agent(settings: Settings) -> int:
-    """Run the agent until SIGTERM or SIGINT; return exit code 0, or 1 after an error."""
+def run_agent(settings: Settings, attempt: Start, inherited: Sequence[socket.socket] = ()) -> int:
+    """Run the agent until SIGTERM or SIGINT; return exit code 0, or 1 after an error.
+
+    `inherited` are the sockets of systemd; they stay open for another attempt.
+    """
     # Upper bound on the event loop's wait for the GIL while another thread reads or settles a
     # window. The default of 5 ms would be visible in the latency of each answer to a till.
     sys.setswitchinterval(SWITCH_SECONDS)
 
     def start() -> AbstractAsyncContextManager[RunningService]:
-        return running_agent(settings, sockets=inherited_sockets(os.environ, os.getpid()))
+        sockets = [one.dup() for one in inherited]
+        return running_agent(settings, sockets=sockets, rejected=attempt.rejected)
 
     def explain(error: Exception) -> str:
         if isinstance(error, OSError):
             return explain_os_error(error, f"{settings.api.host}:{settings.api.port}", "api")
         return str(error)
 
-    return run_service("agent", start, (StoreInUse, UnusableSocketError, OSError), explain)
+    errors = (StoreInUse, UnusableSocketError, OSError)
+    return run_service("agent", start, errors, explain, attempt)
 
 
 @asynccontextmanager
@@ -83,12 +89,14 @@ async def running_agent(
     *,
     now: Callable[[], Timestamp] | None = None,
     sockets: Sequence[socket.socket] = (),
+    rejected: Rejected | None = None,
 ) -> AsyncIterator[RunningService]:
     """Start store, scheduler and server; stop them in reverse order.
 
     The server stops first, so that requests in progress still have a writer. The lock is
     released last, so that the next agent finds the database closed. `now` defaults to the
-    system clocks; without `sockets` the agent listens on the configured address. Raises, before
+    system clocks; without `sockets` the agent listens on the configured address; `rejected` is a
+    configuration that was not used because it is wrong. Raises, before
     any file is written, `ConfigurationError` if a token or TLS file cannot be used,
     `UnusableSocketError` if an inherited socket is open to the network without token and TLS, and
     `UnsafeFileError` if another user controls the storage directory.
@@ -116,7 +124,7 @@ async def running_agent(
             settings, outbox, salvage, terms, name, schedule, now, boot_id, _closing(writer)
         )
         context = Context(
-            identity=_identity(settings, now),
+            identity=_identity(settings, now, rejected),
             access=_access(api, token, admin_token),
             writer=writer,
             reader=StoreReader(directory),
@@ -217,7 +225,9 @@ def _configured_terms(settings: Settings) -> ProgramTerms:
     return terms
 
 
-def _identity(settings: Settings, now: Callable[[], Timestamp]) -> Identity:
+def _identity(
+    settings: Settings, now: Callable[[], Timestamp], rejected: Rejected | None
+) -> Identity:
     return Identity(
         version=installed_version(),
         store_id=settings.store.store_id,
@@ -227,6 +237,7 @@ def _identity(settings: Settings, now: Callable[[], Timestamp]) -> Identity:
         central_url=settings.central.url,
         central_protocol=settings.central.protocol,
         delivered_days=settings.retention.delivered_days,
+        rejected_configuration=rejected,
     )
 
 

@@ -16,11 +16,15 @@ from agent.store.writer import Writer
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.protocol.terms_check import TermsFault
 from sync.runtime.network.loopback import OtherLoopback
+from sync.runtime.start import Rejected
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Constant facts about this agent, for status and metrics."""
+    """Constant facts about this agent, for status and metrics.
+
+    `rejected_configuration` is wrong; the agent started with an older one.
+    """
 
     version: str
     store_id: str
@@ -30,6 +34,7 @@ class Identity:
     central_url: str
     central_protocol: str
     delivered_days: float
+    rejected_configuration: Rejected | None = None
 
 
 @dataclass(frozen=True, slots=True)

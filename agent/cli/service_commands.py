@@ -2,30 +2,62 @@
 
 import gc
 import logging
+import os
 
 from agent.cli.client import AGENT
-from agent.config import changed_settings, check_files
+from agent.config import Settings, changed_settings, check_files
 from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.discovery import Configuration
 from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions
+from sync.runtime.settings.last_working import LastWorking
+from sync.runtime.start import NotStartedError, Start, start_or_fall_back
+from sync.runtime.systemd.sockets import UnusableSocketError, inherited_sockets
 
 _log = logging.getLogger(__name__)
+# systemd holds the tills' sockets: they are answered for this long before the next attempt.
+_REFUSING_SECONDS = 10.0
 
 
 def run(config: ConfigFile = None) -> None:
-    """Serve the tills until SIGTERM or SIGINT."""
-    found, settings = AGENT.configuration(config)
-    configure_logging(settings.log.level, settings.log.format)
-    log_uncaught_exceptions()
-    place = str(settings.storage.directory)
-    log_event(_log, logging.INFO, "agent.starting", configuration=str(found), state=place)
-    # Imported modules are never garbage; collecting during the import costs 10 % of the start.
-    gc.disable()
-    from agent.service import run_agent  # noqa: PLC0415 - loads the whole agent
+    """Serve the tills until SIGTERM or SIGINT.
 
-    gc.freeze()
-    gc.enable()
-    with AGENT.exit_on_configuration_error():
-        raise SystemExit(run_agent(settings))
+    As a service of systemd: if it does not start with this configuration, it starts with the last
+    one that worked, and logs that.
+    """
+    raise SystemExit(_serve(AGENT.service_configuration(config)))
+
+
+def _serve(found: Configuration) -> int:
+    try:
+        sockets = inherited_sockets(os.environ, os.getpid())
+    except UnusableSocketError as error:
+        AGENT.fail(str(error))
+
+    def attempt(settings: Settings, start: Start) -> int:
+        configure_logging(settings.log.level, settings.log.format)
+        log_uncaught_exceptions()
+        place = str(settings.storage.directory)
+        log_event(_log, logging.INFO, "agent.starting", configuration=str(found), state=place)
+        # Imported modules are never garbage; collecting during the import costs 10 % of the start.
+        gc.disable()
+        from agent.service import run_agent  # noqa: PLC0415 - loads the whole agent
+
+        gc.freeze()
+        gc.enable()
+        return run_agent(settings, start, sockets)
+
+    directories = os.environ.get("STATE_DIRECTORY")
+    configuration = LastWorking(Settings, found.file, found.environ, directories)
+    try:
+        return start_or_fall_back(configuration, attempt)
+    except NotStartedError as error:
+        if str(error):
+            AGENT.warn(str(error))
+        if sockets and os.environ.get("NOTIFY_SOCKET"):
+            from agent.api.out_of_service import refuse_requests  # noqa: PLC0415 - rarely needed
+
+            refuse_requests(sockets, _REFUSING_SECONDS, error.reason)
+        return error.code
 
 
 def check_config(config: ConfigFile = None) -> None:

@@ -65,6 +65,7 @@ from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.refusal_log import RefusalLog
 from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock, microseconds_since_boot
 from sync.runtime.settings.secret_files import read_secret, serving_tls
+from sync.runtime.start import Start
 
 _log = logging.getLogger(__name__)
 # SIGTERM must end the process within 5 s: open requests get this long, then they are cut off. A
@@ -81,7 +82,11 @@ _PROXIES = "access.trusted_proxies"
 _REFUSED_READERS = ("reader.sign_in_failed", "reader.token_refused")
 
 
-def run_receiver(settings: ReceiverSettings, show_link: Callable[[str], None] | None = None) -> int:
+def run_receiver(
+    settings: ReceiverSettings,
+    show_link: Callable[[str], None] | None = None,
+    attempt: Start | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code: 0, or 1 on failure to start.
 
     `show_link` shows a one-time sign-in link to a person, None if there is none.
@@ -94,6 +99,7 @@ def run_receiver(settings: ReceiverSettings, show_link: Callable[[str], None] | 
         lambda: running_receiver(settings, show_link=show_link),
         (OSError, SQLAlchemyError),
         lambda error: _explained(error, settings),
+        attempt,
     )
 
 

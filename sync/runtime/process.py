@@ -12,7 +12,8 @@ import uvloop
 
 from sync.runtime.logging import log_event
 from sync.runtime.network.descriptors import raise_descriptor_limit
-from sync.runtime.systemd.notify import systemd_notified
+from sync.runtime.start import Rejected, Start
+from sync.runtime.systemd.notify import notify, systemd_notified
 
 _log = logging.getLogger(__name__)
 
@@ -35,30 +36,47 @@ def run_service(
     start: Callable[[], AbstractAsyncContextManager[RunningService]],
     start_errors: tuple[type[Exception], ...],
     explain: Callable[[Exception], str],
+    attempt: Start | None = None,
 ) -> int:
     """Run the service until SIGTERM or SIGINT; return exit code 0, or 1 after an error.
 
     `start_errors` are logged as one line, `NAME.not_started`, with the reason from `explain`.
+    `attempt` is told that the service runs, or that reason.
     """
+    attempt = attempt or Start()
     # All files are readable by their owner only: they contain addresses and keys.
     os.umask(0o077)
     raise_descriptor_limit()
     try:
-        return uvloop.run(_run_until_stopped(name, start))
+        return uvloop.run(_run_until_stopped(name, start, attempt))
     except start_errors as error:
-        log_event(_log, logging.ERROR, f"{name}.not_started", reason=explain(error))
+        attempt.reason = explain(error)
+        log_event(_log, logging.ERROR, f"{name}.not_started", reason=attempt.reason)
         return 1
 
 
 async def _run_until_stopped(
-    name: str, start: Callable[[], AbstractAsyncContextManager[RunningService]]
+    name: str,
+    start: Callable[[], AbstractAsyncContextManager[RunningService]],
+    attempt: Start,
 ) -> int:
     stop = _stop_signal()
     async with start() as running, systemd_notified(running.ping, os.environ, os.getpid()):
+        await asyncio.to_thread(attempt.running)
+        if attempt.rejected is not None:
+            _say_rejected(name, attempt.rejected)
         ends = [stop] if running.died is None else [stop, running.died]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         log_event(_log, logging.INFO, f"{name}.stopping")
     return 1 if running.died is not None and running.died.done() else 0
+
+
+def _say_rejected(name: str, rejected: Rejected) -> None:
+    """Tell log and systemd that the configuration is wrong and an older one is in use."""
+    fields = {"reason": rejected.reason, "in_use_since": rejected.in_use_since}
+    log_event(_log, logging.ERROR, f"{name}.configuration_rejected", **fields)
+    text = f"STATUS=Uses the configuration of {rejected.in_use_since}. Wrong: {rejected.reason}"
+    notify(text, os.environ)
 
 
 def _stop_signal() -> "asyncio.Future[None]":

@@ -38,10 +38,11 @@ def keep_mounts_private() -> None:
 class Machine:
     """A Debian in `place`: off at first, on between `boot` and `shut_down` or `cut_power`.
 
-    `place` is an empty directory for this machine. Call `keep_mounts_private` first.
+    `place` is an empty directory for this machine, `debian` the root directory of an installed
+    one: by default this host's. Call `keep_mounts_private` first.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, debian: Path = Path("/")) -> None:
         self.root = place / "root"
         self._lower = place / "lower"
         self._place = place
@@ -50,7 +51,7 @@ class Machine:
         self._init = 0
         for folder in (self.root, self._lower):
             folder.mkdir()
-        run_on_host("mount", "--bind", "/", self._lower)
+        run_on_host("mount", "--bind", debian, self._lower)
         run_on_host("mount", "-o", "remount,bind,ro", self._lower)
         self._disk = Disk(place / "disk.img", place / "disk")
         self._mount_overlay()
@@ -139,7 +140,7 @@ class Machine:
     def _remove_host_settings(self) -> None:
         """Remove the host's enabled units, machine ID and ban on starting services."""
         units = self.root / "etc/systemd/system"
-        shutil.rmtree(units)
+        shutil.rmtree(units, ignore_errors=True)
         units.mkdir()
         (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
         (self.root / "etc/machine-id").write_text("")

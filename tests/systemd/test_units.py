@@ -16,6 +16,7 @@ UNITS = ("loyalty-agent.service", *SOCKETS, "loyalty-hq.service")
 SERVICES = ("loyalty-agent.service", "loyalty-hq.service")
 LOADED = re.compile(r"^LoadCredential=([^:]+):", re.MULTILINE)
 DEFAULTED = re.compile(r"^SetCredential=([^:]+):", re.MULTILINE)
+RELOADED = re.compile(r"^ExecReload=(.*)$", re.MULTILINE)
 NAMED = re.compile(r'"credential:([^"]+)"')
 
 
@@ -95,6 +96,17 @@ def test_service_is_always_restarted_without_a_start_limit(unit: str) -> None:
     """By default systemd gives up on a service after five quick starts."""
     assert "\nRestart=always\n" in text_of(unit)
     assert "\nStartLimitIntervalSec=0\n" in text_of(unit)
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_reload_checks_the_configuration_of_the_service_before_it_restarts_it(unit: str) -> None:
+    program = unit.removesuffix(".service")
+    check, restart = RELOADED.findall(text_of(unit))
+    started = re.search(r"^ExecStart=(.*) \w+$", text_of(unit), re.MULTILINE)
+    assert started
+    assert check == f"+{started[1]} check-config"
+    assert f"/etc/{program}/config.toml" in check
+    assert restart.endswith("systemctl --no-block restart %n'")
 
 
 @pytest.mark.parametrize("unit", SERVICES)

@@ -119,6 +119,13 @@ class BacklogReport(TypedDict):
     deadLetters: Count | None
 
 
+class ConfigurationRejectedReport(TypedDict):
+    """A wrong configuration, and since when the one works that the agent uses instead."""
+
+    reason: str
+    inUseSince: Time
+
+
 class StatusReport(TypedDict):
     """State of the agent; values that cannot be read now are null.
 
@@ -145,6 +152,7 @@ class StatusReport(TypedDict):
     newEpoch: NewEpochReport | None
     nameSharedSince: Time | None
     portTakenAt: str | None
+    configurationRejected: ConfigurationRejectedReport | None
 
 
 def status_report(context: Context, health: Health) -> StatusReport:
@@ -166,6 +174,7 @@ def status_report(context: Context, health: Health) -> StatusReport:
         "newEpoch": new_epoch_report(store, kept),
         "nameSharedSince": time_or_none(context.name_shared_since_us()),
         "portTakenAt": context.other_loopback.taken_by_another,
+        "configurationRejected": _configuration_rejected(context),
     }
 
 
@@ -184,6 +193,13 @@ def backlog_report(store: StorageStatus | None) -> BacklogReport:
         "oldestWaitingAt": time_or_none(store.oldest_waiting_at_us if store else None),
         "deadLetters": store.dead_letters if store else None,
     }
+
+
+def _configuration_rejected(context: Context) -> ConfigurationRejectedReport | None:
+    rejected = context.identity.rejected_configuration
+    if rejected is None:
+        return None
+    return {"reason": rejected.reason, "inUseSince": rejected.in_use_since}
 
 
 def _terms_refused(context: Context) -> TermsRefusedReport | None:

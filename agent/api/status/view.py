@@ -91,6 +91,10 @@ class Status:
     def headlines(self) -> Iterator[Headline]:
         """Yield headlines on capture, losses, delivery, dead letters, terms and the database."""
         yield self._recording()
+        if rejected := _section(self._members, "configurationRejected"):
+            used = _time(rejected.get("inUseSince"), _UNKNOWN)
+            text = f"The configuration is wrong, and that of {used} is in use"
+            yield Headline(Level.ALARM, f"{text}: {rejected.get('reason')}")
         yield from self._losses()
         if taken := self._members.get("portTakenAt"):
             text = f"Another program listens on {taken}: tills that call localhost may reach it"

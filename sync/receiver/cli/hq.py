@@ -22,12 +22,14 @@ from sync.receiver.db.open import open_database, open_existing_database
 from sync.receiver.export.selection import parse_time
 from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.discovery import ServiceProcess
+from sync.runtime.cli.discovery import Configuration, ServiceProcess
 from sync.runtime.cli.program import ExitCode, Program, State
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions
+from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.secret_files import check_files
 from sync.runtime.settings.types import check_name
+from sync.runtime.start import NotStartedError, Start, start_or_fall_back
 
 T = TypeVar("T")
 _MAX_REASON = 500
@@ -53,20 +55,34 @@ HEAD_OFFICE: Program[ReceiverSettings] = Program(
 
 
 def serve(config: ConfigFile = None) -> None:
-    """Receive captures until SIGTERM or SIGINT."""
-    found, settings = HEAD_OFFICE.configuration(config)
+    """Receive captures until SIGTERM or SIGINT.
+
+    As a service of systemd: if it does not start with this configuration, it starts with the last
+    one that worked, and logs that.
+    """
+    found = HEAD_OFFICE.service_configuration(config)
+    directories = os.environ.get("STATE_DIRECTORY")
+    configuration = LastWorking(ReceiverSettings, found.file, found.environ, directories)
+    try:
+        raise SystemExit(start_or_fall_back(configuration, partial(_receive, found)))
+    except NotStartedError as error:
+        if str(error):
+            HEAD_OFFICE.warn(str(error))
+        raise SystemExit(error.code) from None
+
+
+def _receive(found: Configuration, settings: ReceiverSettings, start: Start) -> int:
     from sync.receiver.service import run_receiver  # noqa: PLC0415 - loads the whole receiver
 
     # Imported modules are never garbage: looking through them again and again costs a tenth of a
     # batch.
     gc.freeze()
-    with HEAD_OFFICE.exit_on_configuration_error():
-        check_files(settings)
-        configure_logging(settings.log.level, settings.log.format)
-        log_uncaught_exceptions()
-        place = settings.database_name
-        log_event(_log, logging.INFO, "hq.starting", configuration=str(found), state=place)
-        raise SystemExit(run_receiver(settings, _link_printer()))
+    check_files(settings)
+    configure_logging(settings.log.level, settings.log.format)
+    log_uncaught_exceptions()
+    place = settings.database_name
+    log_event(_log, logging.INFO, "hq.starting", configuration=str(found), state=place)
+    return run_receiver(settings, _link_printer(), start)
 
 
 def _link_printer() -> Callable[[str], None] | None:

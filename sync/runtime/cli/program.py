@@ -80,9 +80,14 @@ class Program(Generic[SettingsT]):
 
     def configuration(self, config: Path | None) -> tuple[Configuration, SettingsT]:
         """Return the configuration that the service itself uses, and its settings, or exit."""
+        found = self.service_configuration(config)
         with self.exit_on_configuration_error():
-            found = self._named(config) or own_configuration(self.name, os.environ)
             return found, self.load_settings(found.file, found.environ)
+
+    def service_configuration(self, config: Path | None) -> Configuration:
+        """Return the configuration that the service itself uses, not loaded, or exit."""
+        with self.exit_on_configuration_error():
+            return self._named(config) or own_configuration(self.name, os.environ)
 
     @contextmanager
     def exit_on_configuration_error(self) -> Iterator[None]:

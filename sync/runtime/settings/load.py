@@ -33,16 +33,19 @@ _WHERE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 Tree = TypeVar("Tree", bound=SettingsTree)
 
 
-def load(model: type[Tree], path: Path | None, environ: Mapping[str, str]) -> Tree:
+def load(
+    model: type[Tree], path: Path | None, environ: Mapping[str, str], text: str | None = None
+) -> Tree:
     """Return the settings from `environ` and the file at `path` (None: no file).
 
-    A variable `PROGRAM__SECTION__KEY` overrides the file. A relative path in the file is
-    relative to the file's directory, one in a variable to the current directory. Raises
+    `text` is used instead of the file's, as if it stood there. A variable
+    `PROGRAM__SECTION__KEY` overrides the file. A relative path in the file is relative to the
+    file's directory, one in a variable to the current directory. Raises
     `ConfigurationError` with all errors found. Changes nothing on the disk.
     """
     layers = [
         _read_environment(model, environ),
-        _read_file(model, path, environ),
+        _read_file(model, path, environ, text),
         _defaults(model, environ),
     ]
     errors = [error for layer in layers for error in layer.errors]
@@ -77,15 +80,17 @@ def changed_settings(settings: SettingsTree, environ: Mapping[str, str]) -> dict
     return {dotted(p): v for p, v in values.items() if v != value_of(defaults, p)}
 
 
-def _read_file(model: type[SettingsTree], path: Path | None, environ: Mapping[str, str]) -> Layer:
-    """Return the settings in the file at `path`; an empty layer if `path` is None.
+def _read_file(
+    model: type[SettingsTree], path: Path | None, environ: Mapping[str, str], text: str | None
+) -> Layer:
+    """Return the settings in `text` or the file at `path`; an empty layer if `path` is None.
 
     Raises `ConfigurationError` if the file cannot be read or is not TOML: then there are no
     settings to check.
     """
     if path is None:
         return Layer(model, {}, "default")
-    text = _read_text(path)
+    text = read_text(path) if text is None else text
     tree = _parse(path, text)
     lines = {canonical(name): line for name, line in reversed(find_lines(text).items())}
     layer = Layer(model, tree, str(path), lines)
@@ -94,7 +99,8 @@ def _read_file(model: type[SettingsTree], path: Path | None, environ: Mapping[st
     return layer
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a configuration file. Raises `ConfigurationError`."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,7 +1,9 @@
 """`loyalty-agent run` and `check-config`: output and exit codes."""
 
+import socket
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.config import ConfigurationError, SettingError, Settings
+from sync.runtime.start import Start
 
 
 def test_check_config_prints_non_default_settings_and_no_secret(tmp_path: Path) -> None:
@@ -49,7 +52,9 @@ class FakeService(types.ModuleType):
         self.outcome = outcome
         self.started_with: list[Settings] = []
 
-    def run_agent(self, settings: Settings) -> int:
+    def run_agent(
+        self, settings: Settings, attempt: Start, sockets: Sequence[socket.socket]
+    ) -> int:
         self.started_with.append(settings)
         if isinstance(self.outcome, Exception):
             raise self.outcome

@@ -1,0 +1,46 @@
+"""Refuses tills at once while the agent cannot start.
+
+systemd holds the tills' sockets: without an answer a till would wait on an open connection until
+its own timeout, at each sale.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from aiohttp import web
+
+from agent.api.reasons import REASON, header_value
+from sync.protocol.wire import ErrorCode
+from sync.runtime.http_errors import HttpError, error_response
+
+_MESSAGE = "The agent cannot start. The capture was not recorded."
+
+
+def refuse_requests(sockets: Sequence[socket.socket], seconds: float, reason: str) -> None:
+    """Answer every request with 503 for `seconds`, or until SIGTERM or SIGINT."""
+    asyncio.run(_refuse(sockets, seconds, reason))
+
+
+async def _refuse(sockets: Sequence[socket.socket], seconds: float, reason: str) -> None:
+    async def refused(_: web.BaseRequest) -> web.StreamResponse:
+        headers = {REASON: header_value(reason), "Connection": "close"}
+        error = HttpError(HTTPStatus.SERVICE_UNAVAILABLE, _MESSAGE, ErrorCode.UNAVAILABLE, headers)
+        return error_response(error)
+
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    runner = web.ServerRunner(web.Server(refused, access_log=None))
+    await runner.setup()
+    try:
+        for listening in sockets:
+            await web.SockSite(runner, listening).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stopped.wait()
+    finally:
+        await runner.cleanup()

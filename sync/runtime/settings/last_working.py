@@ -1,0 +1,120 @@
+"""The configuration with which a service last started, kept in its state directory.
+
+A service that is restarted with a wrong setting goes on with this copy, so that its callers are
+answered, and says so. The copy holds the text of the file and the program's variables; secrets are
+in neither.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.runtime.atomic_file import atomic_file
+from sync.runtime.logging import log_event
+from sync.runtime.settings.load import load, read_text
+from sync.runtime.settings.schema import SettingsTree
+from sync.runtime.settings.setting_errors import ConfigurationError
+
+_log = logging.getLogger(__name__)
+FILE = "last-working-configuration.json"
+Tree = TypeVar("Tree", bound=SettingsTree)
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """A configuration as it was read: the file's path and text, the program's variables."""
+
+    file: str | None
+    text: str | None
+    variables: dict[str, str]
+
+
+class _Copy(msgspec.Struct, frozen=True):
+    """A stored configuration, and since when it is the one that works."""
+
+    source: _Source
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled(Generic[Tree]):
+    """The settings of the stored configuration, and since when it works (RFC 3339)."""
+
+    settings: Tree
+    since: str
+
+
+class LastWorking(Generic[Tree]):
+    """The present configuration of a service, and the copy of the one that worked.
+
+    `state_directories` is systemd's `$STATE_DIRECTORY`. Without it nothing is stored: a person who
+    starts the program reads its message.
+    """
+
+    def __init__(
+        self,
+        model: type[Tree],
+        file: Path | None,
+        environ: Mapping[str, str],
+        state_directories: str | None,
+    ) -> None:
+        self._model = model
+        self._environ = environ
+        self._file = file
+        self._text: str | None = None
+        directory = (state_directories or "").split(":")[0]
+        self._copy = Path(directory, FILE) if directory else None
+
+    def settings(self) -> Tree:
+        """Load the present configuration. Raises `ConfigurationError`."""
+        if self._file is not None:
+            self._text = read_text(self._file)
+        return load(self._model, self._file, self._environ, self._text)
+
+    def save(self) -> None:
+        """Store the present configuration as the one that works; a failure is logged only."""
+        if self._copy is None:
+            return
+        present, stored = self._source(), self._stored()
+        if stored is not None and stored.source == present:
+            return
+        copy = _Copy(present, to_rfc3339(datetime.now(UTC)))
+        try:
+            with atomic_file(self._copy) as file:
+                file.write(msgspec.json.encode(copy))
+        except OSError as error:
+            reason = error.strerror
+            log_event(_log, logging.WARNING, "configuration.not_copied", reason=reason)
+
+    def recall(self) -> Recalled[Tree] | None:
+        """Load the stored configuration; None if there is none, or it is wrong or the present."""
+        stored = self._stored()
+        if stored is None or stored.source == self._source():
+            return None
+        source = stored.source
+        prefix = self._model.environment_prefix()
+        others = {k: v for k, v in self._environ.items() if not k.upper().startswith(prefix)}
+        file = None if source.file is None else Path(source.file)
+        try:
+            settings = load(self._model, file, others | source.variables, source.text)
+        except ConfigurationError:
+            return None
+        return Recalled(settings, stored.since)
+
+    def _source(self) -> _Source:
+        prefix = self._model.environment_prefix()
+        variables = {k: v for k, v in self._environ.items() if k.upper().startswith(prefix)}
+        return _Source(str(self._file) if self._file else None, self._text, variables)
+
+    def _stored(self) -> _Copy | None:
+        if self._copy is None:
+            return None
+        try:
+            return msgspec.json.decode(self._copy.read_bytes(), type=_Copy)
+        except (OSError, msgspec.MsgspecError):
+            return None

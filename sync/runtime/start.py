@@ -1,0 +1,82 @@
+"""Starts a service: with its configuration, or else with the last one that worked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sync.runtime.settings.last_working import LastWorking
+from sync.runtime.settings.schema import SettingsTree
+from sync.runtime.settings.setting_errors import ConfigurationError
+
+Tree = TypeVar("Tree", bound=SettingsTree)
+_WRONG_CONFIGURATION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A configuration with which the service did not start, and since when the one in use works."""
+
+    reason: str
+    in_use_since: str
+
+
+@dataclass(slots=True)
+class Start:
+    """One attempt to start: `running` is called once the service runs, else `reason` is set.
+
+    `rejected`: the present configuration, if the one of this attempt is an older one.
+    """
+
+    rejected: Rejected | None = None
+    reason: str = ""
+    has_run: bool = False
+    _save: Callable[[], None] = field(default=lambda: None)
+
+    def running(self) -> None:
+        """Note that the service runs; its configuration is stored as one that works."""
+        self.has_run = True
+        self._save()
+
+
+class NotStartedError(Exception):
+    """A service started neither with the present configuration nor with the last working one.
+
+    `reason` is one line, the text of the exception a message for a person; `code` the exit code.
+    """
+
+    def __init__(self, message: str, reason: str, code: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.code = code
+
+
+def start_or_fall_back(configuration: LastWorking[Tree], run: Callable[[Tree, Start], int]) -> int:
+    """Run the service with the present configuration, else with the last one that worked.
+
+    `run` returns the exit code. Raises `NotStartedError`.
+    """
+    present = Start(_save=configuration.save)
+    code, failure = _attempt(configuration.settings, run, present)
+    if failure is None:
+        return code
+    last = configuration.recall()
+    if last is None:
+        raise failure
+    fallback = Start(Rejected(failure.reason, last.since))
+    code, again = _attempt(lambda: last.settings, run, fallback)
+    if again is not None:
+        raise failure
+    return code
+
+
+def _attempt(
+    load: Callable[[], Tree], run: Callable[[Tree, Start], int], start: Start
+) -> tuple[int, NotStartedError | None]:
+    try:
+        code = run(load(), start)
+    except ConfigurationError as error:
+        reason = "; ".join(str(one) for one in error.errors)
+        return _WRONG_CONFIGURATION, NotStartedError(str(error), reason, _WRONG_CONFIGURATION)
+    if start.has_run or code == 0:
+        return code, None
+    return code, NotStartedError("", start.reason, code)

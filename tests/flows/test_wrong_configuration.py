@@ -1,0 +1,173 @@
+"""A service of systemd that is restarted with a wrong setting goes on serving, and says so."""
+
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from sync.runtime.settings.last_working import FILE
+from tests.support.agent.process import AGENT, AgentProcess
+from tests.support.head_office.process import HQ
+from tests.support.notify_socket import Manager, manager_in
+from tests.support.processes import LoggedProcess, running_service
+from tests.support.till.requests import Requests, Response, fresh_pair, get, send_request
+
+pytestmark = pytest.mark.process
+REQUESTS = Requests("127.0.0.1", 0)
+GOOD = '[store]\nstore_id = "0042"\n[log]\nformat = "json"\n'
+# Each stops a start at another point: not TOML, not a setting, no such file, no such directory.
+WRONG = {
+    "not TOML": "[store",
+    "an unknown setting": GOOD + "[api]\nprot = 8480\n",
+    "a missing file": GOOD + '[api]\ntoken_file = "absent"\n',
+    "a directory that cannot be made": GOOD + '[storage]\ndirectory = "/proc/none"\n',
+}
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Unit:
+    """The agent as systemd runs it: a socket that outlives it, a state directory, a manager."""
+
+    def __init__(self, place: Path, listening: socket.socket, manager: Manager) -> None:
+        self.config = place / "agent.toml"
+        self.state = place / "state"
+        self.state.mkdir(mode=0o700)
+        self.manager = manager
+        self.port = int(listening.getsockname()[1])
+        self._listening = listening
+
+    @asynccontextmanager
+    async def running(self, configuration: str, **variables: str) -> AsyncIterator[AgentProcess]:
+        self.config.write_text(configuration)
+        descriptor = self._listening.fileno()
+        command = (sys.executable, "-c", _HAND_OVER, str(descriptor), *AGENT)
+        given = {"STATE_DIRECTORY": str(self.state), **self.manager.environ, **variables}
+        async with running_service(
+            AgentProcess,
+            (*command, "--config", str(self.config), "run"),
+            variables=given,
+            descriptors=(descriptor,),
+        ) as child:
+            yield child
+
+    async def runs_once(self, configuration: str) -> None:
+        async with self.running(configuration) as child:
+            await child.ready()
+            child.terminate()
+            assert await child.exit_code() == 0
+
+    async def status(self) -> dict[str, object]:
+        found = json.loads((await get(self.port, "/agent/v1/status")).body)
+        assert isinstance(found, dict)
+        return found
+
+    async def capture(self) -> Response:
+        return await send_request(self.port, REQUESTS.session(fresh_pair()))
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Iterator[Unit]:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=64) as listening,
+        manager_in(tmp_path) as manager,
+    ):
+        yield Unit(tmp_path, listening, manager)
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+async def test_agent_restarted_with_a_wrong_setting_serves_with_the_last_that_worked(
+    unit: Unit, wrong: str
+) -> None:
+    await unit.runs_once(GOOD)
+    async with unit.running(wrong) as child:
+        said = await child.wait_for_log("agent.configuration_rejected")
+        assert (await unit.capture()).status == 200
+        status = await unit.status()
+    assert said["level"] == "ERROR"
+    assert status["storeId"] == "0042"
+    assert status["configurationRejected"] == {
+        "reason": said["reason"],
+        "inUseSince": said["in_use_since"],
+    }
+
+
+async def test_systemd_shows_the_reason_and_the_rejected_file_is_left_alone(unit: Unit) -> None:
+    await unit.runs_once(GOOD)
+    wrong = WRONG["an unknown setting"]
+    async with unit.running(wrong) as child:
+        await child.wait_for_log("agent.configuration_rejected")
+        while not (told := await unit.manager.hears())[0].startswith("STATUS="):
+            """Skip the readiness."""
+    assert "line 6" in told[0]
+    assert "prot" in told[0]
+    assert unit.config.read_text() == wrong
+
+
+async def test_corrected_setting_applies_at_the_next_restart(unit: Unit) -> None:
+    await unit.runs_once(GOOD)
+    async with unit.running(WRONG["not TOML"]) as child:
+        await child.wait_for_log("agent.configuration_rejected")
+    async with unit.running(GOOD.replace("0042", "0043")) as child:
+        await child.ready()
+        status = await unit.status()
+    assert status["storeId"] == "0043"
+    assert status["configurationRejected"] is None
+
+
+async def test_wrong_variable_falls_back_as_a_wrong_file_does(unit: Unit) -> None:
+    await unit.runs_once(GOOD)
+    async with unit.running(GOOD, LOYALTY_AGENT__API__PORT="none") as child:
+        said = await child.wait_for_log("agent.configuration_rejected")
+        assert "LOYALTY_AGENT__API__PORT" in str(said["reason"])
+        assert (await unit.capture()).status == 200
+
+
+async def test_till_is_refused_at_once_by_an_agent_that_never_had_a_right_configuration(
+    unit: Unit,
+) -> None:
+    url = f"http://127.0.0.1:{unit.port}/client/users/anonymous/sessions"
+    async with unit.running(WRONG["an unknown setting"]) as child, ClientSession() as till:
+        async with till.post(url, json={"correlationId": "1", "channel": "STORE"}) as answer:
+            body, reason = await answer.json(), answer.headers["Loyalty-Reason"]
+        child.terminate()
+        assert await child.exit_code() == 2
+    assert (answer.status, body["errorCode"]) == (503, "UNAVAILABLE")
+    assert "line 6" in reason
+    assert not (unit.state / FILE).exists()
+
+
+async def test_without_systemd_a_wrong_setting_ends_the_agent(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(WRONG["not TOML"])
+    command = (*AGENT, "--config", str(config), "run")
+    async with running_service(LoggedProcess, command) as child:
+        assert await child.exit_code() == 2
+
+
+async def test_head_office_restarted_with_a_wrong_setting_receives_with_the_last_that_worked(
+    tmp_path: Path,
+) -> None:
+    config, state = tmp_path / "hq.toml", tmp_path / "state"
+    state.mkdir(mode=0o700)
+    good = '[server]\nport = 0\n[log]\nformat = "json"\n'
+    command = (*HQ, "--config", str(config), "serve")
+    variables = {"STATE_DIRECTORY": str(state)}
+    config.write_text(good)
+    async with running_service(LoggedProcess, command, variables=variables) as child:
+        await child.wait_for_log("hq.serving")
+        child.terminate()
+        assert await child.exit_code() == 0
+    config.write_text(good + "[intake]\nno_such_setting = 1\n")
+    async with running_service(LoggedProcess, command, variables=variables) as child:
+        said = await child.wait_for_log("hq.configuration_rejected")
+    assert "no_such_setting" in str(said["reason"])
