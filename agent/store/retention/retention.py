@@ -28,6 +28,8 @@ from sync.runtime.logging import log_event
 from sync.runtime.migration_copies import delete_migration_copy, list_migration_copies
 
 _log = logging.getLogger(__name__)
+# One scrub a minute: after ten minutes, an hour, a day, a week.
+_WARN_AFTER_SCRUBS = (10, 60, 1_440, 10_080)
 _DAY_US = 24 * 3600 * 1_000_000
 # A till repeats an answer within minutes, or when it is switched on again the next morning.
 _DIGEST_DAYS = 1
@@ -62,6 +64,7 @@ class Retention:
         self._now_us = now_us
         self._retention_clock = retention_clock
         self._examined_through = 0
+        self._waiting_scrubs = 0
 
     async def erase_once(self) -> bool:
         """Erase some addresses past their retention; return True if more remain."""
@@ -82,14 +85,21 @@ class Retention:
         return bool(positions) and await self._store.write_hot(erase_digests, positions)
 
     async def scrub(self) -> bool:
-        """Scrub the WAL; retry for some seconds if a reader still needs it. See `scrub_once`."""
+        """Scrub the WAL; retry for some seconds if a reader still needs it. See `scrub_once`.
+
+        A reader that stays keeps erased data in the file: the log says so, ever more rarely.
+        """
         retrying = AsyncRetrying(
             stop=stop_after_attempt(_SCRUB_ATTEMPTS),
             wait=wait_fixed(_SCRUB_RETRY_SECONDS),
             retry=retry_if_result(lambda is_done: not is_done),
             retry_error_callback=lambda _: False,
         )
-        return await retrying(self.scrub_once)
+        is_done: bool = await retrying(self.scrub_once)
+        self._waiting_scrubs = 0 if is_done else self._waiting_scrubs + 1
+        if self._waiting_scrubs in _WARN_AFTER_SCRUBS:
+            log_event(_log, logging.WARNING, "store.erasure_waits", attempts=self._waiting_scrubs)
+        return is_done
 
     async def scrub_once(self) -> bool:
         """Overwrite erased data in the WAL; return False if that must wait.

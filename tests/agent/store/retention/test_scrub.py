@@ -14,6 +14,7 @@ from sync.delivery.outbox import OutboxUnavailable
 from tests.support.agent.erasure import stored_secrets, traces
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.store import answer, crashed_copy, session
+from tests.support.log_fields import fields_of
 
 ANSWERS = 300
 
@@ -87,6 +88,24 @@ async def test_open_reader_delays_the_scrub(tmp_path: Path) -> None:
             assert not await rig.outbox.retention.scrub_once()
         assert await rig.outbox.retention.scrub_once()
         assert traces(crashed_copy(live, tmp_path / "stolen"), addresses) == []
+
+
+async def test_erasure_that_a_reader_puts_off_for_long_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("agent.store.retention.retention._SCRUB_RETRY_SECONDS", 0)
+    async with outbox_on(tmp_path) as rig:
+        await record_addresses(rig, 1)
+        with closing(sqlite3.connect(tmp_path / DATABASE_FILE, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM event").fetchone()
+            await rig.deliver_all()
+            await erase_all(rig)
+            for _ in range(20):
+                assert not await rig.outbox.retention.scrub()
+        assert await rig.outbox.retention.scrub()
+
+    assert fields_of(caplog, "store.erasure_waits") == [{"attempts": 10}]
 
 
 async def test_scrub_restarts_after_a_failure_midway(
