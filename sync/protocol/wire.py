@@ -129,6 +129,9 @@ class ErrorBody(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     expected_sequence: int | None = None
 
 
+# The most ranges of returned numbers in one heartbeat, over all of its epochs.
+MAX_RETURNED_RANGES = 1_000
+
 # Reasons that an epoch ended which say that there are two copies of its numbers.
 RENUMBERED = "head office has other events under these numbers"
 AHEAD = "an older copy: head office has numbers that this database does not know"
@@ -143,6 +146,10 @@ class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omi
     but the machine does not hold them any more. An epoch that the agent knows, but does not have
     in its database, has last sequence 0 and base sequence 1. `end_unknown`: the machine cannot say
     (yet) where the epoch ended; older agent versions name an epoch without any of these fields.
+
+    `returned`: ranges, both ends inclusive, of numbers whose captures have new numbers: all of
+    those above `returned_after`, up to `returned_through`. If there are more, other heartbeats
+    name them. Without `returned_through` the agent names none, and `moved_through` counts instead.
     """
 
     epoch: str
@@ -152,6 +159,9 @@ class EpochExtent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omi
     moved_through: int = 0
     lost_through: int = 0
     end_unknown: bool = False
+    returned: list[tuple[int, int]] = []
+    returned_after: int = 0
+    returned_through: int = 0
 
 
 class EpochSequence(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -227,8 +237,11 @@ class HeartbeatAnswer(
     one page of the rejected events in these epochs, in head office's own order, starting after
     `rejected_after`; after an empty page the agent starts over. `shared_name`: head office has
     seen two machines under this store and till; the agent begins a new epoch once for it.
+    `acknowledged`: of the losses that the heartbeat named, those without an open gap; a person
+    accepted them. The sequence is the `lost_through` that was named.
     """
 
     epochs: list[AcceptedThrough]
     rejected: list[EpochSequence] = []
+    acknowledged: list[EpochSequence] = []
     shared_name: bool = False

@@ -173,6 +173,27 @@ SELECT_OVERLAPPING_GAPS = select(gaps).where(
     is_epoch(gaps), gaps.c.first_sequence <= LAST, gaps.c.last_sequence >= FIRST
 )
 
+# The gaps from the last one that begins at or below `first` on, up to `last`, at most `most`.
+_last_below = select(func.max(gaps.c.first_sequence)).where(
+    is_epoch(gaps), gaps.c.first_sequence <= FIRST
+)
+SELECT_GAPS_IN_SPAN = (
+    select(gaps)
+    .where(
+        is_epoch(gaps),
+        gaps.c.first_sequence
+        >= func.coalesce(_last_below.correlate(None).scalar_subquery(), FIRST),
+        gaps.c.first_sequence <= LAST,
+    )
+    .order_by(gaps.c.first_sequence)
+    .limit(bindparam("most", type_=BigInteger))
+)
+SELECT_EPOCHS_WITH_OPEN_GAPS = (
+    select(gaps.c.epoch)
+    .where(is_agent(gaps), among(gaps.c.epoch, "epochs"), gaps.c.acknowledged_at.is_(None))
+    .distinct()
+)
+
 # The digests of purged events in the blocks that begin with these `numbers`.
 SELECT_PURGED_DIGESTS = select(purged_digests.c.first_sequence, purged_digests.c.digests).where(
     is_epoch(purged_digests), purged_digests.c.first_sequence.in_(_NUMBERS)

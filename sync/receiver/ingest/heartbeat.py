@@ -18,6 +18,7 @@ from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.epochs.closing import Sent
 from sync.receiver.ingest.epochs.extents import Extent, current_extent, older_extent
+from sync.receiver.ingest.epochs.stored_gaps import epochs_without_open_gaps, resolve_gaps
 from sync.receiver.ingest.epochs.succession import captured_last
 from sync.receiver.ingest.parse import InboundHeartbeat
 from sync.receiver.ingest.rows import Row, epoch_key, gap_row
@@ -59,6 +60,7 @@ def store_heartbeat(
     last = transaction.last_message(sent, is_closed=heartbeat.closed)
     is_shared = use.is_shared(now)
     accepted, older_missing = _extend(transaction, current, older, rows, is_shared=is_shared)
+    acknowledged = _acknowledged(transaction, accepted, older)
     transaction.execute(
         statements.UPDATE_HEARTBEAT,
         heartbeat.epoch,
@@ -70,7 +72,9 @@ def store_heartbeat(
         **last.row(),
     )
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
-    return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=is_shared)
+    return HeartbeatAnswer(
+        epochs=accepted, rejected=rejected, acknowledged=acknowledged, shared_name=is_shared
+    )
 
 
 def _status_columns(heartbeat: Heartbeat) -> dict[str, Any]:
@@ -107,6 +111,7 @@ def _extend(
     """
     accepted: list[AcceptedThrough] = []
     lost: list[Row] = []
+    returned: dict[str, Sequence[tuple[int, int]]] = {}
     changed: list[Row] = []
     missing = [0]
     begun_at = rows[current.epoch]["begun_at"]
@@ -123,15 +128,35 @@ def _extend(
             )
             reached = extent.accepted_through
             missing.append(extent.last_sequence - reached)
+            if extent.returned and extent.returned[0][0] <= row["accepted_through"]:
+                returned[told.epoch] = extent.returned
         key = epoch_key(transaction.agent.name, told.epoch)
         lost += [gap_row(key, gap, transaction.now) for gap in extent.gaps]
         if values := extent.changes(row):
             changed.append({**conditions.params_for(transaction.agent.name, told.epoch), **values})
         accepted.append(AcceptedThrough(epoch=told.epoch, accepted_through=reached))
+    resolve_gaps(transaction, returned)
     insert_rows(transaction.connection, tables.gaps, lost)
     if changed:
         transaction.connection.execute(statements.UPDATE_AGENT, changed)
     return accepted, max(missing)
+
+
+def _acknowledged(
+    transaction: AgentTransaction,
+    accepted: Sequence[AcceptedThrough],
+    older: Mapping[str, EpochExtent],
+) -> list[EpochSequence]:
+    """Return the losses that are recorded here, and that nobody has to acknowledge any more."""
+    named = {
+        one.epoch: older[one.epoch].lost_through
+        for one in accepted
+        if one.epoch in older and 0 < older[one.epoch].lost_through <= one.accepted_through
+    }
+    settled = epochs_without_open_gaps(transaction, named)
+    return [
+        EpochSequence(epoch=epoch, sequence=named[epoch]) for epoch in named if epoch in settled
+    ]
 
 
 def _reached(told: EpochExtent, row: RowMapping, extent: Extent) -> int:

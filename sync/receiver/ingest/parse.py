@@ -8,7 +8,15 @@ from datetime import datetime
 import msgspec
 
 from sync.protocol.json_object import DECODE_ERRORS
-from sync.protocol.wire import Batch, BatchEvent, ErrorCode, Heartbeat, SalvageCounts
+from sync.protocol.wire import (
+    MAX_RETURNED_RANGES,
+    Batch,
+    BatchEvent,
+    EpochExtent,
+    ErrorCode,
+    Heartbeat,
+    SalvageCounts,
+)
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.ingest.events import Event, invalid_event, parse_event
 from sync.runtime.http_errors import HttpError, bad_request, too_large
@@ -117,8 +125,11 @@ def parse_heartbeat(
         *(extent.base_sequence for extent in heartbeat.epochs),
         *(extent.moved_through for extent in heartbeat.epochs),
         *(extent.lost_through for extent in heartbeat.epochs),
+        *(extent.returned_after for extent in heartbeat.epochs),
+        *(extent.returned_through for extent in heartbeat.epochs),
         *(event.sequence for event in cursor),
     )
+    _check_returned(heartbeat.epochs)
     return InboundHeartbeat(sender, heartbeat, received_at)
 
 
@@ -157,6 +168,18 @@ def _check_ids(*ids: str) -> None:
 def _check_numbers(*numbers: int) -> None:
     if not all(0 <= number <= _MAX_INTEGER for number in numbers):
         raise bad_request("A number is out of range")
+
+
+def _check_returned(epochs: Sequence[EpochExtent]) -> None:
+    if sum(len(extent.returned) for extent in epochs) > MAX_RETURNED_RANGES:
+        raise too_large(f"The heartbeat has more than {MAX_RETURNED_RANGES} returned ranges")
+    for extent in epochs:
+        ends = [extent.returned_after, *(end for one in extent.returned for end in one)]
+        firsts, lasts = ends[1::2], ends[0::2]
+        is_ascending = all(first > before for first, before in zip(firsts, lasts, strict=False))
+        are_ranges = all(first <= last for first, last in extent.returned)
+        if not (is_ascending and are_ranges and lasts[-1] <= extent.returned_through):
+            raise bad_request("returned must be ascending ranges of numbers within its bounds")
 
 
 def _undecodable(error: Exception) -> HttpError:

@@ -5,24 +5,27 @@ those up to `movedThrough` have new numbers in a later epoch; all others are gon
 to `lostThrough`, which the machine remembers, and those that it told of before and has forgotten
 since. Nothing is called lost while the machine still has events below to deliver.
 
+A machine that salvaged captures names the ranges that returned. They arrive in pages, and numbers
+outside the page wait for theirs.
+
 An epoch is confirmed (`ended_through`) by a word that covers every number ever known here. A file
 that knows less, or whose numbers head office had for other events, is one copy of two: nobody can
 tell by it how far the other one got.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import RowMapping
 
 from sync.protocol.wire import AHEAD, RENUMBERED, EpochExtent
-from sync.receiver.ingest.gaps import Acknowledgement, Gap
+from sync.receiver.ingest.epochs.returned import judge, moved_gap
+from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.placement import believed_last_sequence, gap_below
 from sync.runtime.printable import printable
 
-MOVED = "these events have new numbers in a later epoch"
 _GONE_FOR_GOOD = "gone for good: {}"
-_AGENT = "the agent"
 _TWO_COPIES = (RENUMBERED, AHEAD)
 _MAX_REASON = 200
 # Messages of an epoch may still be on their way when the next one begins.
@@ -34,7 +37,8 @@ class Extent:
     """How far an epoch extends after a heartbeat: the new values of its row, and its new gaps.
 
     `ended_through`: the last number of the epoch by the word of its machine; None without a word
-    that covers all that is known.
+    that covers all that is known. `returned`: ranges that have new numbers, also those in gaps of
+    before.
     """
 
     last_sequence: int
@@ -42,6 +46,7 @@ class Extent:
     ended_through: int | None
     ended_reason: str | None
     gaps: list[Gap] = field(default_factory=list)
+    returned: Sequence[tuple[int, int]] = ()
 
     def changes(self, row: RowMapping) -> dict[str, object]:
         """Return all of these columns if one of them differs from `row`."""
@@ -74,16 +79,20 @@ def older_extent(
     `is_shared`: two machines have been heard under the name of the till.
     """
     extent = _extent(told, row, now)
-    word = max(told.last_sequence, told.moved_through, told.lost_through)
+    word = _word(told)
     # Another machine uses the numbers, and may hold those that this one has lost.
     has_two = is_shared or _is_later(row["heartbeat_at"], begun_at)
+    if not has_two:
+        extent.returned = told.returned
+    through = max(extent.last_sequence, extent.accepted_through, _believed(word, row, now))
     if told.ended_reason:
         reason = printable(told.ended_reason, _MAX_REASON)
         extent.ended_reason = reason
-        if not has_two:
-            _end(extent, told, row, now, reason)
-    believed = max(extent.last_sequence, extent.accepted_through, told.moved_through)
-    covers_all = extent.last_sequence <= word <= believed and not told.end_unknown
+        if not has_two and told.returned_through:
+            _end_of_salvaged(extent, told, through, now, reason)
+        elif not has_two:
+            _end(extent, told, through, row, now, reason)
+    covers_all = extent.last_sequence <= word <= through and not told.end_unknown
     # Another copy of the file has used the numbers.
     has_two |= told.ended_reason in _TWO_COPIES
     extent.ended_through = word if covers_all and not has_two else None
@@ -104,14 +113,13 @@ def _extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
     return extent
 
 
-def _end(extent: Extent, told: EpochExtent, row: RowMapping, now: datetime, reason: str) -> None:
+def _end(
+    extent: Extent, told: EpochExtent, through: int, row: RowMapping, now: datetime, reason: str
+) -> None:
     """Apply that the epoch ended at `told.last_sequence`."""
-    held = max(told.last_sequence, told.moved_through)
+    held = max(told.last_sequence, min(told.moved_through, through))
     known = row["last_sequence"]
-    # It captured nothing more once another epoch had followed it.
-    until = row["followed_at"] or now
-    since = row["heartbeat_at"] or row["begun_at"] or until
-    lost_through = max(known, believed_last_sequence(told.lost_through, known, since, until))
+    lost_through = max(known, _believed(told.lost_through, row, now))
     accepted_through = extent.accepted_through
     if lost_through <= held:
         if told.last_sequence < known:
@@ -121,13 +129,49 @@ def _end(extent: Extent, told: EpochExtent, row: RowMapping, now: datetime, reas
         extent.last_sequence = max(extent.last_sequence, lost_through)
         return
     if accepted_through < held:
-        is_moved = Acknowledgement(now, _AGENT, MOVED)
-        extent.gaps.append(Gap(accepted_through + 1, held, MOVED, is_moved))
+        extent.gaps.append(moved_gap(accepted_through + 1, held, now))
         accepted_through = held
     if accepted_through < lost_through:
         lost = _GONE_FOR_GOOD.format(reason)
         extent.gaps.append(Gap(accepted_through + 1, lost_through, lost))
     extent.accepted_through = extent.last_sequence = max(accepted_through, lost_through)
+
+
+def _end_of_salvaged(
+    extent: Extent, told: EpochExtent, through: int, now: datetime, reason: str
+) -> None:
+    """Apply that the epoch ended at `told.last_sequence`, and which numbers above it returned.
+
+    Only numbers of the page that was sent are judged: others may have returned as well.
+    """
+    accepted_through = extent.accepted_through
+    extent.last_sequence = max(extent.last_sequence, through)
+    if accepted_through < max(told.last_sequence, told.returned_after):
+        return
+    end = min(through, told.returned_through)
+    parts = list(judge(accepted_through + 1, end, told.returned))
+    if end == through and all(is_moved for _, _, is_moved in parts):
+        extent.last_sequence = accepted_through
+        return
+    lost = _GONE_FOR_GOOD.format(reason)
+    extent.gaps += [
+        moved_gap(first, last, now) if is_moved else Gap(first, last, lost)
+        for first, last, is_moved in parts
+    ]
+    extent.accepted_through = max(accepted_through, end)
+
+
+def _word(told: EpochExtent) -> int:
+    """Return the highest number of the epoch that its machine names."""
+    named = [last for _, last in told.returned[-1:]]
+    return max(told.last_sequence, told.moved_through, told.lost_through, *named)
+
+
+def _believed(reported: int, row: RowMapping, now: datetime) -> int:
+    """Return the last number of an ended epoch: it captured nothing once another followed it."""
+    until = row["followed_at"] or now
+    since = row["heartbeat_at"] or row["begun_at"] or until
+    return believed_last_sequence(reported, row["last_sequence"], since, until)
 
 
 def _is_later(heard_at: datetime | None, begun_at: datetime | None) -> bool:

@@ -366,6 +366,14 @@ async def test_false_machine_cannot_declare_a_million_numbers_lost(office: Ledge
     assert old.unconfirmed is not None
 
 
+async def test_false_machine_cannot_declare_a_million_numbers_moved(office: LedgerDriver) -> None:
+    await office.take(OLD, *sessions(1, 3))
+
+    await office.heartbeat(NEW, epochs=[ended(OLD.epoch, 3, movedThrough=2**62, lostThrough=2**62)])
+
+    assert (await audited(office))[OLD.epoch].unconfirmed is not None
+
+
 async def test_agent_whose_file_stepped_back_is_told_of_the_numbers_that_it_had(
     office: LedgerDriver,
 ) -> None:
