@@ -121,7 +121,7 @@ def _value(value: object, unit: str = "") -> str:
 
 
 def _lost(members: Mapping[str, object]) -> int | None:
-    """Return the number of lost captures; None if the database cannot be read."""
+    """Return how many captures are lost and not accepted as such; None if that is unknown."""
     epochs = members.get("lost")
     if not isinstance(epochs, list) or not isinstance(members.get("waiting"), int):
         return None
@@ -129,7 +129,11 @@ def _lost(members: Mapping[str, object]) -> int | None:
 
 
 def _length(lost: Mapping[str, object]) -> int:
-    first, last = lost.get("firstSequence"), lost.get("lastSequence")
+    if lost.get("acknowledgedAt"):
+        return 0
+    count, first, last = (lost.get(name) for name in ("captures", "firstSequence", "lastSequence"))
+    if isinstance(count, int):
+        return count
     return last - first + 1 if isinstance(first, int) and isinstance(last, int) else 0
 
 

@@ -14,15 +14,15 @@ restored from a backup:
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NoReturn, assert_never
 
-from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries.reader import StoreReader
 from agent.store.queries.status import StorageStatus
 from agent.uplink.heartbeat_message import heartbeat_of, older_epochs
 from agent.uplink.heartbeat_tries import HeartbeatTries
+from agent.uplink.loss_reports import LossReports
 from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
@@ -77,6 +77,7 @@ class HeartbeatLoop:
         self._tries = HeartbeatTries()
         self._until_terms = self._turn = 0
         self._rejected_after: EpochSequence | None = None
+        self._losses = LossReports(outbox, lambda: sender.clock().wall_us)
 
     async def trigger(self) -> None:
         """Request a heartbeat; a heartbeat in progress completes first."""
@@ -137,9 +138,10 @@ class HeartbeatLoop:
     async def _message(self, *, closed: bool = False) -> tuple[StorageStatus, Heartbeat]:
         """Return the state of the store, and the heartbeat that tells it."""
         status = await self._outbox.access.read_hot(self._reader.status_on)
+        older = older_epochs(status.epochs[:-1], self._turn)
         heartbeat = heartbeat_of(
             status,
-            older_epochs(status.epochs[:-1], self._turn),
+            await self._losses.extents(older, status.lost),
             self._sender,
             self._rejected_after,
             self._terms.problem,
@@ -158,7 +160,8 @@ class HeartbeatLoop:
                 await self._rewind_lost(answer, status)
                 await self._start_new_epoch(answer)
                 await self._resend_rejected(answer)
-                await self._note_lost(answer, heartbeat, status.lost)
+                if await self._losses.on_answer(answer, heartbeat.epochs, status.lost):
+                    await self.trigger()
                 if self._shared_name is not None:
                     await self._shared_name.on_answer(is_shared=answer.shared_name)
                 self._tries.note_answer()
@@ -231,27 +234,6 @@ class HeartbeatLoop:
                     _log, logging.WARNING, "delivery.rejected_resent", epoch=epoch, events=count
                 )
                 self._on_requeued()
-
-    async def _note_lost(
-        self, answer: HeartbeatAnswer, sent: Heartbeat, lost: Sequence[LostCaptures]
-    ) -> None:
-        """Record how far head office has the epochs of lost captures; tell it at once of a loss.
-
-        `older_epochs` may leave such an epoch out of a heartbeat; another one names it.
-        """
-        accepted = {one.epoch: one.accepted_through for one in answer.epochs}
-        told = {one.epoch: one.lost_through for one in sent.epochs}
-        now_us = self._sender.clock().wall_us
-        changed = [
-            after
-            for one in lost
-            if one.epoch in accepted.keys() & told.keys()
-            and (after := after_answer(one, accepted[one.epoch], told[one.epoch], now_us)) != one
-        ]
-        if changed:
-            await self._outbox.record_lost(changed)
-        if any(one.count and not one.is_open and not one.told_at_us for one in changed):
-            await self.trigger()
 
     async def _fetch_terms(self, *, is_online: bool) -> None:
         """Fetch due terms. If no heartbeat is answered either, a failure says nothing of them."""

@@ -1,6 +1,7 @@
 """The message of a heartbeat: the state of this agent, and how far its epochs extend."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from agent.store.queries.epoch_progress import EpochProgress
 from agent.store.queries.status import SalvageStatus, StorageStatus
@@ -27,9 +28,41 @@ def older_epochs(epochs: Sequence[EpochProgress], turn: int) -> Sequence[EpochPr
     return [*others[first : first + share], *newest]
 
 
+class ReturnedPage(Protocol):
+    """What has returned of an epoch above `after`, up to `through`."""
+
+    @property
+    def ranges(self) -> Sequence[tuple[int, int]]:
+        """Ascending ranges, both ends inclusive."""
+
+    @property
+    def after(self) -> int:
+        """The number above which the page begins."""
+
+    @property
+    def through(self) -> int:
+        """The number up to which the page is complete."""
+
+
+def extent_of(one: EpochProgress, page: ReturnedPage | None) -> EpochExtent:
+    """Return what a heartbeat says of an older epoch."""
+    return EpochExtent(
+        epoch=one.epoch,
+        last_sequence=one.last_sequence,
+        base_sequence=one.base_sequence,
+        ended_reason=one.ended_reason,
+        moved_through=max(one.moved_through, one.salvaged_through),
+        lost_through=one.lost_through,
+        end_unknown=not one.ended_reason,
+        returned=[(first, last) for first, last in page.ranges] if page else [],
+        returned_after=page.after if page else 0,
+        returned_through=page.through if page else 0,
+    )
+
+
 def heartbeat_of(
     status: StorageStatus,
-    older: Sequence[EpochProgress],
+    older: Sequence[EpochExtent],
     sender: Sender,
     rejected_after: EpochSequence | None,
     terms_refused: str | None,
@@ -55,18 +88,7 @@ def heartbeat_of(
         last_activity_at=_time(status.last_activity_at_us),
         database_bytes=status.database_bytes,
         free_bytes=status.free_bytes,
-        epochs=[
-            EpochExtent(
-                epoch=one.epoch,
-                last_sequence=one.last_sequence,
-                base_sequence=one.base_sequence,
-                ended_reason=one.ended_reason,
-                moved_through=one.moved_through,
-                lost_through=one.lost_through,
-                end_unknown=not one.ended_reason,
-            )
-            for one in older
-        ],
+        epochs=list(older),
         rejected_after=rejected_after,
         salvage=_salvage(status.salvage),
         terms_refused=terms_refused,

@@ -53,8 +53,8 @@ def store_metrics(store: StorageStatus, kept: Kept) -> list[Metric]:
         gauge("dead_letters", "Events that head office rejected", store.dead_letters),
         gauge(
             "lost_captures",
-            "Captures acknowledged to tills that this machine lost and head office has not",
-            sum(lost.count for lost in store.lost),
+            "Captures acknowledged to tills that are lost, until head office accepts the loss",
+            sum(lost.count for lost in store.lost if lost.is_alarm),
         ),
         gauge("database_bytes", "Size of the database and its WAL", store.database_bytes),
         gauge("free_bytes", "Free space on the disk of the database", store.free_bytes),

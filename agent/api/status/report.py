@@ -90,14 +90,18 @@ class TermsNotFetchedReport(TypedDict):
 class LostReport(TypedDict):
     """Captures acknowledged to tills that this machine does not hold any more.
 
-    `isCertain`: head office has answered that it lacks them, and no file set aside may hold them.
+    `captures` of these numbers are lost: others came back by salvage. `isCertain`: head office has
+    answered that it lacks them, and no file set aside may hold them. `acknowledgedAt`: when head
+    office said that a person there has accepted the loss; null while nobody has.
     """
 
     epoch: str
     firstSequence: Count
     lastSequence: Count
+    captures: Count
     isCertain: bool
     noticedAt: Time
+    acknowledgedAt: Time | None
     reason: str
 
 
@@ -224,8 +228,10 @@ def _lost(lost: LostCaptures) -> LostReport:
         "epoch": lost.epoch,
         "firstSequence": lost.first,
         "lastSequence": lost.lost_through,
+        "captures": lost.count,
         "isCertain": not lost.is_open,
         "noticedAt": timestamp(lost.noticed_at_us),
+        "acknowledgedAt": _time_or_none(lost.acknowledged_at_us),
         "reason": lost.reason,
     }
 

@@ -128,16 +128,21 @@ class Status:
         return [headline for headline in self.headlines() if headline.level in urgent]
 
     def _losses(self) -> Iterator[Headline]:
-        """Yield an alarm for the lost captures of each epoch."""
+        """Yield an alarm for the lost captures of each epoch, until head office accepts them."""
         for lost in _sections(self._members, "lost"):
             first, last = _number(lost, "firstSequence"), _number(lost, "lastSequence")
-            count = None if first is None or last is None else last - first + 1
+            count = _number(lost, "captures")
+            if count is None and first is not None and last is not None:
+                count = last - first + 1  # of an agent of an earlier version
             known = "some captures" if count is None else _captures(count)
             were = "was" if count == 1 else "were"
             text = f"{known} {were} lost" if lost.get("isCertain") else f"Up to {known} {were} lost"
-            numbers = f"{lost.get('epoch')}/{first} to {last}: {lost.get('reason')}"
-            advice = "For advice: loyalty-agent doctor"
-            yield Headline(Level.ALARM, f"{text} ({numbers}). {advice}")
+            text = f"{text} ({lost.get('epoch')}/{first} to {last}: {lost.get('reason')})"
+            if at := lost.get("acknowledgedAt"):
+                text = f"{text}. Head office has accepted the loss: {_time(at, _UNKNOWN)}."
+                yield Headline(Level.NOTE, text)
+            else:
+                yield Headline(Level.ALARM, f"{text}. For advice: loyalty-agent doctor")
 
     def _storage_notes(self) -> Iterator[Headline]:
         """Yield headlines on a new epoch, early purges, copies and quarantined databases."""

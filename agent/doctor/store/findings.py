@@ -11,7 +11,7 @@ from agent.store.learned_terms import read_fetch
 from agent.store.queries.status import read_new_epoch
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import AHEAD, RENUMBERED
-from sync.runtime.checks.check import Check, fault, warning
+from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.masking import mask_secrets
 
 _LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"
@@ -44,11 +44,19 @@ _ADVICE = (
 
 
 def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
-    """Name the captures that are lost; None if there are none."""
+    """Name the captures that are lost; None if there are none.
+
+    A fault until head office has accepted the loss.
+    """
     found = read_store(directory, lambda one: read_lost_captures(one, directory), is_owned=is_owned)
     lost = [one for one in found or [] if one.count]
     if not lost:
         return None
+    if not any(one.is_alarm for one in lost):
+        return passed(
+            _LOST, f"head office has accepted the loss: {'; '.join(map(_described, lost))}"
+        )
+    lost = [one for one in lost if one.is_alarm]
     return fault(_LOST, "; ".join(map(_described, lost)), _ADVICE)
 
 

@@ -9,11 +9,13 @@ would ever know how many captures are lost.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.store.db.returned_numbers import Numbers, count_returned, returned_without_hole
 from agent.store.db.rows import intact_rows
 from agent.store.files.quarantine import list_unfinished
 
@@ -21,42 +23,38 @@ _ADD = """
 INSERT INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us)
 VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (epoch) DO UPDATE SET lost_through = max(lost_through, excluded.lost_through),
-    told_at_us = NULL
+    told_at_us = NULL, acknowledged_at_us = NULL, found_with = ''
 """
-# Only of this machine's own files: their last epoch is known from the mark. A file that is salvaged
-# by hand may be that of another till.
+# What head office has answered before it was told of a loss stands: its later numbers count that.
 _ADD_FOUND = """
-INSERT OR IGNORE INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us,
-    accepted_through, told_at_us, returned, moved_through)
+INSERT INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us,
+    accepted_through, told_at_us, returned, moved_through, named_through, acknowledged_at_us,
+    found_with)
 SELECT :epoch, :held_through, :lost_through, :reason, :noticed_at_us,
-    :accepted_through, :told_at_us, :returned, :moved_through
+    :accepted_through, :told_at_us, :returned, :moved_through, :named_through, :acknowledged_at_us,
+    :found_with
 WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE epoch = :epoch)
-    AND EXISTS (SELECT 1 FROM lost_captures WHERE epoch = :last_epoch)
+ON CONFLICT (epoch) DO UPDATE SET accepted_through = excluded.accepted_through,
+    told_at_us = excluded.told_at_us, named_through = excluded.named_through,
+    acknowledged_at_us = excluded.acknowledged_at_us
+WHERE excluded.named_through > lost_captures.named_through
+    AND excluded.lost_through >= lost_captures.lost_through
 """
 _ALL = """
 SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
-    returned, moved_through
+    returned, moved_through, named_through, acknowledged_at_us, found_with
 FROM lost_captures ORDER BY noticed_at_us, epoch
 """
+_KNOWN_EPOCHS = "SELECT epoch FROM epoch"
 # Not if more was lost meanwhile: head office has not answered that.
 _SET_ANSWER = """
-UPDATE lost_captures SET accepted_through = ?, told_at_us = ? WHERE epoch = ? AND lost_through = ?
+UPDATE lost_captures SET accepted_through = ?, told_at_us = ?, acknowledged_at_us = ?
+WHERE epoch = ? AND lost_through = ?
+"""
+_SET_NAMED = """
+UPDATE lost_captures SET named_through = max(named_through, ?) WHERE epoch = ?
 """
 _SALVAGED = "SELECT source FROM salvage WHERE is_read = 1"
-# The numbers of salvaged captures are the receipts that tills were given for them, or those of an
-# earlier salvage.
-_RETURNED = """
-SELECT sequence FROM receipt_alias
-WHERE epoch = :epoch AND sequence BETWEEN :first AND :lost_through
-UNION SELECT sequence FROM salvaged_number
-WHERE epoch = :epoch AND sequence BETWEEN :first AND :lost_through
-ORDER BY sequence
-"""
-_SET_RETURNED = "UPDATE lost_captures SET returned = ?, moved_through = ? WHERE epoch = ?"
-_KEEP_RETURNED = """
-UPDATE lost_captures SET returned = max(returned, ?), moved_through = max(moved_through, ?)
-WHERE epoch = ?
-"""
 
 
 class LostRow(NamedTuple):
@@ -71,6 +69,9 @@ class LostRow(NamedTuple):
     told_at_us: int | None
     returned: int
     moved_through: int
+    named_through: int
+    acknowledged_at_us: int | None
+    found_with: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,12 @@ class LostCaptures:
     """Numbers of `epoch` above `held_through`, up to `lost_through`, that this machine has not.
 
     `accepted_through`: how far head office has the epoch; None if it has not answered yet.
-    `told_at_us`: when it confirmed that it knows of the loss. `may_return`: files that were set
-    aside are not salvaged yet, and may hold some.
+    `named_through`: the loss that a heartbeat may have named; from then on the numbers that head
+    office has accepted may be lost ones. `told_at_us`: when it confirmed that it knows of the loss;
+    `acknowledged_at_us`: when it said that a person has accepted it. `returned` counts those that
+    came back by salvage, and `moved_through` is where the first of them end. `may_return`: files
+    that were set aside are not salvaged yet, and may hold some. `found_with`: the last epoch of the
+    file that knew of it; believed once that epoch is one of this machine.
     """
 
     epoch: str
@@ -91,6 +96,9 @@ class LostCaptures:
     told_at_us: int | None = None
     returned: int = 0
     moved_through: int = 0
+    named_through: int = 0
+    acknowledged_at_us: int | None = None
+    found_with: str = ""
     may_return: bool = False
 
     @property
@@ -102,6 +110,15 @@ class LostCaptures:
     def count(self) -> int:
         """How many captures are lost, or may be; 0 if all are at head office or salvaged."""
         return max(self.lost_through - self.first + 1 - self.returned, 0)
+
+    @property
+    def is_alarm(self) -> bool:
+        """Return whether captures are lost, and nobody has accepted it."""
+        return self.count > 0 and self.acknowledged_at_us is None
+
+    def acknowledged(self, at_us: int) -> "LostCaptures":
+        """Return them as accepted by a person; the first time stays."""
+        return replace(self, acknowledged_at_us=self.acknowledged_at_us or at_us)
 
     @property
     def is_open(self) -> bool:
@@ -118,9 +135,14 @@ def add_lost_captures(connection: sqlite3.Connection, lost: LostCaptures) -> Non
 def add_found(
     connection: sqlite3.Connection, found: Sequence[LostCaptures], last_epoch: str
 ) -> None:
-    """Record the lost captures and ended epochs that a quarantined database knew."""
+    """Record the lost captures and ended epochs that a quarantined database knew.
+
+    A file that is salvaged by hand may be that of another till: they count once its `last_epoch` is
+    known to be one of this machine, from the mark or from another file.
+    """
     for lost in found:
-        connection.execute(_ADD_FOUND, asdict(lost) | {"last_epoch": last_epoch})
+        with_epoch = replace(lost, found_with=lost.found_with or last_epoch)
+        connection.execute(_ADD_FOUND, asdict(with_epoch))
 
 
 def read_lost_captures(connection: sqlite3.Connection, directory: Path) -> list[LostCaptures]:
@@ -130,8 +152,8 @@ def read_lost_captures(connection: sqlite3.Connection, directory: Path) -> list[
     """
     read = {source for (source,) in connection.execute(_SALVAGED)}
     may_return = not read.issuperset(list_unfinished(directory))
-    rows = intact_rows(connection.execute(_ALL), LostRow)
-    return [replace(_lost(row), may_return=may_return) for row in rows]
+    own = _own(connection, list(intact_rows(connection.execute(_ALL), LostRow)))
+    return [replace(_counted(connection, lost), may_return=may_return) for lost in own]
 
 
 def after_answer(
@@ -139,50 +161,58 @@ def after_answer(
 ) -> LostCaptures:
     """Return `lost` after an answer of head office to a heartbeat.
 
-    `told_through` is the loss that the heartbeat named; 0 if it named none. Once it named one, a
+    `told_through` is the loss that the heartbeat named; 0 if it named none. Once one was named, a
     number that head office has accepted may be a lost one.
     """
-    if not told_through and lost.told_at_us is None:
+    if not told_through and not lost.named_through and lost.told_at_us is None:
         return replace(lost, accepted_through=accepted_through)
-    if lost.told_at_us is None and accepted_through >= told_through:
+    is_told = lost.lost_through <= told_through <= accepted_through
+    if lost.told_at_us is None and is_told:
         return replace(lost, told_at_us=now_us)
     return lost
 
 
 def record_answers(connection: sqlite3.Connection, changed: Sequence[LostCaptures]) -> None:
     """Store the answers of head office."""
-    before = {lost.epoch: lost.first for lost in _read(connection)}
-    rows = [(one.accepted_through, one.told_at_us, one.epoch, one.lost_through) for one in changed]
-    connection.executemany(_SET_ANSWER, rows)
-    # What head office has by itself has not returned.
-    _count(connection, [lost for lost in _read(connection) if lost.first != before[lost.epoch]])
+    connection.executemany(
+        _SET_ANSWER,
+        [
+            (
+                one.accepted_through,
+                one.told_at_us,
+                one.acknowledged_at_us,
+                one.epoch,
+                one.lost_through,
+            )
+            for one in changed
+        ],
+    )
 
 
-def count_returned(connection: sqlite3.Connection) -> None:
-    """Count the lost captures that were salvaged, after a file is read to its end.
-
-    The count never falls: the receipts of salvaged captures are purged with them.
-    """
-    before = _read(connection)
-    _count(connection, before)
-    rows = [(lost.returned, lost.moved_through, lost.epoch) for lost in before]
-    connection.executemany(_KEEP_RETURNED, rows)
+def record_named(connection: sqlite3.Connection, named: Mapping[str, int]) -> None:
+    """Record that a heartbeat is about to name these losses, by epoch."""
+    connection.executemany(_SET_NAMED, [(through, epoch) for epoch, through in named.items()])
 
 
-def _count(connection: sqlite3.Connection, captures: Sequence[LostCaptures]) -> None:
-    for lost in captures:
-        values = {"epoch": lost.epoch, "first": lost.first, "lost_through": lost.lost_through}
-        returned = [sequence for (sequence,) in connection.execute(_RETURNED, values)]
-        moved_through = lost.first - 1
-        for sequence in returned:
-            moved_through += sequence == moved_through + 1
-        moved_through = moved_through if returned else 0
-        connection.execute(_SET_RETURNED, (len(returned), moved_through, lost.epoch))
+def _own(connection: sqlite3.Connection, rows: Sequence[LostRow]) -> list[LostCaptures]:
+    """Return those of this machine: by the mark, or found in a file whose last epoch is."""
+    known = {epoch for (epoch,) in connection.execute(_KNOWN_EPOCHS)} | {""}
+    known |= {row.epoch for row in rows if not row.found_with}
+    by_file = defaultdict(list)
+    for row in rows:
+        by_file[row.found_with].append(row.epoch)
+    waiting = list(known)
+    while waiting:
+        for epoch in by_file[waiting.pop()]:
+            if epoch not in known:
+                known.add(epoch)
+                waiting.append(epoch)
+    return [LostCaptures(*row) for row in rows if row.found_with in known]
 
 
-def _read(connection: sqlite3.Connection) -> list[LostCaptures]:
-    return [_lost(row) for row in intact_rows(connection.execute(_ALL), LostRow)]
-
-
-def _lost(row: LostRow) -> LostCaptures:
-    return LostCaptures(*row)
+def _counted(connection: sqlite3.Connection, lost: LostCaptures) -> LostCaptures:
+    """Count what has returned; a version before has counted some, and not which."""
+    among = Numbers(lost.first, lost.lost_through)
+    returned = count_returned(connection, lost.epoch, among)
+    moved_through = returned_without_hole(connection, lost.epoch, among)
+    return replace(lost, returned=max(lost.returned, returned), moved_through=moved_through)

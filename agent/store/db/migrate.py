@@ -13,10 +13,11 @@ from sync.runtime.logging import log_event
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
 _log = logging.getLogger(__name__)
-NEWEST_REVISION = "0008"
+NEWEST_REVISION = "0009"
 MIGRATIONS = Path(__file__).parent / "migrations"
 # The additions of each revision, the newest first: used if the recorded revision is unreadable.
 ADDED = (
+    ("0009", "returned_numbers", "epoch"),
     ("0008", "salvaged_number", "epoch"),
     ("0007", "program_terms", "agent_version"),
     ("0006", "epoch", "moved_events"),

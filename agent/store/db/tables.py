@@ -64,6 +64,18 @@ class LostCapturesRow(_Strict, table=True):
     told_at_us: int | None
     returned: int = Field(default=0, sa_column_kwargs=ZERO)
     moved_through: int = Field(default=0, sa_column_kwargs=ZERO)
+    named_through: int = Field(default=0, sa_column_kwargs=ZERO)
+    acknowledged_at_us: int | None = None
+    found_with: str = Field(default="", sa_type=Text, sa_column_kwargs=NOTHING)
+
+
+class ReturnedNumbersRow(_Strict, table=True):
+    """Numbers of an older epoch whose captures have new ones: see `returned_numbers.py`."""
+
+    __tablename__ = "returned_numbers"
+    epoch: str = Field(sa_type=Text, primary_key=True)
+    first_sequence: int = Field(primary_key=True)
+    last_sequence: int
 
 
 class EventRow(_Strict, table=True):
@@ -224,10 +236,7 @@ class ReceiptAliasRow(_Strict, table=True):
 
 
 class SalvagedNumberRow(_Strict, table=True):
-    """A number of a quarantined epoch whose capture was salvaged, where tills have another one.
-
-    Such a capture was fed in before, under this number, and its database quarantined again.
-    """
+    """Not written any more, see `ReturnedNumbersRow`: only the version before reads it."""
 
     __tablename__ = "salvaged_number"
     epoch: str = Field(sa_type=Text, primary_key=True)

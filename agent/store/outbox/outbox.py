@@ -15,7 +15,7 @@ from typing import TypeVarTuple
 
 from agent.facts import Receipt
 from agent.store.access import StoreAccess
-from agent.store.db.lost_captures import LostCaptures, record_answers
+from agent.store.db.lost_captures import LostCaptures, record_answers, record_named
 from agent.store.files.storage_errors import (
     StorageDownError,
     StorageFullError,
@@ -189,6 +189,10 @@ class StoreOutbox:
     async def record_lost(self, changed: Sequence[LostCaptures]) -> None:
         """Record the answers of head office on lost captures."""
         await self.access.write_hot(record_answers, changed)
+
+    async def record_named(self, named: Mapping[str, int]) -> None:
+        """Record, before it is sent, that a heartbeat names these losses, by epoch."""
+        await self.access.write_hot(record_named, named)
 
     async def _next(self, sql: str, limits: BatchLimits, after: int) -> Window:
         """Return the next window of events whose results are not in memory."""

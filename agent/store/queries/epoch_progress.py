@@ -14,7 +14,7 @@ class EpochProgress:
 
     All events from `base_sequence` on are held. `ended_reason` and `moved_through`: see
     `EpochRange`; without a reason also while it is not known which captures of it are lost, those
-    up to `lost_through`.
+    up to `lost_through`. `salvaged_through`: the first of them came back by salvage, up to there.
     """
 
     epoch: str
@@ -24,6 +24,12 @@ class EpochProgress:
     ended_reason: str = ""
     moved_through: int = 0
     lost_through: int = 0
+    salvaged_through: int = 0
+
+    @property
+    def last_named(self) -> int:
+        """The highest number that is known of the epoch."""
+        return max(self.last_sequence, self.moved_through, self.lost_through, self.salvaged_through)
 
 
 def progress_of(
@@ -60,11 +66,12 @@ def _progress(known: EpochRange, cursor: DeliveryCursor) -> EpochProgress:
 def _with_loss(progress: EpochProgress, lost: LostCaptures | None) -> EpochProgress:
     if lost is None:
         return progress
-    if lost.is_open:
+    # A loss that was named is not withdrawn in silence, when a file is found that may hold some.
+    if lost.is_open and not lost.named_through:
         return replace(progress, ended_reason="")
     return replace(
         progress,
-        moved_through=max(progress.moved_through, lost.moved_through),
+        salvaged_through=lost.moved_through,
         # Head office has all of them: said as well, because it has to know where the epoch ended.
         lost_through=lost.lost_through if lost.count or lost.first > lost.lost_through else 0,
     )

@@ -6,6 +6,7 @@ content, not by where it was found, so that files may overlap and be read again.
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from agent.store.crypto.vault import DecryptionError, Vault
 from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.event_rows import event_checksum
 from agent.store.db.receipt_aliases import ReceiptAliases
+from agent.store.db.returned_numbers import add_returned
 from agent.store.db.rows import checked, checked_rows
 from agent.store.outbox.in_flight import add_doubt
 from agent.store.recovery.salvaged import SalvagedCapture
@@ -50,7 +52,6 @@ _ADD_BOOT = """
 INSERT INTO boot (number, boot_id, first_seen_us)
 SELECT 1 + coalesce(max(number), 0), ?, ? FROM boot RETURNING number
 """
-_ADD_NUMBER = "INSERT OR IGNORE INTO salvaged_number (epoch, sequence) VALUES (?, ?)"
 _RECORD = """
 INSERT INTO salvage (source, fed_through, last_position, salvaged, unreadable, is_read)
 VALUES (:source, :fed_through, :last_position, :salvaged, :unreadable, 0)
@@ -77,7 +78,10 @@ class _Answer(NamedTuple):
 
 @dataclass(slots=True)
 class Fed:
-    """Result of a step: captures fed in, known already, and in conflict with others."""
+    """Result of a step: captures fed in, known already, and in conflict with others.
+
+    `returned`: the numbers of these captures that they have no more, by epoch.
+    """
 
     epochs: Epochs
     salvaged: int = 0
@@ -85,6 +89,7 @@ class Fed:
     conflicts: int = 0
     last_position: int = 0
     added: list[int] = field(default_factory=list)
+    returned: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
 
 def feed(
@@ -114,6 +119,7 @@ def _feed(
     fed = step.fed
     # An acknowledgement may have been lost with the file.
     add_doubt(connection, fed.added)
+    add_returned(connection, fed.returned)
     values = {
         "source": source,
         "fed_through": captures[-1].position,
@@ -155,10 +161,12 @@ class _Step:
             self.fed.conflicts += 1
             return
         self.fed.last_position = max(self.fed.last_position, position)
-        if receipt is not None and receipt != self._live.receipt(position):
+        live = self._live.receipt(position)
+        if receipt is not None and receipt != live:
             self._aliases.add(position, receipt)
-        if number is not None and number not in {receipt, self._live.receipt(position)}:
-            self._connection.execute(_ADD_NUMBER, (number.epoch, number.sequence))
+        for one in {receipt, number} - {live}:
+            if one is not None:
+                self.fed.returned[one.epoch].append(one.sequence)
 
     def _session_position(self, capture: SalvagedCapture, known: _Session | None) -> int | None:
         if known is None:

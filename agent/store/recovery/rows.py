@@ -27,6 +27,9 @@ _LOST = (
     *("epoch", "held", "lost", "reason", "noticed at"),
     *("accepted", "told at", "returned", "moved"),
 )
+# Of a row that was written before they were added.
+_LOST_DEFAULTS = (0, None, "")
+_RETURNED = ("epoch", "first", "last")
 _ALIAS = ("", "sequence", "epoch")
 _DELIVERED = ("destination", "position", "delivered at")
 _LETTER = ("destination", "position", "code", "message", "status", "at", "attempts", "discarded")
@@ -90,12 +93,27 @@ def epoch(row_id: int, values: Sequence[Value]) -> Row | None:
 
 def lost_captures(row_id: int, values: Sequence[Value]) -> Row | None:
     """Return a row of `lost_captures`."""
-    if len(values) != len(_LOST) or not is_id(values[0]) or not _is_text(values[3]):
+    added = len(values) - len(_LOST)
+    if not 0 <= added <= len(_LOST_DEFAULTS) or not is_id(values[0]) or not _is_text(values[3]):
         return None
-    numbers = (*values[1:3], values[4], *values[7:])
-    if not _are_numbers(*numbers, *[value for value in values[5:7] if value is not None]):
+    values = [*values, *_LOST_DEFAULTS[added:]]
+    *_, named, acknowledged_at, found_with = values
+    optional = [value for value in (*values[5:7], acknowledged_at) if value is not None]
+    if not _are_numbers(*values[1:3], values[4], *values[7:9], named, *optional):
+        return None
+    if found_with and not is_id(found_with):
         return None
     return Row("lost_captures", (row_id, *values))
+
+
+def returned(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of `returned_numbers`; `delivery` and `settled` have another first column."""
+    if len(values) != len(_RETURNED) or not is_id(values[0]) or values[0] == _CENTRAL:
+        return None
+    first, last = values[1:]
+    if not (isinstance(first, int) and isinstance(last, int) and 0 < first <= last <= _MAX_NUMBER):
+        return None
+    return Row("returned", (row_id, *values))
 
 
 def boot(row_id: int, values: Sequence[Value]) -> Row | None:
@@ -136,7 +154,10 @@ def delivered(table: str, values: Sequence[Value]) -> Row | None:
     return Row(table, (values[1],))
 
 
-_CHECKS = (event, session, answer, epoch, lost_captures, boot, alias, dead_letter, destination)
+_CHECKS = (
+    *(event, session, answer, epoch, lost_captures, returned),
+    *(boot, alias, dead_letter, destination),
+)
 
 
 def recognise(row_id: int, values: Sequence[Value], table: str | None) -> Row | None:

@@ -13,14 +13,13 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from agent.store.access import StoreAccess
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
-from agent.store.db.lost_captures import LostCaptures, add_found, count_returned
 from agent.store.db.rows import checked
 from agent.store.files.high_water_mark import read_high_water_mark
 from agent.store.files.quarantine import (
@@ -31,12 +30,13 @@ from agent.store.files.quarantine import (
     remove_abandoned,
 )
 from agent.store.files.storage_errors import free_bytes
+from agent.store.recovery.ended_epochs import EndedEpochs, add_ended, read_ended_epochs
 from agent.store.recovery.erase import ERASE
 from agent.store.recovery.feed import CAPTURES_PER_STEP, feed
 from agent.store.recovery.salvaged import (
     SalvagedCapture,
+    is_of_this_version,
     read_captures,
-    read_ended_epochs,
     read_result,
     read_source_epochs,
 )
@@ -71,13 +71,6 @@ class _State(NamedTuple):
     last_position: int = 0
     is_read: int = 0
     unreadable: int = 0
-
-
-class _Ended(NamedTuple):
-    """Epochs that had ended in a quarantined database, before its last one."""
-
-    before: str = ""
-    epochs: Sequence[LostCaptures] = ()
 
 
 async def extract_in_process(place: Path, mark_position: int) -> None:
@@ -195,10 +188,9 @@ class Salvage:
         source, total = place.name, 0
         # Not with the reads of the live database: damage found there would set that aside.
         epochs = await asyncio.to_thread(read_source_epochs, place)
-        ended = _Ended()
+        ended = None
         if epochs is not None:
-            found = await asyncio.to_thread(read_ended_epochs, place, epochs)
-            ended = _Ended(epochs.last.epoch, found)
+            ended = await asyncio.to_thread(read_ended_epochs, place, epochs)
         else:
             epochs = await self._access.read_hot(_live_epochs_of, place)
         while captures := await _next_captures(place, after):
@@ -238,11 +230,11 @@ def _read_state(connection: sqlite3.Connection, source: str) -> _State:
 
 
 def _end(
-    connection: sqlite3.Connection, source: str, unreadable: int, ended: _Ended
+    connection: sqlite3.Connection, source: str, unreadable: int, ended: EndedEpochs | None
 ) -> tuple[int, int]:
     row = connection.execute(_END, (source, unreadable)).fetchone()
-    add_found(connection, ended.epochs, ended.before)
-    count_returned(connection)
+    if ended is not None:
+        add_ended(connection, ended)
     return checked(row, tuple[int, int])
 
 
@@ -263,7 +255,8 @@ def _mark_position(connection: sqlite3.Connection, place: Path) -> int:
 def _is_extracted(place: Path) -> bool:
     """Return whether the scratch file is complete; one that is unusable is begun again."""
     try:
-        return (place / SCRATCH_FILE).exists() and read_result(place)[0]
+        has_scratch = (place / SCRATCH_FILE).exists()
+        return has_scratch and is_of_this_version(place) and read_result(place)[0]
     except sqlite3.Error:
         return False
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from agent.facts import EmailStatus, Receipt
 from agent.store.db.epochs import Epochs, EpochStart
 from agent.store.db.event_rows import DamagedEvent, check_event
-from agent.store.db.lost_captures import LostCaptures, LostRow
 from agent.store.db.rows import checked, checked_rows
-from agent.store.files.quarantine import SCRATCH_FILE, quarantined_at
+from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.files.storage_errors import CorruptRow
+from agent.store.recovery.scratch import VERSION, version_of
 from sync.protocol.wire import EventType
 
 _AFTER = """
@@ -28,11 +28,6 @@ WHERE event.position > ? ORDER BY event.position LIMIT ?
 """
 _EPOCHS = """
 SELECT epoch, base_position, reason, moved_events FROM epoch ORDER BY base_position, number
-"""
-_LOST = """
-SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
-    returned, moved_through
-FROM lost_captures
 """
 
 
@@ -69,10 +64,7 @@ class SalvagedCapture(NamedTuple):
 
     def number(self, epochs: Epochs | None) -> Receipt | None:
         """Return its number in its own file; None if its epoch is unreadable."""
-        try:
-            return epochs.receipt(self.position) if epochs else None
-        except CorruptRow:
-            return None
+        return number_at(epochs, self.position) if epochs else None
 
     def receipt(self, epochs: Epochs | None) -> Receipt | None:
         """Return the first receipt; None if its epoch is unreadable. `epochs`: of its own file."""
@@ -83,37 +75,34 @@ class SalvagedCapture(NamedTuple):
 
 def read_captures(place: Path, after: int, limit: int) -> list[SalvagedCapture]:
     """Return the next captures above position `after`. Raises `sqlite3.Error`."""
-    with _scratch(place) as connection:
+    with reading_scratch(place) as connection:
         return list(checked_rows(connection.execute(_AFTER, (after, limit)), SalvagedCapture))
 
 
 def read_source_epochs(place: Path) -> Epochs | None:
     """Return the epochs of the quarantined database; None if none is readable."""
-    with _scratch(place) as connection:
+    with reading_scratch(place) as connection:
         starts = list(checked_rows(connection.execute(_EPOCHS), EpochStart))
     return Epochs(starts, 0) if starts else None
 
 
-def read_ended_epochs(place: Path, epochs: Epochs) -> list[LostCaptures]:
-    """Return the older epochs that the quarantined database knew to have ended, with their losses.
+def number_at(epochs: Epochs, position: int) -> Receipt | None:
+    """Return the number at a position; None if its epoch is unreadable."""
+    try:
+        return epochs.receipt(position)
+    except CorruptRow:
+        return None
 
-    `epochs` are its own. Head office tells later how far it has them; what was salvaged is counted.
-    """
-    with _scratch(place) as connection:
-        lost = [LostCaptures(*row) for row in checked_rows(connection.execute(_LOST), LostRow)]
-    at = quarantined_at(place.name)
-    noticed_at_us = 0 if at is None else int(at.timestamp()) * 1_000_000
-    known = {one.epoch for one in lost}
-    return lost + [
-        LostCaptures(one.epoch, 0, one.last_sequence, one.ended_reason, noticed_at_us)
-        for one in epochs.ranges[:-1]
-        if one.ended_reason and one.epoch not in known
-    ]
+
+def is_of_this_version(place: Path) -> bool:
+    """Return whether the scratch file has the tables of this version. Raises `sqlite3.Error`."""
+    with reading_scratch(place) as connection:
+        return version_of(connection) == VERSION
 
 
 def read_result(place: Path) -> tuple[bool, int, bool]:
     """Return `is_complete`, the number of unreadable captures, and `is_whole`."""
-    with _scratch(place) as connection:
+    with reading_scratch(place) as connection:
         row = connection.execute(
             "SELECT is_complete, unreadable, is_whole FROM progress"
         ).fetchone()
@@ -122,7 +111,7 @@ def read_result(place: Path) -> tuple[bool, int, bool]:
 
 
 @contextmanager
-def _scratch(place: Path) -> Iterator[sqlite3.Connection]:
+def reading_scratch(place: Path) -> Iterator[sqlite3.Connection]:
     """Open the scratch file; delete it if it is damaged, so that it is extracted again."""
     path = (place / SCRATCH_FILE).absolute()
     address = f"{path.as_uri()}?mode=ro"

@@ -21,7 +21,9 @@ _COLUMNS = {
     "answer": "position, session_position, status, address, address_mark",
     "epoch": "number, epoch, base_position, reason, moved_events",
     "lost_captures": "number, epoch, held_through, lost_through, reason, noticed_at_us,"
-    " accepted_through, told_at_us, returned, moved_through",
+    " accepted_through, told_at_us, returned, moved_through, named_through, acknowledged_at_us,"
+    " found_with",
+    "returned": "number, epoch, first_sequence, last_sequence",
     "boot": "number, boot_id, first_seen_us",
     "alias": "position, sequence, epoch",
     "destination": "id, watermark, erased_through",
@@ -64,6 +66,11 @@ _SCHEMA = (
 )
 
 
+# Raised with each change of the tables: a file of another version is begun again.
+VERSION = 1
+_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+
+
 class Progress(NamedTuple):
     """How many versions of pages are read; at the end also how many captures are unreadable.
 
@@ -82,8 +89,10 @@ class Scratch:
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
         with self._transaction():
-            if not self.connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-                for statement in _SCHEMA:
+            if version_of(self.connection) != VERSION:
+                for (table,) in self.connection.execute(_TABLES).fetchall():
+                    self.connection.execute(f"DROP TABLE {table}")
+                for statement in (*_SCHEMA, f"PRAGMA user_version = {VERSION}"):
                     self.connection.execute(statement)
 
     def progress(self) -> Progress:
@@ -119,6 +128,12 @@ class Scratch:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the version of the tables; 0 if there are none, or older ones."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 @contextmanager

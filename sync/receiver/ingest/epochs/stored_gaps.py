@@ -37,8 +37,8 @@ def _resolve(
     if not changed:
         return
     transaction.execute(statements.DELETE_GAPS, epoch, numbers=[gap.first for gap in changed])
-    parts = [gap_row(key, part, now) for parts in changed.values() for part in parts]
-    insert_rows(transaction.connection, tables.gaps, parts)
+    added = [gap_row(key, part, now) for parts in changed.values() for part in parts]
+    insert_rows(transaction.connection, tables.gaps, added)
 
 
 def epochs_without_open_gaps(

@@ -217,6 +217,22 @@ def test_terms_that_are_not_fetched_are_a_note_unless_nothing_can_be_delivered()
     assert note not in headlines(sync=sync_state("retrying"), termsNotFetched=missed)
 
 
+def test_lost_captures_between_those_that_came_back_are_counted_alone() -> None:
+    lost = {"epoch": "e", "firstSequence": 3, "lastSequence": 9, "reason": "a reason"}
+    status = Status({"lost": [lost | {"isCertain": True, "captures": 1}]})
+    assert [one.text[:20] for one in status.problems()][:1] == ["1 capture was lost ("]
+
+
+def test_loss_that_head_office_has_accepted_is_a_note() -> None:
+    lost = {"epoch": "e", "firstSequence": 3, "lastSequence": 4, "reason": "a reason"}
+    accepted = {"isCertain": True, "captures": 2, "acknowledgedAt": "2026-03-04T05:06:07Z"}
+    status = Status({"storage": {"state": "ready"}, "lost": [lost | accepted]})
+    (note,) = [one for one in status.headlines() if "lost" in one.text]
+    assert note.level is Level.NOTE
+    assert "Head office has accepted the loss: 2026-03-04" in note.text
+    assert status.problems() == []
+
+
 @pytest.mark.parametrize(
     ("is_certain", "text"), [(True, "2 captures were lost"), (False, "Up to 2 captures were lost")]
 )

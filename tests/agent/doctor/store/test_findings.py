@@ -65,6 +65,20 @@ def test_captures_that_only_the_mark_knows_are_a_fault_with_their_numbers(tmp_pa
     assert "2 captures that tills were told are recorded, epoch-1/1 to 2" in found.found
 
 
+def test_loss_that_head_office_has_accepted_is_no_fault(tmp_path: Path) -> None:
+    epochs = EpochIds()
+    with opened(tmp_path, epochs) as store:
+        record(store, session(), answer())
+    (tmp_path / "agent.db").unlink()
+    with opened(tmp_path, epochs):
+        pass
+    change(tmp_path, "UPDATE lost_captures SET acknowledged_at_us = 1")
+    found = check_lost_captures(tmp_path, is_owned=False)
+    assert found is not None
+    assert found.verdict is Verdict.PASS
+    assert "epoch-1/1 to 2" in found.found
+
+
 def test_epoch_that_began_without_a_mark_is_a_warning(tmp_path: Path) -> None:
     epochs = EpochIds()
     with opened(tmp_path, epochs) as store:

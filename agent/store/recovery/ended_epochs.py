@@ -1,0 +1,91 @@
+"""Ended epochs of a quarantined database, and their lost captures: taken into the live one."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.facts import Receipt
+from agent.store.db.epochs import Epochs
+from agent.store.db.lost_captures import LostCaptures, LostRow, add_found
+from agent.store.db.returned_numbers import Numbers, add_returned, add_returned_range
+from agent.store.db.rows import checked_rows
+from agent.store.files.quarantine import quarantined_at
+from agent.store.recovery.salvaged import number_at, reading_scratch
+
+_LOST = """
+SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
+    returned, moved_through, named_through, acknowledged_at_us, found_with
+FROM lost_captures
+"""
+_RETURNED = "SELECT epoch, first_sequence, last_sequence FROM returned"
+# Of captures that are not fed in: their events are unreadable, or delivered.
+_LEFT_ALIASES = """
+SELECT position, epoch, sequence FROM alias WHERE position NOT IN (SELECT position FROM todo)
+"""
+_ALIASES = "SELECT epoch, sequence FROM receipt_alias"
+
+
+@dataclass(frozen=True, slots=True)
+class EndedEpochs:
+    """The older epochs that a quarantined database knew to have ended, with their losses.
+
+    `last_epoch` is its last one. `returned`: numbers that had new ones. `aliases`: pairs of the
+    receipt and the number of captures that are not fed in; another file may hold them as well.
+    """
+
+    last_epoch: str
+    lost: Sequence[LostCaptures]
+    returned: Sequence[tuple[str, Numbers]]
+    aliases: Sequence[tuple[Receipt, Receipt]]
+
+
+def read_ended_epochs(place: Path, epochs: Epochs) -> EndedEpochs:
+    """Return the ended epochs of the quarantined database; `epochs` are its own.
+
+    Head office tells later how far it has them; what was salvaged is counted.
+    """
+    with reading_scratch(place) as connection:
+        lost = [LostCaptures(*row) for row in checked_rows(connection.execute(_LOST), LostRow)]
+        returned = list(checked_rows(connection.execute(_RETURNED), tuple[str, int, int]))
+        aliases = list(checked_rows(connection.execute(_LEFT_ALIASES), tuple[int, str, int]))
+    at = quarantined_at(place.name)
+    noticed_at_us = 0 if at is None else int(at.timestamp()) * 1_000_000
+    known = {one.epoch for one in lost}
+    ended = [one for one in epochs.ranges[:-1] if one.ended_reason and one.epoch not in known]
+    lost += [
+        LostCaptures(
+            *(one.epoch, 0, max(one.last_sequence, one.moved_through)),
+            *(one.ended_reason, noticed_at_us),
+        )
+        for one in ended
+    ]
+    ranges = [(epoch, Numbers(first, last)) for epoch, first, last in returned]
+    ranges += [
+        (one.epoch, Numbers(one.last_sequence + 1, one.moved_through))
+        for one in ended
+        if one.moved_through
+    ]
+    pairs = [
+        (Receipt(epoch, sequence), number)
+        for position, epoch, sequence in aliases
+        if (number := number_at(epochs, position)) is not None
+    ]
+    return EndedEpochs(epochs.last.epoch, lost, ranges, pairs)
+
+
+def add_ended(connection: sqlite3.Connection, ended: EndedEpochs) -> None:
+    """Record them in the live database, and which of their numbers have returned."""
+    add_found(connection, ended.lost, ended.last_epoch)
+    for epoch, returned in ended.returned:
+        add_returned_range(connection, epoch, returned)
+    if not ended.aliases:
+        return
+    # A capture that was fed in before, unreadable there, is here by the file it came from.
+    here = set(checked_rows(connection.execute(_ALIASES), tuple[str, int]))
+    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    for receipt, number in ended.aliases:
+        if (receipt.epoch, receipt.sequence) in here:
+            numbers[number.epoch].append(number.sequence)
+    add_returned(connection, numbers)

@@ -1,0 +1,159 @@
+"""Reports of the older epochs to head office: where they ended, what is lost, what came back.
+
+What came back is told in pages of ranges. While head office has not heard of a loss to its end, the
+next page begins where it has got to (`acceptedThrough`); afterwards the pages take turns, for a
+head office that has recorded as lost what came back later. A range is never widened to save room.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from agent.store.db.lost_captures import LostCaptures, after_answer
+from agent.store.db.returned_numbers import Numbers, epochs_with_returned, read_returned
+from agent.store.outbox.outbox import StoreOutbox
+from agent.store.queries.epoch_progress import EpochProgress
+from agent.uplink.heartbeat_message import extent_of
+from sync.delivery.outbox import OutboxUnavailable
+from sync.protocol.wire import MAX_RETURNED_RANGES, EpochExtent, HeartbeatAnswer
+from sync.runtime.logging import log_event
+
+_log = logging.getLogger(__name__)
+MAX_RANGES_OF_AN_EPOCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that has returned above `after` up to `through`; `is_last`: nothing has above."""
+
+    ranges: Sequence[Numbers]
+    after: int
+    through: int
+    is_last: bool
+
+
+class LossReports:
+    """Builds the reports, and acts on what head office answers. Event loop only."""
+
+    def __init__(self, outbox: StoreOutbox, now_us: Callable[[], int]) -> None:
+        self._outbox = outbox
+        self._now_us = now_us
+        self._accepted: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
+        self._pages: Mapping[str, Page] = {}
+
+    async def extents(
+        self, older: Sequence[EpochProgress], lost: Sequence[LostCaptures]
+    ) -> list[EpochExtent]:
+        """Return the reports for a heartbeat; that a loss is named is recorded before.
+
+        A loss is left out while that cannot be recorded: the answer could not be understood later.
+        """
+        if not older:
+            return []
+        after = {one.epoch: self._after(one) for one in older}
+        self._pages = await self._outbox.access.read_hot(read_pages, older, after)
+        extents = [extent_of(one, self._pages.get(one.epoch)) for one in older]
+        named = {one.epoch: one.named_through for one in lost}
+        new = {
+            one.epoch: one.lost_through
+            for one in extents
+            if one.lost_through > named.get(one.epoch, 0)
+        }
+        try:
+            if new:
+                await self._outbox.record_named(new)
+        except OutboxUnavailable:
+            return [
+                extent_of(replace(progress, ended_reason="", lost_through=0), None)
+                if progress.epoch in new
+                else extent
+                for progress, extent in zip(older, extents, strict=True)
+            ]
+        return extents
+
+    async def on_answer(
+        self, answer: HeartbeatAnswer, sent: Iterable[EpochExtent], lost: Sequence[LostCaptures]
+    ) -> bool:
+        """Record the answer; return True if another heartbeat has more to tell at once."""
+        told = {one.epoch: one.lost_through for one in sent}
+        before, self._accepted = (
+            self._accepted,
+            {one.epoch: one.accepted_through for one in answer.epochs if one.epoch in told},
+        )
+        for epoch, page in self._pages.items():
+            self._turns[epoch] = 0 if page.is_last else page.through
+        acknowledged = {one.epoch: one.sequence for one in answer.acknowledged}
+        now_us = self._now_us()
+        changed: list[LostCaptures] = []
+        for one in lost:
+            # `older_epochs` may leave such an epoch out of a heartbeat; another one names it.
+            if one.epoch not in self._accepted:
+                continue
+            after = after_answer(one, self._accepted[one.epoch], told[one.epoch], now_us)
+            if told[one.epoch] and acknowledged.get(one.epoch, 0) >= one.lost_through:
+                after = after.acknowledged(now_us)
+            if after != one:
+                changed.append(after)
+                _log_acknowledged(one, after)
+        if changed:
+            await self._outbox.record_lost(changed)
+        is_new = any(one.count and not one.is_open and not one.told_at_us for one in changed)
+        return is_new or any(
+            not page.is_last and before.get(epoch, 0) < self._accepted.get(epoch, 0) < told[epoch]
+            for epoch, page in self._pages.items()
+            if epoch in told
+        )
+
+    def _after(self, known: EpochProgress) -> int:
+        """Return the number above which the next page begins."""
+        accepted = self._accepted.get(known.epoch, 0)
+        is_heard = accepted >= known.lost_through
+        return self._turns.get(known.epoch, 0) if is_heard else accepted
+
+
+def read_pages(
+    connection: sqlite3.Connection, older: Sequence[EpochProgress], after: Mapping[str, int]
+) -> dict[str, Page]:
+    """Return the next page of each of these epochs of which a number has returned."""
+    with_returned = epochs_with_returned(connection)
+    salvaged = [one for one in older if one.epoch in with_returned]
+    limit = min(MAX_RANGES_OF_AN_EPOCH, MAX_RETURNED_RANGES // max(len(salvaged), 1))
+    return {
+        one.epoch: _page(
+            read_returned(connection, one.epoch, after[one.epoch], limit + 1),
+            one,
+            after[one.epoch],
+            limit,
+        )
+        for one in salvaged
+    }
+
+
+def _page(found: Sequence[Numbers], known: EpochProgress, after: int, limit: int) -> Page:
+    ranges = _with_moved(found, Numbers(known.last_sequence + 1, known.moved_through), after)
+    is_last = len(ranges) <= limit
+    ranges = ranges[:limit]
+    last = max(known.last_named, after, *(one.last for one in ranges[-1:]))
+    return Page(ranges, after, last if is_last else ranges[-1].last, is_last)
+
+
+def _with_moved(found: Sequence[Numbers], moved: Numbers, after: int) -> list[Numbers]:
+    """Return the ranges with the numbers above the end of the epoch that have moved."""
+    moved = Numbers(max(moved.first, after + 1), moved.last)
+    if moved.first > moved.last:
+        return list(found)
+    merged: list[Numbers] = []
+    for one in sorted([*found, moved]):
+        if merged and one.first <= merged[-1].last + 1:
+            merged[-1] = Numbers(merged[-1].first, max(merged[-1].last, one.last))
+        else:
+            merged.append(one)
+    return merged
+
+
+def _log_acknowledged(before: LostCaptures, after: LostCaptures) -> None:
+    if before.acknowledged_at_us is None and after.acknowledged_at_us is not None:
+        numbers = {"epoch": after.epoch, "first": after.first, "last": after.lost_through}
+        log_event(_log, logging.INFO, "store.loss_acknowledged", **numbers)
