@@ -231,7 +231,7 @@ def _lost(lost: LostCaptures) -> LostReport:
         "captures": lost.count,
         "isCertain": not lost.is_open,
         "noticedAt": timestamp(lost.noticed_at_us),
-        "acknowledgedAt": _time_or_none(lost.acknowledged_at_us),
+        "acknowledgedAt": time_or_none(lost.acknowledged_at_us),
         "reason": lost.reason,
     }
 

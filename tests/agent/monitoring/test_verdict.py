@@ -63,6 +63,7 @@ def test_line_of_a_healthy_agent_has_text_and_performance_data() -> None:
         ({"storage": {"state": "down"}}, Severity.CRITICAL),
         ({"storage": {"state": "not running"}}, Severity.CRITICAL),
         ({"lost": [{"firstSequence": 1, "lastSequence": 2}]}, Severity.CRITICAL),
+        ({"lost": [{"captures": 2, "acknowledgedAt": "2026-03-01T00:00:00Z"}]}, Severity.OK),
         ({"nameSharedSince": "2026-03-01T00:00:00Z"}, Severity.CRITICAL),
         ({"portTakenAt": "::1"}, Severity.CRITICAL),
         ({"deadLetters": 1, "storage": {"state": "full"}}, Severity.CRITICAL),
