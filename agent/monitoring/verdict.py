@@ -89,7 +89,7 @@ def _beyond(members: Mapping[str, object], limits: Limits, now: datetime) -> lis
         )
         found.append(Finding(Severity.CRITICAL, text))
     if limits.max_waiting is not None and isinstance(waiting, int) and waiting > limits.max_waiting:
-        text = f"{waiting:,} captures are pending, limit {limits.max_waiting:,}."
+        text = f"Pending captures: {waiting:,}, limit {limits.max_waiting:,}."
         found.append(Finding(Severity.CRITICAL, text))
     if not isinstance(waiting, int):
         found.append(Finding(Severity.UNKNOWN, "The number of pending captures is unknown."))

@@ -73,3 +73,12 @@ def test_backup_command_copies_a_database_in_use(tmp_path: Path) -> None:
 
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT count(*) FROM session").fetchone() == (1,)
+
+
+def test_metrics_on_the_page_are_those_of_the_agent() -> None:
+    sources = [*(ROOT / "agent" / "api").rglob("*.py")]
+    texts = [source.read_text("utf-8") for source in sources]
+    for metric in re.findall(r"`loyalty_agent_([a-z_]+)`", PAGE):
+        name = metric.removesuffix("_total")
+        spellings = (f'"{name}"', f'"loyalty_agent_{name}"')
+        assert any(one in text for text in texts for one in spellings), metric

@@ -3,7 +3,7 @@
 One row for each kind. Where one of the four says nothing, the row has the reason instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -40,7 +40,7 @@ class Said:
     """
 
     log: str | Why
-    status: tuple[dict[str, object], Level] | Why
+    status: tuple[Mapping[str, object], Level] | Why
     doctor: Callable[..., object] | Why
     metric: str | Why
 
@@ -51,7 +51,7 @@ def storage(**members: object) -> dict[str, object]:
 
 SALVAGED = {"pending": 0, "salvaged": 3, "unreadable": 1}
 LOST = [{"firstSequence": 1, "lastSequence": 2, "isCertain": True}]
-A_DEAD_LETTER = ({"deadLetters": 1}, Level.WARNING)
+A_DEAD_LETTER: tuple[Mapping[str, object], Level] = ({"deadLetters": 1}, Level.WARNING)
 KINDS = {
     "dead letter": Said(
         "dead_letter.recorded", A_DEAD_LETTER, findings.check_dead_letters, "dead_letters"
@@ -193,7 +193,7 @@ def test_event_is_in_the_log(said: Said) -> None:
 def test_status_has_its_level(said: Said) -> None:
     if isinstance(said.status, tuple):
         members, level = said.status
-        assert {one.level for one in Status(READY | members).problems()} == {level}
+        assert {one.level for one in Status({**READY, **members}).problems()} == {level}
 
 
 @ROWS

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 import agent.cli
 import sync.receiver.cli
 from sync.runtime.cli.command_group import LazyCommand
+from tests.support.processes import ROOT
 
 PROGRAMS = {
     "loyalty-agent": agent.cli.COMMANDS,
@@ -73,3 +74,13 @@ def test_a_command_has_json_or_lists_nothing(path: str) -> None:
 def test_the_walk_reaches_nested_commands_of_both_programs() -> None:
     assert {"loyalty-agent dead-letters list", "loyalty-hq gaps list"} <= ALL_COMMANDS.keys()
     assert all(isinstance(one, LazyCommand) for each in PROGRAMS.values() for one in each.values())
+
+
+def test_every_command_with_json_is_on_the_page() -> None:
+    page = (ROOT / "docs" / "json.md").read_text("utf-8")
+    with_json = [
+        path
+        for path, command in ALL_COMMANDS.items()
+        if any("--json" in one.opts for one in command.params)
+    ]
+    assert [path for path in with_json if f"`{path}`" not in page] == []
