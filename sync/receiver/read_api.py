@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from aiohttp import ClientConnectionResetError, web
@@ -11,8 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.boundary import COMMON_HEADERS
 from sync.receiver.db.database import Reads
+from sync.receiver.db.period import parse_period
 from sync.receiver.db.readiness import Readiness
-from sync.receiver.reports.completeness.report import completeness_json
+from sync.receiver.reports.completeness.report import Scope, completeness_json
 from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.json_views import is_valid_text, sessions_json
 from sync.receiver.reports.metrics import ReceiverMetrics
@@ -23,6 +24,7 @@ from sync.receiver.reports.store_list import (
     stores_after,
     stores_json,
 )
+from sync.receiver.reports.tills import Reference
 from sync.runtime.http_errors import bad_request
 from sync.runtime.http_server import JSON_TYPE, json_response
 
@@ -40,6 +42,7 @@ class ReadApi:
     readiness: Readiness
     metrics: ReceiverMetrics
     fleet_figures: TTLCache[FleetFigures | None]
+    reference: Callable[[], Reference]
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the routes."""
@@ -67,12 +70,20 @@ class ReadApi:
         return await stream_json(request, stores_json(self.database, store_id, stores))
 
     async def get_completeness(self, request: web.Request) -> web.StreamResponse:
-        """Stream the completeness report of one store or of all, epoch by epoch."""
+        """Stream the completeness report of one store or of all, epoch by epoch.
+
+        `?from=` and `?to=`: of what was captured in this period.
+        """
         await self.readers.check(request)
         store_id = request.query.get("store")
         if store_id is not None and not await is_known_store(self.database, store_id):
             raise web.HTTPNotFound
-        return await stream_json(request, completeness_json(self.database, store_id))
+        try:
+            period = parse_period(request.query.get("from"), request.query.get("to"))
+        except ValueError as error:
+            raise bad_request(f"from, to: {error}") from None
+        scope = Scope(self.reference(), store_id, period)
+        return await stream_json(request, completeness_json(self.database, scope))
 
     async def get_session(self, request: web.Request) -> web.StreamResponse:
         """Stream all sessions with this correlation id, in any store; 404 if there are none."""

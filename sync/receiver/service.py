@@ -179,15 +179,19 @@ def _build_app(
     now: Callable[[], datetime],
 ) -> web.Application:
     version = installed_version()
+
+    def reference() -> Reference:
+        return Reference(now(), version)
+
     figures = TTLCache(
-        lambda: read_fleet_figures(database, Reference(now(), version)),
+        lambda: read_fleet_figures(database, reference()),
         _FIGURES_TTL_SECONDS,
         time.monotonic,
     )
     app = web.Application()
     agents.add_routes(app.router)
     reads = LimitedReads(database)
-    ReadApi(reads, readers, readiness, agents.metrics, figures).add_routes(app.router)
+    ReadApi(reads, readers, readiness, agents.metrics, figures, reference).add_routes(app.router)
     Pages(reads, readers, now, version, time.monotonic).add_routes(app.router)
     return app
 

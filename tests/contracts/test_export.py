@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sync.receiver.db.period import Period, parse_time
 from sync.receiver.db.tables import SessionRecord
-from sync.receiver.export.selection import ExportTable, Selection, parse_time
+from sync.receiver.export.selection import ExportTable, Selection
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session, sessions
 
@@ -73,7 +74,7 @@ async def test_time_range_includes_its_start_and_excludes_its_end(
         await office.take(SimulatedAgent(), session(hour + 1))
 
     ends = [None if hour is None else AT + timedelta(hours=hour) for hour in (since, until)]
-    found = await keys(office, Selection(since=ends[0], until=ends[1]))
+    found = await keys(office, Selection(received=Period(ends[0], ends[1])))
 
     assert numbers(found) == expected
 
@@ -90,8 +91,8 @@ async def test_every_table_can_be_filtered_by_time(
         baseSequence=3,
     )
 
-    within = await keys(office, Selection(exported, since=AT, until=AT + timedelta(hours=1)))
-    after = await keys(office, Selection(exported, since=AT + timedelta(hours=1)))
+    within = await keys(office, Selection(exported, received=Period(AT, AT + timedelta(hours=1))))
+    after = await keys(office, Selection(exported, received=Period(AT + timedelta(hours=1))))
 
     assert (bool(within), after) == (exported is not ExportTable.EMAIL_ANSWERS, [])
 

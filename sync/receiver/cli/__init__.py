@@ -16,7 +16,7 @@ COMMANDS = {
     ),
     "stores": LazyCommand("sync.receiver.cli.stores", "List all known tills."),
     "completeness": LazyCommand(
-        "sync.receiver.cli.completeness", "Report missing captures by sequence number."
+        "sync.receiver.cli.reporting.completeness", "Report missing captures by sequence number."
     ),
     "gaps": LazyCommand(
         "sync.receiver.cli.gaps", "List permanently lost events, and acknowledge the loss."
@@ -24,7 +24,7 @@ COMMANDS = {
     "epochs": LazyCommand("sync.receiver.cli.epochs", "List and acknowledge unconfirmed epochs."),
     "forget": LazyCommand("sync.receiver.cli.forget", "Erase an e-mail address from every table."),
     "export": LazyCommand(
-        "sync.receiver.cli.export", "Export a table as CSV, JSON lines or Parquet."
+        "sync.receiver.cli.reporting.export", "Export a table as CSV, JSON lines or Parquet."
     ),
     "audit": LazyCommand("sync.receiver.cli.audit", "List what people did at head office."),
 }

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping
 
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.audit.audit_log import Action
-from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, checked_time
+from sync.receiver.cli.hq import HEAD_OFFICE, check_known, checked_name, checked_period
 from sync.receiver.cli.listing import print_pages
 from sync.receiver.reports.audit_trail import AuditFilter, audit_entries
 from sync.runtime.cli.command_group import ConfigFile
@@ -36,12 +36,14 @@ def audit(
     changes or deletes an entry.
     """
     settings = HEAD_OFFICE.settings(config)
+    period = checked_period(since, until)
     wanted = AuditFilter(
-        checked_time("--from", since),
-        checked_time("--to", until),
+        period.since,
+        period.until,
         action,
         None if store is None else checked_name("--store", store),
     )
+    check_known(settings, store)
     listing = Listing("entries", as_json=as_json)
     print_pages(settings, listing, partial(audit_entries, wanted=wanted), _entry)
 

@@ -11,6 +11,7 @@ from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.hq import (
     HEAD_OFFICE,
     audit_log,
+    check_known,
     checked_name,
     checked_reason,
     run_on_database,
@@ -42,6 +43,7 @@ def list_all(
     """
     settings = HEAD_OFFICE.settings(config)
     store_id = None if store is None else checked_name("--store", store)
+    check_known(settings, store_id)
     pages = partial(list_gaps, store_id=store_id)
     listing = Listing("gaps", as_json=as_json)
     has_open = print_pages(settings, listing, pages, _entry, lambda e: e["acknowledgedAt"] is None)
@@ -65,6 +67,7 @@ def acknowledge(
     """
     settings = HEAD_OFFICE.settings(config)
     name = AgentName(checked_name("STORE", store_id), checked_name("TILL", till_id))
+    check_known(settings, store_id, till_id)
     accept = partial(
         acknowledge_gap,
         name=GapName(name, epoch, first),

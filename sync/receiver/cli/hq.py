@@ -19,7 +19,8 @@ from sync.receiver.audit.author import author_of_command
 from sync.receiver.config import ReceiverSettings, load_settings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
-from sync.receiver.export.selection import parse_time
+from sync.receiver.db.period import Period, parse_period
+from sync.receiver.reports.store_list import is_recorded
 from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.discovery import Configuration, ServiceProcess
@@ -123,12 +124,27 @@ def checked_reason(text: str) -> str:
     return text.strip()
 
 
-def checked_time(option: str, text: str | None) -> datetime | None:
-    """Parse a time or a day, else exit with code 2."""
+def checked_period(since: str | None, until: str | None, options: str = "--from/--to") -> Period:
+    """Return the period of two options, else exit with code 2."""
     try:
-        return None if text is None else parse_time(text)
+        return parse_period(since, until)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+        raise typer.BadParameter(str(error), param_hint=options) from None
+
+
+def check_known(
+    settings: ReceiverSettings, store_id: str | None, till_id: str | None = None
+) -> None:
+    """Exit with code 2 if head office never knew this store, or this till: an empty list would lie.
+
+    Retired ones are known. None: no store is named.
+    """
+    if store_id is None:
+        return
+    is_known = partial(is_recorded, store_id=store_id, till_id=till_id)
+    if not run_on_database(settings, is_known, ExitCode.USAGE):
+        what = f"store {store_id}" if till_id is None else f"till {store_id}/{till_id}"
+        HEAD_OFFICE.fail(f"{what} is not known: see `loyalty-hq stores`", ExitCode.USAGE)
 
 
 def run_on_database(

@@ -46,7 +46,7 @@ def retire(
     retired = run_on_database(settings, work)
     if retired is None:
         what = f"store {store_id}" if till_id is None else f"till {store_id}/{till_id}"
-        HEAD_OFFICE.fail(f"{what} is not known: nothing was changed")
+        HEAD_OFFICE.fail(f"{what} is not known: nothing was changed", ExitCode.USAGE)
     if as_json:
         _print_json(retired)
     else:

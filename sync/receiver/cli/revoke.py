@@ -9,7 +9,7 @@ import typer
 from sync.receiver.auth.enrolment import Enrolment, Revoked
 from sync.receiver.auth.join_codes import JoinCodes
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, check_known, checked_name, run_on_database
 from sync.receiver.cli.listing import print_pages
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
@@ -49,6 +49,7 @@ def revoke(
     if store_id is None or till_id is None or as_json:
         raise typer.BadParameter("expected STORE TILL, or --codes [STORE]")
     name = AgentName(store_id, checked_name("TILL", till_id))
+    check_known(settings, store_id, till_id)
     audit = audit_log()
 
     async def end(database: Database) -> Revoked:
@@ -66,6 +67,7 @@ def revoke(
 
 
 def _list(settings: ReceiverSettings, store_id: str | None, *, as_json: bool) -> NoReturn:
+    check_known(settings, store_id)
     listing = Listing("codes", as_json=as_json, title="join codes")
     pages = partial(list_join_codes, store_id=store_id)
     print_pages(settings, listing, pages, partial(join_code_entry, now=datetime.now(UTC)))

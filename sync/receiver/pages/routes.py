@@ -22,6 +22,7 @@ from sync.receiver.reports.history import HourTotals, columns, read_history
 from sync.receiver.reports.json_views import find_sessions, is_valid_text
 from sync.receiver.reports.shared_reads import SingleFlight, TTLCache
 from sync.receiver.reports.store_details import MAX_COUNTED, MAX_ROWS, store_details
+from sync.receiver.reports.store_list import is_known_store
 from sync.receiver.reports.tills import Reference
 from sync.runtime.http_server import JSON_TYPE
 
@@ -111,14 +112,23 @@ class Pages:
 
     async def _history(self, page: PageRequest) -> web.Response:
         store_id = _store_id(page.request)
+        if not await self._is_known(store_id):
+            return self._views.error_page(page, "store.unknown", HTTPStatus.NOT_FOUND)
         values = {"store_id": store_id, "history": await self._cached_history(store_id)}
         return self._views.render(page, "history.html", values)
 
     async def _history_json(self, request: web.Request) -> web.Response:
         """Return the data of the charts as JSON; errors are those of the API."""
         await self._readers.check(request)
-        history = await self._cached_history(_store_id(request))
+        store_id = _store_id(request)
+        if not await self._is_known(store_id):
+            raise web.HTTPNotFound
+        history = await self._cached_history(store_id)
         return web.Response(body=msgspec.json.encode(columns(history)), headers=JSON_TYPE)
+
+    async def _is_known(self, store_id: str) -> bool:
+        """Return whether a store is known; no store means all of them."""
+        return not store_id or await is_known_store(self._database, store_id)
 
     async def _cached_history(self, store_id: str) -> list[HourTotals]:
         return await (self._read_history(store_id) if store_id else self._chain.get())

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
-from sync.receiver.db.tables import agents, tokens
+from sync.receiver.db.tables import agents, audit_log, tokens
 from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.ingest.epochs.shared_name import MIN_RETURNS
 from sync.receiver.reports.json_views import is_valid_text, json_members
@@ -89,6 +89,19 @@ async def is_known_store(database: Reads, store_id: str) -> bool:
     if not is_valid_text(store_id):
         return False
     known = (sa.exists().where(table.c.store_id == store_id, some) for table, some in _TILLS)
+    row = await database.read_first(sa.select(sa.or_(*known).label("is_known")), {})
+    return row is not None and bool(row["is_known"])
+
+
+async def is_recorded(database: Reads, store_id: str, till_id: str | None = None) -> bool:
+    """Return whether a store, or a till, is known at all: enrolled, heard, retired or audited."""
+    if not is_valid_text(store_id):
+        return False
+    names = {"store_id": store_id} | ({} if till_id is None else {"till_id": till_id})
+    known = (
+        sa.exists().where(*(table.c[name] == value for name, value in names.items()))
+        for table in (tokens, agents, audit_log)
+    )
     row = await database.read_first(sa.select(sa.or_(*known).label("is_known")), {})
     return row is not None and bool(row["is_known"])
 

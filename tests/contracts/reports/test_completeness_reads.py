@@ -10,8 +10,9 @@ from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.tables import agents, gaps, sessions
 from sync.receiver.reports.completeness import audit as completeness_audit
 from sync.receiver.reports.completeness.audit import audit, audit_chunks
-from sync.receiver.reports.completeness.report import Totals, completeness_json
+from sync.receiver.reports.completeness.report import Scope, Totals, completeness_json
 from sync.receiver.reports.completeness.state import EpochCompleteness
+from sync.receiver.reports.tills import Reference
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session
 from tests.support.head_office.messages import sessions as started
@@ -76,8 +77,8 @@ async def test_epoch_with_too_many_ranges_is_truncated_and_says_so(
     await insert_gaps(office, ["2"], 10)
 
     by_epoch = {(one.till_id, one.epoch): one for one in await audited(office) if one.truncated}
-    totals = Totals()
-    body = b"".join([part async for part in completeness_json(office.database, "0042", totals)])
+    totals, scope = Totals(), Scope(Reference(office.at, "0.1.0"), "0042")
+    body = b"".join([part async for part in completeness_json(office.database, scope, totals)])
 
     assert list(by_epoch) == [("a", "2")]
     assert len(by_epoch["a", "2"].gaps) == 3

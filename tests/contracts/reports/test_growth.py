@@ -13,7 +13,7 @@ from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import agents, answers, boots, gaps, rejections
-from sync.receiver.reports.completeness.report import completeness_json
+from sync.receiver.reports.completeness.report import Scope, completeness_json
 from sync.receiver.reports.fleet import FleetQuery, fleet_page
 from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.json_views import find_sessions
@@ -51,7 +51,7 @@ async def read_list(database: Database) -> None:
 
 
 async def read_completeness(database: Database) -> None:
-    async for _ in completeness_json(database, TILL.store_id):
+    async for _ in completeness_json(database, Scope(REFERENCE, TILL.store_id)):
         pass
 
 

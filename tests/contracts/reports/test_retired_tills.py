@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 from sync.receiver.auth.enrolment import Enrolment
-from sync.receiver.reports.completeness.report import Totals, completeness_json
+from sync.receiver.reports.completeness.report import Scope, Totals, completeness_json
 from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.json_views import find_sessions
 from sync.receiver.reports.store_list import is_known_store, stores_json
@@ -34,8 +34,8 @@ async def retire(office: LedgerDriver, store_id: str, till_id: str | None = None
 
 
 async def totals(office: LedgerDriver, store_id: str | None = None) -> Totals:
-    found = Totals()
-    async for _ in completeness_json(office.database, store_id, found):
+    found, scope = Totals(), Scope(Reference(office.at, "0.1.0"), store_id)
+    async for _ in completeness_json(office.database, scope, found):
         pass
     return found
 

@@ -17,7 +17,9 @@ import sqlalchemy as sa
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.database import Reads
 from sync.receiver.db.paging import store_ids_in
+from sync.receiver.db.period import EVER, Period
 from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
+from sync.receiver.reports.completeness.in_period import narrowed
 from sync.receiver.reports.completeness.queries import (
     AUDITED_TABLES,
     SELECT_RETIRED_TILLS,
@@ -65,29 +67,41 @@ class _Chunk:
     size: int
 
 
-async def audit(database: Reads, store_id: str | None) -> AsyncIterator[EpochCompleteness]:
-    """Yield the epochs of one store or of all, by store, till and epoch."""
-    async for epochs in audit_chunks(database, store_id):
+async def audit(
+    database: Reads, store_id: str | None, period: Period = EVER
+) -> AsyncIterator[EpochCompleteness]:
+    """Yield the epochs of one store or of all, by store, till and epoch.
+
+    With a bounded period: by what concerns it, see `in_period`.
+    """
+    async for epochs in audit_chunks(database, store_id, period):
         for epoch in epochs:
             yield epoch
 
 
 async def audit_chunks(
-    database: Reads, store_id: str | None
+    database: Reads, store_id: str | None, period: Period = EVER
 ) -> AsyncIterator[list[EpochCompleteness]]:
     """Yield the same in lists, one per read, without retired tills."""
     async for name in store_ids_in(database, AUDITED_TABLES, store_id):
         chunk: _Chunk | None = _Chunk(name, None, EPOCHS_PER_READ)
         while chunk is not None:
-            epochs, chunk = await database.read(partial(_read, chunk=chunk))
+            epochs, chunk = await database.read(partial(_read, chunk=chunk, period=period))
             if epochs:
                 yield epochs
 
 
 def _read(
-    connection: sa.Connection, chunk: _Chunk
+    connection: sa.Connection, chunk: _Chunk, period: Period
 ) -> tuple[list[EpochCompleteness], _Chunk | None]:
     """Return the epochs of a chunk, and the next chunk."""
+    epochs, following = _read_all(connection, chunk)
+    return narrowed(connection, epochs, period) if period else epochs, following
+
+
+def _read_all(
+    connection: sa.Connection, chunk: _Chunk
+) -> tuple[list[EpochCompleteness], _Chunk | None]:
     values: dict[str, object] = {"of_store": chunk.store_id, "most": chunk.size}
     if chunk.after is not None:
         values |= {"after_till_id": chunk.after.till_id, "after_epoch": chunk.after.epoch}

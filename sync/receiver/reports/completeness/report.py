@@ -4,19 +4,24 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from sqlalchemy import Connection
 
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.database import Reads
+from sync.receiver.db.period import EVER, Period
 from sync.receiver.reports.completeness.audit import audit_chunks
 from sync.receiver.reports.completeness.state import AcknowledgedGap, EpochCompleteness, Range
+from sync.receiver.reports.tills import Reference
+from sync.receiver.reports.unheard import Unheard, unheard_tills
 
 
 @dataclass(slots=True)
 class Totals:
     """Number of epochs, and of sequence numbers by state.
 
-    `unconfirmed` counts the ended epochs whose machine may hold more, `silent` the tills without
-    a recent heartbeat: their latest captures are unknown here;
-    `truncated` the epochs of which only some ranges are listed and counted.
+    `unconfirmed` counts the ended epochs whose machine may hold more; `truncated` the epochs of
+    which only some ranges are listed and counted; `captured` the captures of a period, of which
+    `untrusted_times` count by their time of receipt.
     """
 
     epochs: int = 0
@@ -28,8 +33,9 @@ class Totals:
     acknowledged: int = 0
     missing: int = 0
     unconfirmed: int = 0
-    silent: int = 0
     truncated: int = 0
+    captured: int = 0
+    untrusted_times: int = 0
 
     @property
     def complete(self) -> bool:
@@ -48,25 +54,45 @@ class Totals:
         self.gaps += _count(epoch.gaps)
         self.acknowledged += _count(epoch.acknowledged_gaps)
         self.missing += _count(epoch.missing)
+        self.captured += epoch.captured or 0
+        self.untrusted_times += epoch.untrusted_times
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Scope of a report: one store or all, a period, and head office's time and version."""
+
+    reference: Reference
+    store_id: str | None = None
+    period: Period = EVER
+
+    def unheard(self, connection: Connection) -> Unheard:
+        """Return the tills that the report cannot speak for."""
+        return unheard_tills(connection, self.reference, self.store_id, self.period.until)
 
 
 async def completeness_json(
-    database: Reads, store_id: str | None, totals: Totals | None = None
+    database: Reads, scope: Scope, totals: Totals | None = None
 ) -> AsyncIterator[bytes]:
-    """Yield `{"epochs":[…],"complete":true|false}` of one store or of all, some epochs at a time.
+    """Yield `{"asOf":…,"epochs":[…],"complete":true|false,…}`, some epochs at a time.
 
     A document cut short is invalid JSON. Adds the epochs to `totals`.
     """
     totals = totals or Totals()
-    separator = b'{"epochs":['
-    async for epochs in audit_chunks(database, store_id):
+    as_of = {"asOf": to_rfc3339(scope.reference.now, "milliseconds")}
+    separator = msgspec.json.encode(as_of | scope.period.members())[:-1] + b',"epochs":['
+    async for epochs in audit_chunks(database, scope.store_id, scope.period):
         for epoch in epochs:
             totals.add(epoch)
         # One chunk for many epochs: each is a write to the connection, with a timer.
         yield separator + b",\n".join(map(msgspec.json.encode, epochs))
         separator = b",\n"
     start = b"" if totals.epochs else separator
-    yield start + b'],"complete":' + msgspec.json.encode(totals.complete) + b"}\n"
+    unheard = await database.read(scope.unheard)
+    rest = {"complete": totals.complete, **unheard.members()}
+    if scope.period:
+        rest |= {"captured": totals.captured, "untrustedTimes": totals.untrusted_times}
+    yield start + b"]," + msgspec.json.encode(rest)[1:] + b"\n"
 
 
 def format_ranges(ranges: Sequence[Range | AcknowledgedGap]) -> str:

@@ -54,6 +54,9 @@ class EpochCompleteness(
 
     `ended` of an epoch that another one has followed: "confirmed" by its machine, "unconfirmed",
     "acknowledged" by a person, or "unrecorded" (it ended before head office recorded how).
+
+    Of a report on a period: `captured` in it and here, of these `untrusted_times` by their time of
+    receipt; the lists are of what may have been captured in it.
     """
 
     store_id: str
@@ -72,6 +75,8 @@ class EpochCompleteness(
     ended: EpochEnd | None = None
     unconfirmed: Unconfirmed | None = None
     acknowledged_end: AcknowledgedEnd | None = None
+    captured: int | None = None
+    untrusted_times: int = 0
 
     @property
     def is_complete(self) -> bool:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +13,23 @@ from sqlalchemy import Connection
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.audit.audit_log import Action
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, checked_time, run_on_database
+from sync.receiver.cli.hq import (
+    HEAD_OFFICE,
+    audit_log,
+    check_known,
+    checked_name,
+    checked_period,
+    reference_now,
+    run_on_database,
+)
 from sync.receiver.cli.output import Output, output_to
+from sync.receiver.cli.reporting.about_export import About, Tally, write_about
 from sync.receiver.db.database import Database
 from sync.receiver.export.formats import CsvRows, Format, JsonRows, RowWriter
 from sync.receiver.export.parquet import ParquetRows
 from sync.receiver.export.selection import ExportTable, Selection
+from sync.receiver.reports.completeness.report import Scope
+from sync.receiver.reports.unheard import Unheard
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count
 from sync.runtime.cli.progress import row_counter
@@ -29,6 +41,12 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     *,
     form: Annotated[Format, typer.Option("--format", help="The format.")] = Format.CSV,
     store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
+    captured_from: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Captured at this time or later.")
+    ] = None,
+    captured_to: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Captured before this time.")
+    ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Received at this time or later.")
     ] = None,
@@ -49,8 +67,10 @@ def export(  # noqa: PLR0913 - its options, as typer has them
 ) -> None:
     """Export a table as CSV, JSON lines or Parquet.
 
-    Rows are ordered by primary key. TIME is a date (UTC) or a time with its offset. The default
-    output is standard output. email_answers contains e-mail addresses.
+    Rows are ordered by primary key. TIME is a day (UTC; 2026-03-01+01:00: of that offset) or a time
+    with its offset. --from and --to go by the corrected time of capture, or by that of receipt if
+    the till's clock was wrong. The default output is standard output; beside FILE, FILE.about.json
+    says as of when, and for which tills it cannot speak. email_answers contains e-mail addresses.
     """
     settings = HEAD_OFFICE.settings(config)
     if for_spreadsheet and form is not Format.CSV:
@@ -58,16 +78,28 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     selection = Selection(
         table,
         None if store is None else checked_name("--store", store),
-        checked_time("--since", since),
-        checked_time("--until", until),
+        checked_period(since, until, "--since/--until"),
+        checked_period(captured_from, captured_to),
     )
+    if selection.captured and not selection.has_capture_times:
+        reason = f"{table.value} has no time of capture: use --since and --until"
+        raise typer.BadParameter(reason, param_hint="--from/--to")
+    check_known(settings, store)
+    scope = Scope(reference_now(), store, selection.captured)
+    tally = Tally()
     if form is Format.PARQUET:
         _check_destination(output)
     with output_to(output, "nothing was changed; run the command again") as file:
         writer = _writer(file, form, selection, for_spreadsheet=for_spreadsheet)
         with row_counter(table.value, is_printing=output is None) as show:
-            run_on_database(settings, partial(_write_rows, selection, form, writer, show))
+            work = partial(_write_rows, selection, form, writer, show, tally)
+            unheard = run_on_database(settings, partial(work, scope))
         writer.close()
+    about = About(selection, scope, form, tally, unheard)
+    if output is not None:
+        write_about(output, about)
+    for sentence in about.sentences():
+        HEAD_OFFICE.warn(sentence)
     if writer.changed:
         HEAD_OFFICE.warn(f"prefixed {count(writer.changed, 'text')} with ' to prevent formulas")
 
@@ -77,12 +109,16 @@ async def _write_rows(
     form: Format,
     writer: RowWriter,
     show: Callable[[int, str], None],
+    tally: Tally,
+    scope: Scope,
     database: Database,
-) -> None:
+) -> Unheard:
     await database.write(partial(_record, selection=selection, form=form))
     async for rows in selection.pages(database):
         writer.write(rows)
+        tally.add(rows)
         show(len(rows), rows[-1]["store_id"])
+    return await database.read(scope.unheard)
 
 
 def _record(connection: Connection, selection: Selection, form: Format) -> None:
@@ -93,9 +129,14 @@ def _record(connection: Connection, selection: Selection, form: Format) -> None:
         AgentName(selection.store_id or "", ""),
         table=selection.exported.value,
         format=form.value,
-        since=to_rfc3339(selection.since) if selection.since else None,
-        until=to_rfc3339(selection.until) if selection.until else None,
+        since=_time(selection.received.since),
+        until=_time(selection.received.until),
+        **{f"captured_{name}": at for name, at in selection.captured.members().items()},
     )
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else to_rfc3339(at)
 
 
 def _check_destination(output: Path | None) -> None:

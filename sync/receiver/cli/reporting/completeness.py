@@ -1,18 +1,29 @@
 """`loyalty-hq completeness`: report missing captures per till and epoch."""
 
 import sys
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from sync.receiver.cli.hq import HEAD_OFFICE, checked_name, reference_now, run_on_database
+from sync.receiver.cli.hq import (
+    HEAD_OFFICE,
+    checked_name,
+    checked_period,
+    reference_now,
+    run_on_database,
+)
+from sync.receiver.cli.reporting.as_of import as_of
 from sync.receiver.db.database import Database
+from sync.receiver.db.period import Period
 from sync.receiver.reports.completeness.audit import audit
-from sync.receiver.reports.completeness.report import Totals, completeness_json, format_ranges
+from sync.receiver.reports.completeness.report import (
+    Scope,
+    Totals,
+    completeness_json,
+    format_ranges,
+)
 from sync.receiver.reports.completeness.state import AcknowledgedGap, EpochCompleteness, Range
 from sync.receiver.reports.store_list import is_known_store
-from sync.receiver.reports.tills import count_silent
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, echo, one_line, print_wrapped, write_json
 from sync.runtime.cli.program import ExitCode
@@ -27,6 +38,12 @@ def completeness(
     store: Annotated[
         str | None, typer.Option(metavar="ID", help="This store alone, complete or not.")
     ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Captured at this time or later.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Captured before this time.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every epoch, as JSON.")] = False,
 ) -> None:
     """Report missing captures by sequence number, of all tills but the retired ones.
@@ -35,15 +52,20 @@ def completeness(
     lost (see gaps); 1 if captures are outstanding, missing or permanently lost; 2 if the audit
     failed. An epoch that ended without the last word of its machine counts as incomplete until a
     person acknowledges it (see epochs).
+
+    With --from and --to: what was captured in this period, and what may be missing of it. TIME is
+    a day (UTC; 2026-03-01+01:00: of that offset) or a time with its offset. A capture whose till
+    had a wrong clock counts by its corrected time, or if that is unknown by its time of receipt.
     """
     settings = HEAD_OFFICE.settings(config)
     if store is not None:
         checked_name("--store", store)
+    scope = Scope(reference_now(), store, checked_period(since, until))
 
     async def report(database: Database) -> Totals | None:
         if store is not None and not await is_known_store(database, store):
             return None
-        return await (_print_json if as_json else _print_table)(database, store)
+        return await (_print_json if as_json else _print_table)(database, scope)
 
     totals = run_on_database(settings, report, ExitCode.USAGE)
     if totals is None:
@@ -51,15 +73,15 @@ def completeness(
     raise typer.Exit(ExitCode.OK if totals.complete else ExitCode.PROBLEM)
 
 
-async def _print_json(database: Database, store: str | None) -> Totals:
+async def _print_json(database: Database, scope: Scope) -> Totals:
     totals = Totals()
-    async for chunk in completeness_json(database, store, totals):
+    async for chunk in completeness_json(database, scope, totals):
         write_json(chunk)
     sys.stdout.flush()
     return totals
 
 
-async def _print_table(database: Database, store: str | None) -> Totals:
+async def _print_table(database: Database, scope: Scope) -> Totals:
     """Print incomplete epochs and the totals; for a given store, all epochs.
 
     An epoch with acknowledged gaps alone is complete, and is listed with them.
@@ -67,13 +89,24 @@ async def _print_table(database: Database, store: str | None) -> Totals:
     line = _KEY if sys.stdout.isatty() else _ROW
     echo(line.format("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS"))
     totals = Totals()
-    async for epoch in audit(database, store):
+    async for epoch in audit(database, scope.store_id, scope.period):
         totals.add(epoch)
-        _show(epoch, always=store is not None)
-    silent = partial(count_silent, reference=reference_now(), store_id=store)
-    totals.silent = await database.read(silent)
+        _show(epoch, always=scope.store_id is not None)
     print_wrapped(_summary(totals))
+    if scope.period:
+        print_wrapped(_in_period(totals, scope.period))
+    for sentence in as_of(scope.reference.now, await database.read(scope.unheard)):
+        print_wrapped(sentence)
     return totals
+
+
+def _in_period(totals: Totals, period: Period) -> str:
+    bounds = [f"{name} {at}" for name, at in period.members().items()]
+    captured = f"{count(totals.captured, 'capture')} here {' '.join(bounds)}"
+    if not totals.untrusted_times:
+        return f"{captured}."
+    untrusted = f"{totals.untrusted_times} by the time of receipt: the till's clock was wrong"
+    return f"{captured}, {untrusted}."
 
 
 def _summary(totals: Totals) -> str:
@@ -94,8 +127,6 @@ def _summary(totals: Totals) -> str:
         parts.append(f"{count(totals.unlisted, 'epoch')} without a row in agents")
     if totals.truncated:
         parts.append(f"at least: {count(totals.truncated, 'epoch')} with more than is listed")
-    if totals.silent:
-        parts.append(f"{count(totals.silent, 'silent till')} that may have newer captures")
     return f"{', '.join(parts)}."
 
 
@@ -122,6 +153,8 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
     lines = [(kind, format_ranges(numbers)) for kind, numbers in kinds.items() if numbers]
     if not epoch.listed:
         lines.insert(0, ("not listed", "its row in agents is missing"))
+    if epoch.captured is not None and (lines or always):
+        lines.insert(0, ("captured", str(epoch.captured)))
     lines += _end_of(epoch)
     if epoch.truncated:
         lines.append(("more", "further numbers are not listed"))

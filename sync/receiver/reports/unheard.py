@@ -1,0 +1,91 @@
+"""Tills for which a report cannot speak: their newest captures may be unknown here.
+
+A report is as of its time. A silent till may have captured more since it was last heard, and a till
+that was switched off in order may hold captures that it announced. A report on a period speaks for
+every till that was heard after the period's end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import func
+
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.receiver.reports.conditions import CLOCK_WRONG_BEYOND, SILENT_AFTER, Condition
+from sync.receiver.reports.tills import Reference, tills
+
+MAX_NAMED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class UnheardTill:
+    """A till, whether it is `silent` or `closed-waiting`, and when it was last heard."""
+
+    store_id: str
+    till_id: str
+    state: Condition
+    last_seen_at: datetime | None
+
+    def members(self) -> dict[str, object]:
+        """Return the till as members of a JSON object."""
+        seen_at = self.last_seen_at
+        return {
+            "storeId": self.store_id,
+            "tillId": self.till_id,
+            "state": self.state,
+            "lastSeenAt": seen_at and to_rfc3339(seen_at, "milliseconds"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """The first `MAX_NAMED` of `count` tills that a report cannot speak for.
+
+    `not_installed` tills were never heard: there is nothing to speak for.
+    """
+
+    count: int
+    tills: Sequence[UnheardTill]
+    not_installed: int
+
+    def members(self) -> dict[str, object]:
+        """Return the tills as members of a JSON object."""
+        named = [one.members() for one in self.tills]
+        cannot_speak_for = {"count": self.count, "tills": named}
+        return {"cannotSpeakFor": cannot_speak_for, "notInstalled": self.not_installed}
+
+
+def unheard_tills(
+    connection: sa.Connection,
+    reference: Reference,
+    store_id: str | None = None,
+    until: datetime | None = None,
+) -> Unheard:
+    """Return the tills of one store or of all that a report up to `until` cannot speak for."""
+    found, now = tills(reference, store_id), reference.now
+    heard_since = min(until or now, now - SILENT_AFTER)
+    seen_at, is_open = found.c.last_seen_at, found.c.closed_at.is_(None)
+    is_unheard = sa.or_(seen_at < heard_since, seen_at > now + CLOCK_WRONG_BEYOND)
+    is_waiting = found.c[Condition.CLOSED_WAITING.column] > 0
+    unheard = sa.or_(sa.and_(is_open, is_unheard), is_waiting)
+    is_new = found.c[Condition.NOT_INSTALLED.column] > 0
+    counted = sa.select(
+        func.count(sa.case((unheard, 1))).label("unheard"),
+        func.count(sa.case((is_new, 1))).label("not_installed"),
+    ).select_from(found)
+    counts = connection.execute(counted).one()
+    key = (found.c.store_id, found.c.till_id)
+    named = (
+        sa.select(*key, is_waiting.label("is_waiting"), seen_at)
+        .where(unheard)
+        .order_by(*key)
+        .limit(MAX_NAMED)
+    )
+    rows = connection.execute(named) if counts.unheard else ()
+    some = [
+        UnheardTill(store, till, Condition.CLOSED_WAITING if waits else Condition.SILENT, at)
+        for store, till, waits, at in rows
+    ]
+    return Unheard(counts.unheard, some, counts.not_installed)
