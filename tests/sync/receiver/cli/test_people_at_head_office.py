@@ -47,10 +47,11 @@ async def test_revoked_till_is_refused_at_its_next_request(
 
 
 async def test_revoking_a_till_without_a_token_exits_with_1(receiver: Receiver) -> None:
-    revoked = await hq(receiver, "revoke", "0042", "till-9")
+    await hq(receiver, "revoke", "0042", "till-1")
+    revoked = await hq(receiver, "revoke", "0042", "till-1")
 
     assert (revoked.exit_code, revoked.stdout) == (1, "")
-    assert "0042/till-9 has no valid token" in revoked.stderr
+    assert "0042/till-1 has no valid token" in revoked.stderr
 
 
 async def test_enrolled_again_the_revoked_till_delivers(
@@ -87,7 +88,7 @@ async def test_unknown_till_or_store_cannot_be_retired(
 ) -> None:
     retired = await hq(receiver, "retire", *arguments)
 
-    assert (retired.exit_code, retired.stdout) == (1, "")
+    assert (retired.exit_code, retired.stdout) == (2, "")
     assert "is not known: nothing was changed" in retired.stderr
 
 
@@ -187,14 +188,13 @@ async def test_audit_can_be_filtered(receiver: Receiver) -> None:
             ["--to", "9999-01-01"],
             ["--action", "revoke"],
             ["--store", "0042"],
-            ["--store", "0049"],
         )
     ]
-    assert found == [[], sorted([here, *there]), there[1:], [here], []]
+    assert found == [[], sorted([here, *there]), there[1:], [here]]
 
 
 async def test_empty_list_is_a_success_and_says_so(receiver: Receiver) -> None:
-    listed = await hq(receiver, "audit", "--store", "0049")
+    listed = await hq(receiver, "audit", "--from", "9999-01-01")
 
     assert (listed.exit_code, listed.stdout) == (0, "")
     assert messages(listed.stderr) == "loyalty-hq: no entries\n"
