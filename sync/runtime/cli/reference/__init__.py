@@ -1,0 +1,1 @@
+"""Manual pages and shell completion, generated from the commands when the package is built."""
