@@ -156,6 +156,8 @@ class HeartbeatLoop:
         answer = await send_heartbeat(self._client, heartbeat)
         match answer:
             case HeartbeatAnswer():
+                answered_us = self._sender.clock().monotonic_us
+                self._sender.round_trip.note(heartbeat.sent_monotonic_us, answered_us)
                 self._on_result(None)
                 await self._rewind_lost(answer, status)
                 await self._start_new_epoch(answer)

@@ -81,6 +81,8 @@ def heartbeat_of(
         sent_monotonic_us=now.monotonic_us,
         last_sequence=current.last_sequence,
         base_sequence=current.base_sequence,
+        run_id=sender.run_id,
+        round_trip_us=sender.round_trip.last_us,
         watermark=current.settled_through,
         outstanding=status.waiting,
         dead_letters=status.dead_letters,

@@ -64,6 +64,8 @@ class ErrorCode(StrEnum):
 
 # Boot ID of the machine: the key for its monotonic times, hence validated.
 BootId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,128}\Z")]
+# A running process of the agent.
+RunId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,128}\Z")]
 
 
 class BatchEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
@@ -88,8 +90,10 @@ class Batch(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defa
     """`POST /sync/v1/batches`: events of one epoch in ascending order.
 
     `base_sequence` is the lowest sequence number that the agent still stores. Optional:
-    `sent_monotonic_us`, the monotonic clock of boot `boot_id` at `sent_at`; `ends_epoch`, true
-    if the epoch has ended at this agent and its last event is in this batch, so that nothing of
+    `sent_monotonic_us`, the monotonic clock of boot `boot_id` at `sent_at`; `round_trip_us`, the
+    time by that clock from sending the last message that was answered to its answer, by which head
+    office knows how late its own measurements of the clock can be; `ends_epoch`, true if the
+    epoch has ended at this agent and its last event is in this batch, so that nothing of
     it follows.
     """
 
@@ -102,6 +106,7 @@ class Batch(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defa
     base_sequence: int
     events: list[BatchEvent]
     sent_monotonic_us: int | None = None
+    round_trip_us: int | None = None
     ends_epoch: bool = False
 
 
@@ -189,7 +194,9 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     `epoch`, `last_sequence`, `base_sequence` and `watermark` describe the epoch of new
     captures; `epochs` lists the older epochs in the database. Events below a base may have been
     purged and will not be sent; older agent versions send 1. `outstanding` counts undelivered
-    events of all epochs. `rejected_after` is a cursor: the last event in `rejected` of the
+    events of all epochs. `run_id` names the running process of the agent, which a restart ends;
+    `round_trip_us` is that of a batch.
+    `rejected_after` is a cursor: the last event in `rejected` of the
     previous answer, from which the next answer continues. `terms_refused` names the field of the
     program terms that this agent does not use, and why, without the content. `salvage` counts
     the events of database files that were set aside, if there are any. `closed`: this is the last
@@ -214,6 +221,8 @@ class Heartbeat(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     free_bytes: int
     epochs: list[EpochExtent] = []
     base_sequence: int = 1
+    run_id: RunId | None = None
+    round_trip_us: int | None = None
     rejected_after: EpochSequence | None = None
     terms_refused: str | None = None
     salvage: SalvageCounts | None = None

@@ -4,14 +4,16 @@ import asyncio
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from agent.facts import Capture, SessionStarted
+from agent.facts import Capture, SessionStarted, Timestamp
 from tests.support.agent.in_process import Agent
 from tests.support.faults.damaged_database import (
+    FOUND_US,
     KilledStore,
     Name,
     build_killed_store,
@@ -66,7 +68,9 @@ async def run_damaged(killed: KilledStore, seed: int, place: Path) -> Outcome:
     async with RestartableReceiver(place / "head-office") as receiver:
         token = await receiver.enroll()
         started = time.monotonic()
-        async with shop_at(state, receiver.url, "batch", token_file=token) as shop:
+        async with shop_at(
+            state, receiver.url, "batch", token_file=token, clock=_clock(started)
+        ) as shop:
             served = await _serve_one(shop.agent, faults)
             served_seconds = time.monotonic() - started
             await _salvaged(shop, found, receiver)
@@ -77,6 +81,16 @@ async def run_damaged(killed: KilledStore, seed: int, place: Path) -> Outcome:
     faults += [f"{name} arrived {count} times" for name, count in counted.items() if count > 1]
     arrived = _unaltered(rows, killed)
     return Outcome(damage, found, arrived, served_seconds, arrived_seconds, faults)
+
+
+def _clock(started: float) -> Callable[[], Timestamp]:
+    """Return the clocks of a machine that is booted soon after its agent was killed."""
+
+    def read() -> Timestamp:
+        passed_us = int((time.monotonic() - started) * 1e6)
+        return Timestamp(FOUND_US + passed_us, passed_us)
+
+    return read
 
 
 async def _serve_one(agent: Agent, faults: list[str]) -> str:

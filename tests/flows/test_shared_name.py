@@ -1,4 +1,4 @@
-"""A disk was cloned: two machines capture and deliver under one store and till id."""
+"""Two machines, or two agents on one, capture and deliver under one store and till id."""
 
 import asyncio
 import shutil
@@ -64,6 +64,29 @@ async def test_cloned_machine_is_noticed_and_no_receipt_is_given_out_twice_from_
     captured = {name[1] for ledger in ledgers for name in ledger.acknowledged}
     assert sorted(str(row[0]) for row in receiver.rows(IDS)) == sorted(captured)
     assert sorted(str(row[0]) for row in receiver.rows(ANSWERS)) == sorted(captured)
+
+
+async def test_two_agents_on_one_host_with_copies_of_a_directory_are_noticed_before_they_capture(
+    receiver: RestartableReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink, "HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    states, ledger = [tmp_path / "agent", tmp_path / "copy"], TillLedger()
+    async with _machine(receiver, states[0], "boot", ledger) as machine:
+        await machine.trade(3)
+        await machine.delivered()
+    shutil.copytree(states[0], states[1])
+
+    async with AsyncExitStack() as stack:
+        agents = [
+            await stack.enter_async_context(_machine(receiver, state, "boot", ledger))
+            for state in states
+        ]
+        for agent in agents:
+            await _until_told(agent)
+        epochs = [(await agent.status())["epoch"] for agent in agents]
+
+    assert epochs[0] != epochs[1]
 
 
 @asynccontextmanager

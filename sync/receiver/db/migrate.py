@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
-NEWEST_REVISION = "0020"
+NEWEST_REVISION = "0022"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

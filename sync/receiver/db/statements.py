@@ -50,6 +50,7 @@ from sync.receiver.db.tables import (
     purged_digests,
     rejections,
     sessions,
+    uncertain_times,
 )
 
 _LONGEST_LAG = "longest_lag_seconds"
@@ -154,6 +155,30 @@ SELECT_SOME_BOOTS = (
 )
 UPDATE_BOOT = update(boots).where(is_agent(boots), boots.c.boot_id == bindparam("of_boot"))
 DELETE_BOOTS = delete(boots).where(is_agent(boots), among(boots.c.boot_id, "boot_ids"))
+DELETE_UNCERTAIN_OF_BOOTS = delete(uncertain_times).where(
+    is_agent(uncertain_times), among(uncertain_times.c.boot_id, "boot_ids")
+)
+# The first events of uncertain times of a boot, in these `epochs`.
+SELECT_UNCERTAIN = (
+    select(uncertain_times)
+    .where(
+        is_agent(uncertain_times),
+        among(uncertain_times.c.epoch, "epochs"),
+        uncertain_times.c.boot_id == bindparam("of_boot"),
+    )
+    .order_by(uncertain_times.c.epoch, uncertain_times.c.sequence)
+    .limit(bindparam("most", type_=BigInteger))
+)
+_IS_NUMBER = bindparam("of_sequence", type_=BigInteger)
+DELETE_UNCERTAIN = delete(uncertain_times).where(
+    is_epoch(uncertain_times), uncertain_times.c.sequence == _IS_NUMBER
+)
+CORRECT_TIMES = tuple(
+    update(table)
+    .where(is_epoch(table), table.c.sequence == _IS_NUMBER)
+    .values(corrected_at=bindparam("at"), clock_trusted=True)
+    for table in (sessions, answers)
+)
 
 
 @cache
@@ -230,7 +255,7 @@ def insert_agents(dialect: str) -> Insert:
 def upsert_boot(dialect: str) -> Insert:
     """Return an upsert of a boot's clock."""
     insert = _INSERT[dialect](boots)
-    kept = {*boots.primary_key, boots.c.spoke_at}
+    kept = {*boots.primary_key, boots.c.spoke_at, boots.c.has_uncertain}
     clock = {one.name: insert.excluded[one.name] for one in boots.c if one not in kept}
     return insert.on_conflict_do_update(index_elements=boots.primary_key, set_=clock)
 

@@ -7,18 +7,20 @@ so at every boot.
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import conditions, statements
-from sync.receiver.ingest.clock_skew import BootClock, BootZero, boot_zero
 from sync.receiver.ingest.epochs.closing import LastMessage, Sent, last_message_of
-from sync.receiver.ingest.epochs.shared_name import NameUse, name_use_of, speaker_of
+from sync.receiver.ingest.epochs.overtaken import Sending, is_overtaken
+from sync.receiver.ingest.epochs.shared_name import NameUse, name_use_of
 from sync.receiver.ingest.epochs.succession import end_of
 from sync.receiver.ingest.rows import Row, epoch_key
+from sync.receiver.ingest.times.clock_skew import BootClock, BootZero, boot_zero
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -29,12 +31,20 @@ NEW_EPOCHS_WITHIN = timedelta(hours=24)
 MAX_BOOTS = 200
 # Bounds the work if a database from before the bound holds a million.
 _BOOTS_PER_PURGE = 1_000
+_MAX_ROUND_TRIP_US = 86_400_000_000
 _NOTE_REFUSED_EVERY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class TooManyEpochs:
     """A message is of an epoch that the till may not begin now; nothing of it is stored."""
+
+
+class BootSettled(NamedTuple):
+    """A boot, and our time when its monotonic clock read zero."""
+
+    boot_id: str
+    zero_at: datetime
 
 
 class AgentTransaction:
@@ -50,6 +60,11 @@ class AgentTransaction:
         self.agent = agent
         self.now = now
         self._current: RowMapping | None = None
+        # The clock of the message's boot by the messages before.
+        self.boot_before: BootClock | None = None
+        self._boot_spoke = False
+        # A boot that is confirmed, and has events of uncertain times.
+        self.settled_boot: BootSettled | None = None
 
     def execute(
         self, statement: Executable, epoch: str | None = None, **values: object
@@ -109,10 +124,12 @@ class AgentTransaction:
         before = last_message_of(self._current)
         return before.after(sent, self.now, self._zero_of, is_closed=is_closed)
 
-    def store_boot(self, boot_id: str, sent_monotonic_us: int) -> dict[str, BootZero]:
+    def store_boot(
+        self, boot_id: str, sent_monotonic_us: int, round_trip_us: int | None
+    ) -> dict[str, BootZero]:
         """Store and return our time when the boot's monotonic clock read zero, as measured so far.
 
-        Writes nothing if the message confirms what is known.
+        Writes nothing if the message confirms what is known. See `wire` for `round_trip_us`.
         """
         measured = boot_zero(self.now, sent_monotonic_us)
         if measured is None:
@@ -123,39 +140,42 @@ class AgentTransaction:
             self._write_boot(boot_id, clock)
             self._purge_boots()
             return {boot_id: BootZero(measured, is_confirmed=False)}
-        known = _clock_of(row, self.now)
-        clock = known.with_measurement(measured, self.now)
+        known = self.boot_before = _clock_of(row, self.now)
+        self._boot_spoke = row["spoke_at"] is not None
+        round_trip = _round_trip(round_trip_us)
+        clock = known.with_measurement(measured, self.now, round_trip)
         if clock != known:
             self._write_boot(boot_id, clock)
-        return {boot_id: BootZero(clock.zero_at, clock.is_confirmed, (known.zero_at, measured))}
+        if row["has_uncertain"] and clock.is_confirmed:
+            self.settled_boot = BootSettled(boot_id, clock.zero_at)
+        late_by = round_trip if self.now > known.heard_at else None
+        others = (known.zero_at, measured)
+        return {boot_id: BootZero(clock.zero_at, clock.is_confirmed, others, late_by)}
 
-    def name_use(
-        self, epoch: str, boot_id: str, sent_monotonic_us: int, *, was_heard: bool
-    ) -> NameUse:
-        """Store and return how the till's name is used, after a heartbeat of this epoch and boot.
+    def is_overtaken(self, sending: Sending) -> bool:
+        """Return whether a heartbeat was sent before the till's last one.
 
-        `was_heard`: the epoch had a heartbeat before. Runs statements of its own only if another
-        machine, boot or epoch spoke last. Call `lock_epochs` and `store_boot` before.
+        Call `lock_epochs` and `store_boot` before.
         """
-        current, speaker = self._current, speaker_of(epoch, boot_id)
-        use = name_use_of(current)
-        if current is None or use.speaker is None:
-            self.execute(statements.UPDATE_BOOT, of_boot=boot_id, spoke_at=self.now)
-            return use.after(speaker, self.now, is_return=False)
-        if use.speaker == speaker:
+        current = self._current
+        return current is not None and is_overtaken(sending, current, self.boot_before, self.now)
+
+    def name_use(self, sending: Sending | None = None, *, was_heard: bool = False) -> NameUse:
+        """Return how the till's name is used; store it for a heartbeat that was not overtaken.
+
+        `was_heard`: its epoch had a heartbeat before. Runs a statement of its own only if another
+        machine, boot, epoch or process spoke last. Call `lock_epochs` and `store_boot` before.
+        """
+        use = name_use_of(self._current)
+        if sending is None:
             return use
-        row = self.execute(statements.SELECT_BOOTS, boot_ids=[boot_id]).mappings().first()
-        if row is None:
-            return use
-        has_spoken = row["spoke_at"] is not None and (
-            was_heard or not use.speaker.startswith(f"{boot_id} ")
-        )
-        measured = boot_zero(self.now, sent_monotonic_us) or self.now
-        late = measured - row["zero_at"]
-        if has_spoken and late >= self.now - (current["heartbeat_at"] or self.now):
-            return use
-        self.execute(statements.UPDATE_BOOT, of_boot=boot_id, spoke_at=self.now)
-        return use.after(speaker, self.now, is_return=has_spoken)
+        speaker = sending.speaker
+        if use.speaker != str(speaker):
+            spoke = {"boot_spoke": self._boot_spoke, "epoch_spoke": was_heard}
+            self.execute(statements.UPDATE_BOOT, of_boot=speaker.boot_id, spoke_at=self.now)
+            is_return = use.is_return(speaker, **spoke)
+            use = use.after(str(speaker), self.now, is_return=is_return)
+        return replace(use, speaker_sent_us=sending.sent_us)
 
     def find_boots(self, boot_ids: Collection[str]) -> dict[str, BootZero]:
         """Return what is known of other boots."""
@@ -180,6 +200,7 @@ class AgentTransaction:
         newest_first = sorted(some, key=lambda row: row["zero_at"], reverse=True)
         older = [row["boot_id"] for row in newest_first[MAX_BOOTS:]]
         self.execute(statements.DELETE_BOOTS, boot_ids=older)
+        self.execute(statements.DELETE_UNCERTAIN_OF_BOOTS, boot_ids=older)
 
     def _allowed_epochs(self) -> int:
         """Return how many more epochs the till may name now."""
@@ -237,6 +258,11 @@ class AgentTransaction:
             }
             for epoch in sorted(epochs)
         ]
+
+
+def _round_trip(told_us: int | None) -> timedelta | None:
+    possible = told_us is not None and 0 <= told_us <= _MAX_ROUND_TRIP_US
+    return timedelta(microseconds=told_us) if possible and told_us is not None else None
 
 
 def _clock_of(row: RowMapping, now: datetime) -> BootClock:

@@ -1,6 +1,6 @@
 """Store a heartbeat: the agent's status, and how far its epochs extend."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping
@@ -17,11 +17,20 @@ from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.epochs.closing import Sent
-from sync.receiver.ingest.epochs.extents import Extent, current_extent, older_extent
+from sync.receiver.ingest.epochs.extents import (
+    Extent,
+    current_extent,
+    older_extent,
+    overtaken_extent,
+)
+from sync.receiver.ingest.epochs.overtaken import Sending
+from sync.receiver.ingest.epochs.shared_name import speaker_of
 from sync.receiver.ingest.epochs.stored_gaps import epochs_without_open_gaps, resolve_gaps
 from sync.receiver.ingest.epochs.succession import captured_last
 from sync.receiver.ingest.parse import InboundHeartbeat
 from sync.receiver.ingest.rows import Row, epoch_key, gap_row
+from sync.receiver.ingest.times.clock_skew import boot_zero
+from sync.receiver.ingest.times.uncertain_times import correct_uncertain
 from sync.runtime.printable import printable
 
 _MAX_TERMS_REFUSED = 200
@@ -37,11 +46,7 @@ def store_heartbeat(
     """
     heartbeat, now = inbound.heartbeat, inbound.received_at
     transaction = AgentTransaction(connection, inbound.sender, now)
-    current = EpochExtent(
-        epoch=heartbeat.epoch,
-        last_sequence=heartbeat.last_sequence,
-        base_sequence=heartbeat.base_sequence,
-    )
+    current = _current(heartbeat)
     older = {one.epoch: one for one in heartbeat.epochs if one.epoch != current.epoch}
     rows = transaction.lock_epochs(current.epoch, older)
     sent = Sent(heartbeat.boot_id, heartbeat.sent_monotonic_us)
@@ -50,13 +55,15 @@ def store_heartbeat(
         transaction.note_contact(sent)
         return TooManyEpochs()
     status = _status_columns(heartbeat)
+    sending = _sending(inbound)
+    transaction.store_boot(heartbeat.boot_id, sending.sent_us, heartbeat.round_trip_us)
+    if transaction.is_overtaken(sending):
+        return _overtaken(transaction, heartbeat, [current, *older.values()], rows)
     if not rows[current.epoch]["is_current"]:
         captured_at = captured_last(now, status["agent_sent_at"], status["last_activity_at"])
         transaction.make_current(current.epoch, captured_at)
-    sent_us = heartbeat.sent_monotonic_us
-    transaction.store_boot(heartbeat.boot_id, sent_us)
     was_heard = rows[current.epoch]["heartbeat_at"] is not None
-    use = transaction.name_use(current.epoch, heartbeat.boot_id, sent_us, was_heard=was_heard)
+    use = transaction.name_use(sending, was_heard=was_heard)
     last = transaction.last_message(sent, is_closed=heartbeat.closed)
     is_shared = use.is_shared(now)
     accepted, older_missing = _extend(transaction, current, older, rows, is_shared=is_shared)
@@ -71,10 +78,50 @@ def store_heartbeat(
         **use.row(),
         **last.row(),
     )
+    correct_uncertain(transaction, rows)
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
     return HeartbeatAnswer(
         epochs=accepted, rejected=rejected, acknowledged=acknowledged, shared_name=is_shared
     )
+
+
+def _current(heartbeat: Heartbeat) -> EpochExtent:
+    return EpochExtent(
+        epoch=heartbeat.epoch,
+        last_sequence=heartbeat.last_sequence,
+        base_sequence=heartbeat.base_sequence,
+    )
+
+
+def _sending(inbound: InboundHeartbeat) -> Sending:
+    heartbeat = inbound.heartbeat
+    sent_us = heartbeat.sent_monotonic_us
+    return Sending(
+        speaker_of(heartbeat),
+        sent_us,
+        from_rfc3339(heartbeat.sent_at),
+        boot_zero(inbound.received_at, sent_us),
+        {heartbeat.epoch, *(one.epoch for one in heartbeat.epochs)},
+    )
+
+
+def _overtaken(
+    transaction: AgentTransaction,
+    heartbeat: Heartbeat,
+    told: Iterable[EpochExtent],
+    rows: Mapping[str, RowMapping],
+) -> HeartbeatAnswer:
+    """Store that numbers exist of which a heartbeat tells that was overtaken; answer it."""
+    accepted: list[AcceptedThrough] = []
+    for one in told:
+        if (row := rows.get(one.epoch)) is None:
+            continue
+        if values := overtaken_extent(one, row, transaction.now).changes(row):
+            transaction.execute(statements.UPDATE_AGENT, one.epoch, **values)
+        accepted.append(AcceptedThrough(epoch=one.epoch, accepted_through=row["accepted_through"]))
+    rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
+    is_shared = transaction.name_use().is_shared(transaction.now)
+    return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=is_shared)
 
 
 def _status_columns(heartbeat: Heartbeat) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.accept import accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
-from sync.receiver.ingest.clock_skew import BootZero, SkewCorrector
 from sync.receiver.ingest.epochs.closing import Sent
 from sync.receiver.ingest.heartbeat import store_heartbeat
 from sync.receiver.ingest.hourly_rollup import roll_up
@@ -31,6 +30,8 @@ from sync.receiver.ingest.rows import (
     gap_row,
 )
 from sync.receiver.ingest.slices import slices_of, turns_of
+from sync.receiver.ingest.times.clock_skew import BootZero, SkewCorrector
+from sync.receiver.ingest.times.uncertain_times import note_uncertain
 from sync.runtime.settings.types import EVERY_STORE
 
 
@@ -104,6 +105,7 @@ def _store_batch(
         accepted = accept_events(part.events, placement, state, shares_sessions=shares_sessions)
         times = corrected_times(part, accepted, corrector)
         _write(transaction, batch.epoch, accepted, times)
+        note_uncertain(transaction, part, times, corrector)
         result.extend(accepted)
         # The gap before the batch is now written.
         placement = replace(placement, gap=None)
@@ -150,7 +152,7 @@ def _skew_corrector(
     batch = inbound.batch
     zeros: dict[str, BootZero] = {}
     if batch.sent_monotonic_us is not None:
-        zeros = transaction.store_boot(batch.boot_id, batch.sent_monotonic_us)
+        zeros = transaction.store_boot(batch.boot_id, batch.sent_monotonic_us, batch.round_trip_us)
     boot_ids = {batch.boot_id, *(e.boot_id for e in batch.events if e.boot_id)} - zeros.keys()
     if boot_ids:
         zeros |= transaction.find_boots(boot_ids)

@@ -20,7 +20,6 @@ from sync.receiver.db.lookup_statements import (
     SELECT_UNDER_IDS,
     select_alike_answers,
 )
-from sync.receiver.ingest.clock_skew import SkewCorrector
 from sync.receiver.ingest.deduplication.alike import MAX_ALIKE
 from sync.receiver.ingest.deduplication.digest import digest_of
 from sync.receiver.ingest.deduplication.purged import PurgedNumbers, first_of_block
@@ -29,6 +28,7 @@ from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.ledger_state import EventKey, LedgerState
 from sync.receiver.ingest.parse import InboundBatch
 from sync.receiver.ingest.rows import captured_times, gap_of
+from sync.receiver.ingest.times.clock_skew import SkewCorrector
 
 # Below this density, query the numbers individually instead of their range: rejected events are
 # retried together and can lie a year apart.

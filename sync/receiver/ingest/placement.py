@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from sync.receiver.ingest.clock_skew import EARLIEST
 from sync.receiver.ingest.gaps import Gap
+from sync.receiver.ingest.times.clock_skew import EARLIEST
 
 NO_LONGER_HELD = "no longer held"
 # More than any till captures, and room for what was captured before the last heartbeat was sent.

@@ -8,12 +8,12 @@ from msgspec.structs import asdict
 from sqlalchemy import RowMapping
 
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.ingest.clock_skew import SkewCorrector
 from sync.receiver.ingest.deduplication.digest import digest_in
 from sync.receiver.ingest.events import InvalidEvent, ValidEvent, type_of
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import InboundBatch
+from sync.receiver.ingest.times.clock_skew import SkewCorrector
 
 Row: TypeAlias = dict[str, object]
 

@@ -75,6 +75,8 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
             "speaker": f"{BOOT} {EPOCH}",
             "speaker_returns": None,
             "speaker_returned_at": None,
+            "speaker_before": None,
+            "speaker_sent_us": 5_000_000,
             "salvage_pending": None,
             "salvage_salvaged": None,
             "salvage_unreadable": None,

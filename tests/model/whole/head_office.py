@@ -116,6 +116,10 @@ class _OpenAdmission:
 class _Request:
     headers: Mapping[str, str]
     body: bytearray
+    notes: dict[object, object] = field(default_factory=dict)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        self.notes[key] = value
 
     @property
     def if_none_match(self) -> tuple[ETag, ...]:

@@ -227,12 +227,20 @@ def false_alarms(found: Findings) -> Iterator[str]:
 
 
 def outstanding_for_ever(found: Findings) -> Iterator[str]:
-    """No number is called outstanding whose capture has arrived under another one."""
+    """No number is called outstanding whose capture has arrived under another one.
+
+    Unless a person put back database and mark, so that no machine knows of the number: then head
+    office says that it lacks it, until somebody acknowledges that.
+    """
     requests: dict[tuple[str, str, int], set[int]] = defaultdict(set)
     for number, receipts in found.chain.receipts.items():
         for till, receipt in receipts:
             requests[till, receipt.epoch, receipt.sequence].add(number)
     for (till, epoch), state in found.epochs.items():
+        if epoch in found.chain.forgotten_epochs:
+            if state.outstanding and not is_unconfirmed(state):
+                yield f"{till} {epoch} is outstanding, and is not called unconfirmed"
+            continue
         for sequence in itertools.chain(
             *(range(one.first, one.last + 1) for one in state.outstanding)
         ):

@@ -21,12 +21,12 @@ from agent.store.queries import status
 from agent.uplink import terms_sync
 from agent.uplink.shared_name import SharedName
 from sync.receiver.ingest import accept, events
-from sync.receiver.ingest.clock_skew import BootClock
 from sync.receiver.ingest.deduplication.purged import PurgedNumbers
 from sync.receiver.ingest.deduplication.sessions import KnownSessions
 from sync.receiver.ingest.epochs import extents
 from sync.receiver.ingest.epochs.shared_name import NameUse
 from sync.receiver.ingest.events import Event, SessionEvent
+from sync.receiver.ingest.times.clock_skew import BootClock
 from sync.receiver.reports.completeness import audit as completeness_audit
 from sync.runtime.retention_clock import RetentionClock
 
@@ -91,7 +91,7 @@ def _agent_tells_of_no_loss(patch: pytest.MonkeyPatch) -> None:
 
 def _second_machine_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
     def after(use: NameUse, speaker: str, _now: datetime, *, is_return: bool) -> NameUse:
-        return NameUse(speaker, use.speaker_returns, use.speaker_returned_at)
+        return replace(use, speaker=speaker, speaker_before=use.speaker)
 
     patch.setattr(NameUse, "after", after)
 

@@ -2,6 +2,8 @@
 
 A store with delivered and undelivered captures, half of it in the WAL; pages and frames are then
 overwritten, zeroed, swapped, replaced by an older version, cut off, or bits in them are flipped.
+The same seed makes the same bytes, so that a failure can be repeated: the store has times, names
+and a key of its own, and the salts of its WAL are replaced.
 """
 
 import os
@@ -9,13 +11,15 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
+from typing import Literal
+from unittest import mock
 
 from agent.facts import Capture, EmailAnswered, EmailStatus, SessionStarted, Timestamp
 from agent.store.crypto.vault import DecryptionError, Vault, read_vault
@@ -29,6 +33,9 @@ FRAME = PAGE + 24
 DB, WAL = DATABASE_FILE, f"{DATABASE_FILE}-wal"
 SESSIONS, GROUP = 300, 25
 DELIVERED = 180
+_BEGIN_US = 1_767_225_600_000_000  # 2026
+# A minute after the last capture.
+FOUND_US = _BEGIN_US + 60_000_000
 _SETTLE = (
     "INSERT INTO destination (name, watermark, erased_through) VALUES ('central', {0}, {0})",
     "INSERT INTO delivery VALUES ('central', {0}, {1})",
@@ -58,33 +65,76 @@ class KilledStore:
 
 def build_killed_store(place: Path) -> KilledStore:
     """Build the files: the first captures are delivered, the last half is in the WAL."""
-    live = place / "live"
+    live, clock, rng = place / "live", count(_BEGIN_US, 1_000), random.Random(0)
     environment = StoreEnvironment(
-        now_us=lambda: time.time_ns() // 1000, new_epoch=lambda: str(uuid.uuid4()), boot_id="boot-1"
+        now_us=lambda: next(clock),
+        new_epoch=lambda: str(uuid.UUID(bytes=rng.randbytes(16), version=4)),
+        boot_id="boot-1",
     )
-    with closing(StoreOpener(live, live / KEY_FILE, LIMITS, environment).open()) as store:
+    with (
+        mock.patch("os.urandom", rng.randbytes),
+        closing(StoreOpener(live, live / KEY_FILE, LIMITS, environment).open()) as store,
+    ):
         killed = KilledStore(place / "killed", place / "older")
         for start in range(0, SESSIONS, GROUP):
-            _trade(store, killed, start)
+            _trade(store, killed, start, next(clock))
             if start == SESSIONS // 2:
                 store.checkpoint()
                 store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if start == SESSIONS // 3:
-                _deliver(store, DELIVERED)
+                _deliver(store, DELIVERED, next(clock))
                 store.checkpoint()
-                crashed_copy(live, killed.older)
+                with_salts(crashed_copy(live, killed.older) / WAL)
         delivered = {one.correlation_id for one in killed.captures[:DELIVERED]}
         assert len(delivered) * 2 == DELIVERED
         killed.waiting = {
             name: content for name, content in killed.waiting.items() if name[1] not in delivered
         }
-        crashed_copy(live, killed.files)
+        with_salts(crashed_copy(live, killed.files) / WAL)
     return killed
 
 
-def _trade(store: Store, killed: KilledStore, start: int) -> None:
+def with_salts(wal: Path, salts: bytes = b"salts..!") -> None:
+    """Replace the salts of a WAL, which are random, in its header and in each frame.
+
+    The format is https://www.sqlite.org/fileformat2.html#the_write_ahead_log, with checksums of
+    big-endian words.
+    """
+    content = bytearray(wal.read_bytes())
+    if not content:
+        return
+    used = content[16:24]
+    order: Literal["little", "big"] = "big" if content[3] & 1 else "little"
+    content[16:24] = salts
+    sums = _checksum(bytes(content[:24]), (0, 0), order)
+    content[24:32] = _words(sums)
+    for at in range(32, len(content) - FRAME + 1, FRAME):
+        if content[at + 8 : at + 16] != used:
+            del content[at:]
+            break
+        content[at + 8 : at + 16] = salts
+        covered = bytes(content[at : at + 8] + content[at + 24 : at + FRAME])
+        sums = _checksum(covered, sums, order)
+        content[at + 16 : at + 24] = _words(sums)
+    wal.write_bytes(content)
+
+
+def _checksum(
+    content: bytes, sums: tuple[int, int], order: Literal["little", "big"]
+) -> tuple[int, int]:
+    one, other = sums
+    for at in range(0, len(content), 8):
+        one = (one + int.from_bytes(content[at : at + 4], order) + other) % 2**32
+        other = (other + int.from_bytes(content[at + 4 : at + 8], order) + one) % 2**32
+    return one, other
+
+
+def _words(sums: tuple[int, int]) -> bytes:
+    return b"".join(one.to_bytes(4, "big") for one in sums)
+
+
+def _trade(store: Store, killed: KilledStore, start: int, at: int) -> None:
     captures = [one for n in range(start, start + GROUP) for one in _customer(n)]
-    at = time.time_ns() // 1000
     timed = [(one, Timestamp(at + n, 1_000_000 + at + n)) for n, one in enumerate(captures)]
     outcomes = store.write(store.decide(timed))
     killed.captures += captures
@@ -109,10 +159,10 @@ def _kept(capture: Capture) -> tuple[Name, Content]:
     return ("answer", capture.correlation_id), (str(capture.status), capture.address)
 
 
-def _deliver(store: Store, through: int) -> None:
+def _deliver(store: Store, through: int, at_us: int) -> None:
     def settle(connection: sqlite3.Connection) -> None:
         for statement in _SETTLE:
-            connection.execute(statement.format(through, time.time_ns() // 1000))
+            connection.execute(statement.format(through, at_us))
 
     store.run(settle)
 

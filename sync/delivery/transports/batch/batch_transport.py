@@ -82,6 +82,7 @@ class BatchTransport:
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
     ) -> Outcome:
+        sent_us = self._sender.clock().monotonic_us
         body = await compressed_batch(window, part, self._sender, withheld=withheld)
 
         async def attempt() -> Outcome:
@@ -89,6 +90,8 @@ class BatchTransport:
             return interpret(reply, part) if isinstance(reply, HttpResponse) else reply
 
         outcome = await (attempt() if once else self._retries.run(attempt))
+        if isinstance(outcome, BatchAccepted):
+            self._sender.round_trip.note(sent_us, self._sender.clock().monotonic_us)
         self._adapt_limits(len(part), outcome)
         return outcome
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import uuid4
 
 import msgspec
 import zstandard
@@ -24,9 +25,21 @@ class _ClockReading(Protocol):
     def monotonic_us(self) -> int: ...
 
 
+class RoundTrip:
+    """The time from sending the last message that was answered to having its answer."""
+
+    def __init__(self) -> None:
+        self.last_us: int | None = None
+
+    def note(self, sent_us: int | None, answered_us: int) -> None:
+        """Note that a message was answered; readings of the monotonic clock."""
+        if sent_us is not None and answered_us >= sent_us:
+            self.last_us = answered_us - sent_us
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sending machine: its name at head office, boot id, agent version and clocks.
+    """Sending machine: its name at head office, boot id, agent version, clocks, and this process.
 
     `clock` returns microseconds since 1970 and, on the monotonic clock, since the machine's boot.
     """
@@ -36,6 +49,8 @@ class Sender:
     boot_id: str
     agent_version: str
     clock: Callable[[], _ClockReading]
+    run_id: str = field(default_factory=lambda: str(uuid4()))
+    round_trip: RoundTrip = field(default_factory=RoundTrip)
 
 
 async def compressed_batch(
@@ -53,6 +68,7 @@ async def compressed_batch(
             agent_version=sender.agent_version,
             sent_at=us_to_rfc3339(now.wall_us),
             sent_monotonic_us=now.monotonic_us,
+            round_trip_us=sender.round_trip.last_us,
             base_sequence=window.base_sequence,
             ends_epoch=bool(events) and events[-1].sequence == window.ended_at,
             events=[_batch_event(event, sender.boot_id, withheld=withheld) for event in events],

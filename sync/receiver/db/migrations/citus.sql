@@ -15,6 +15,7 @@ SELECT create_distributed_table('rejections', 'store_id', colocate_with => 'toke
 SELECT create_distributed_table('duplicates', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('gaps', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('purged_digests', 'store_id', colocate_with => 'tokens');
+SELECT create_distributed_table('uncertain_times', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('hours', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('audit_log', 'store_id', colocate_with => 'tokens');
 SELECT create_distributed_table('reader_sessions', 'store_id', colocate_with => 'tokens');

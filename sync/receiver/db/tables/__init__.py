@@ -17,6 +17,7 @@ from sync.receiver.db.tables.captures import (
     PurgedDigestsRecord,
     RejectionRecord,
     SessionRecord,
+    UncertainTimeRecord,
 )
 from sync.receiver.db.tables.head_office import (
     AuditRecord,
@@ -42,6 +43,7 @@ __all__ = [
     "RejectionRecord",
     "SessionRecord",
     "TokenRecord",
+    "UncertainTimeRecord",
     "agents",
     "answers",
     "audit_log",
@@ -57,6 +59,7 @@ __all__ = [
     "sessions",
     "table_of",
     "tokens",
+    "uncertain_times",
 ]
 
 tokens, agents, boots = table_of(TokenRecord), table_of(AgentRecord), table_of(BootRecord)
@@ -64,6 +67,7 @@ sessions, answers = table_of(SessionRecord), table_of(EmailAnswerRecord)
 rejections, duplicates = table_of(RejectionRecord), table_of(DuplicateRecord)
 gaps, hours = table_of(GapRecord), table_of(HourRecord)
 purged_digests = table_of(PurgedDigestsRecord)
+uncertain_times = table_of(UncertainTimeRecord)
 audit_log = table_of(AuditRecord)
 reader_sessions = table_of(ReaderSessionRecord)
 join_codes, authorities = table_of(JoinCodeRecord), table_of(AuthorityRecord)

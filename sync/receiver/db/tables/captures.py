@@ -130,6 +130,17 @@ class GapRecord(EpochTable, table=True):
     acknowledged_reason: str | None = Field(sa_type=Text)
 
 
+class UncertainTimeRecord(NumberedTable, table=True):
+    """An event of a boot that was not confirmed yet: then its time is corrected.
+
+    `monotonic_us`: the clock of the boot when it was captured.
+    """
+
+    __tablename__ = "uncertain_times"
+    boot_id: str = Field(sa_type=Text)
+    monotonic_us: int = Field(sa_type=BigInteger)
+
+
 class PurgedDigestsRecord(EpochTable, table=True):
     """Digests of the purged events of a block of numbers (`ingest.deduplication.purged`).
 

@@ -119,13 +119,16 @@ class AgentRecord(EpochTable, table=True):
     closed_at: datetime | None = Field(sa_type=UtcTimestamp)
     heard_boot_id: str | None = Field(sa_type=Text)
     heard_monotonic_us: int | None = Field(sa_type=BigInteger)
+    speaker_before: str | None = Field(default=None, sa_type=Text)
+    speaker_sent_us: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class BootRecord(TillTable, table=True):
     """A boot of a POS machine; `zero_at` is our time when its monotonic clock read zero.
 
-    `spoke_at`: when it last became the speaker of its till, see `ingest.epochs.shared_name`. The
-    other columns are those of `ingest.clock_skew.BootClock`.
+    `spoke_at`: when it last became the speaker of its till, see `ingest.epochs.shared_name`.
+    `has_uncertain`: events of this boot are in `uncertain_times`. The other columns are those of
+    `ingest.times.clock_skew.BootClock`.
     """
 
     __tablename__ = "boots"
@@ -136,6 +139,7 @@ class BootRecord(TillTable, table=True):
     later_zero_at: datetime | None = Field(default=None, sa_type=UtcTimestamp)
     later_since: datetime | None = Field(default=None, sa_type=UtcTimestamp)
     spoke_at: datetime | None = Field(default=None, sa_type=UtcTimestamp)
+    has_uncertain: bool | None = Field(default=None, sa_type=Boolean)
 
 
 class JoinCodeRecord(TillTable, table=True):

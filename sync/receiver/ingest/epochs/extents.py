@@ -99,6 +99,20 @@ def older_extent(
     return extent
 
 
+def overtaken_extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
+    """Return the extent of an epoch by a heartbeat that a later one has overtaken.
+
+    It tells nothing of the end; but a number of which the later one does not know was used.
+    """
+    known, ended_through = row["last_sequence"], row["ended_through"]
+    extent = Extent(known, row["accepted_through"], ended_through, row["ended_reason"])
+    if told.last_sequence > max(known, ended_through or 0):
+        since = row["heartbeat_at"]
+        extent.last_sequence = believed_last_sequence(told.last_sequence, known, since, now)
+        extent.ended_through = None
+    return extent
+
+
 def _extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
     known, accepted_through = row["last_sequence"], row["accepted_through"]
     last_sequence = believed_last_sequence(told.last_sequence, known, row["heartbeat_at"], now)

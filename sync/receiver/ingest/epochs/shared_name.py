@@ -1,19 +1,25 @@
 """Two machines under one store and till id, as after a disk was cloned. Pure, no I/O.
 
-A speaker is a boot of a machine with an epoch of its database. A machine goes on from one speaker
-to the next and never back: a reboot has a new boot id, also after an image was put back. So a
-speaker that comes back after another one was heard is a second machine, unless its message was
-late: sent before the other one was last heard. An older database can be put back within a boot; so
-it takes `MIN_RETURNS` within `FORGOTTEN_AFTER` to tell.
+A speaker is a boot of a machine with an epoch of its database, and the process of its agent. A
+machine goes on from one speaker to the next and never back: a reboot has a new boot id, also after
+an image was put back, and a restart a new process. So a speaker that comes back after another one
+was heard is a second machine, or a second agent on one, unless its message was overtaken
+(`overtaken`). An older database can be put back within a boot; so it takes `MIN_RETURNS` within
+`FORGOTTEN_AFTER` to tell.
+
+Agents of before name no process. Their boot and epoch cannot come back after another one of the
+same boot and epoch.
 
 The columns are of the till, and stand in the row of its current epoch.
 """
 
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import RowMapping
 
+from sync.protocol.wire import Heartbeat
 from sync.receiver.ingest.rows import Row
 
 MIN_RETURNS = 3
@@ -21,24 +27,57 @@ FORGOTTEN_AFTER = timedelta(days=1)
 _CLOCKS_APART = timedelta(minutes=5)
 
 
+class Speaker(NamedTuple):
+    """The sender of a heartbeat. As text, its parts are separated by a space."""
+
+    boot_id: str
+    epoch: str
+    run_id: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in self if part)
+
+
 @dataclass(frozen=True, slots=True)
 class NameUse:
-    """The last speaker under the name of a till, how often one came back, and when last."""
+    """The last two speakers under the name of a till, how often one came back, and when last.
+
+    `speaker_sent_us`: the monotonic clock of the last one at its last heartbeat.
+    """
 
     speaker: str | None = None
     speaker_returns: int | None = None
     speaker_returned_at: datetime | None = None
+    speaker_before: str | None = None
+    speaker_sent_us: int | None = None
+
+    @property
+    def last(self) -> Speaker | None:
+        """The last speaker; None if there was none."""
+        return None if self.speaker is None else Speaker(*self.speaker.split(" ", 2))
 
     def is_shared(self, now: datetime) -> bool:
         """Return whether two machines have been heard of late."""
         return (self.speaker_returns or 0) >= MIN_RETURNS and not self._is_over(now)
 
+    def is_return(self, speaker: Speaker, *, boot_spoke: bool, epoch_spoke: bool) -> bool:
+        """Return whether another speaker was heard before, so that there are two.
+
+        `boot_spoke`, `epoch_spoke`: its boot, and its epoch, were heard before.
+        """
+        last = self.last
+        if last is None or (speaker.run_id and speaker.run_id == last.run_id):
+            return False
+        if speaker[:2] == last[:2]:
+            return str(speaker) == self.speaker_before
+        return boot_spoke and (epoch_spoke or speaker.boot_id != last.boot_id)
+
     def after(self, speaker: str, now: datetime, *, is_return: bool) -> "NameUse":
         """Return the use of the name after another speaker was heard."""
         if not is_return:
-            return replace(self, speaker=speaker)
+            return replace(self, speaker=speaker, speaker_before=self.speaker)
         returns = 1 if self._is_over(now) else (self.speaker_returns or 0) + 1
-        return NameUse(speaker, returns, now)
+        return NameUse(speaker, returns, now, self.speaker)
 
     def row(self) -> Row:
         """Return the columns."""
@@ -54,10 +93,12 @@ def name_use_of(current: RowMapping | None) -> NameUse:
     """Return the use of a till's name by the row of its current epoch."""
     if current is None:
         return NameUse()
-    names = ("speaker", "speaker_returns", "speaker_returned_at")
-    return NameUse(*(current[name] for name in names))
+    return NameUse(*(current[name] for name in _COLUMNS))
 
 
-def speaker_of(epoch: str, boot_id: str) -> str:
-    """Return the name of a speaker."""
-    return f"{boot_id} {epoch}"
+def speaker_of(heartbeat: Heartbeat) -> Speaker:
+    """Return the sender of a heartbeat."""
+    return Speaker(heartbeat.boot_id, heartbeat.epoch, heartbeat.run_id or "")
+
+
+_COLUMNS = tuple(asdict(NameUse()))

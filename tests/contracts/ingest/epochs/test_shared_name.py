@@ -25,6 +25,7 @@ class Machine:
     boot_id: str
     booted: timedelta = timedelta(0)
     epoch: str = TILL.epoch
+    run_id: str | None = None
 
     @property
     def agent(self) -> SimulatedAgent:
@@ -39,6 +40,7 @@ class Machine:
             self.agent,
             bootId=self.boot_id,
             sentMonotonicUs=(sent - self.booted) // MICROSECOND,
+            **({"runId": self.run_id} if self.run_id else {}),
         )
         assert isinstance(answer, HeartbeatAnswer)
         return answer.shared_name
@@ -83,6 +85,32 @@ async def test_two_containers_that_share_the_boot_of_their_host_are_both_told(
     machines = Machine("host"), Machine("host", epoch=OTHER_EPOCH)
 
     assert await interleave(office, *machines) == [True, True]
+
+
+async def test_two_agents_on_one_host_with_copies_of_one_database_are_both_told(
+    office: LedgerDriver,
+) -> None:
+    """They capture nothing: boot and epoch are the same, and only the processes are two."""
+    machines = Machine("host", run_id="a"), Machine("host", run_id="b")
+
+    assert await interleave(office, *machines) == [True, True]
+    assert Condition.SHARED_NAME in await conditions(office)
+
+
+async def test_agent_that_is_restarted_or_upgraded_again_and_again_is_one_machine(
+    office: LedgerDriver,
+) -> None:
+    for number in range(12):
+        machine = Machine("host", run_id=f"run-{number}" if number else None)
+        for second in (1, 31):
+            assert not await machine.is_told(office, number * MINUTE + second * SECOND)
+
+
+async def test_epochs_of_one_process_are_one_machine(office: LedgerDriver) -> None:
+    """For example heartbeats that the line has put out of order."""
+    for number in range(12):
+        epoch = OTHER_EPOCH if number % 2 else TILL.epoch
+        assert not await Machine("host", epoch=epoch, run_id="a").is_told(office, number * MINUTE)
 
 
 async def test_new_epochs_do_not_hide_that_the_name_is_shared(office: LedgerDriver) -> None:

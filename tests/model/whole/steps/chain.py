@@ -68,6 +68,8 @@ class Chain:
         self.receipts: dict[int, set[TillReceipt]] = {}
         self.discarded: set[int] = set()
         self.twice_by_a_person: set[str] = set()
+        # Epochs that a person put back, and with them all that their machine knew of them.
+        self.forgotten_epochs: set[str] = set()
         # Requests that were lost with all that a machine knew of them.
         self.by_a_person: set[int] = set()
         # True after what may lose captures, or make head office forget them.
@@ -134,9 +136,12 @@ class Chain:
         self.disturbed = True
         self.note_receipts(machine)
         before = {one.number for one in machine.held()}
+        epochs = machine.epochs()
         if with_mark:
-            self.twice_by_a_person |= machine.epochs()
+            self.twice_by_a_person |= epochs
         await machine.put_back(image, with_mark=with_mark)
+        if with_mark:
+            self.forgotten_epochs |= epochs - machine.epochs()
         await machine.start()
         lost = before - {one.number for one in machine.held()}
         self.gave_up(machine, lost if with_mark else set())

@@ -10,11 +10,11 @@ from sqlalchemy import Table
 from sync.protocol.wire import Batch, BatchEvent
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.db.tables import answers, sessions
-from sync.receiver.ingest.clock_skew import BootZero, SkewCorrector
 from sync.receiver.ingest.events import ValidEvent
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import InboundBatch
 from sync.receiver.ingest.rows import corrected_times, event_row
+from sync.receiver.ingest.times.clock_skew import BootZero, SkewCorrector
 from tests.sync.receiver.ingest.event_builders import answer, session
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.ingest.clock_skew import (
+from sync.receiver.ingest.times.clock_skew import (
     AGREEMENT,
     EARLIEST,
     JITTER,
@@ -216,18 +216,31 @@ class Till:
 
     drift: float
     measured: BootClock | None = None
+    late_by: timedelta | None = None
 
     def reading(self, at: datetime) -> timedelta:
         """Return its monotonic clock at this time."""
         return (at - NOW) * (1 + self.drift)
 
-    def told(self, sent_at: datetime, received_at: datetime) -> "Till":
+    def told(
+        self, sent_at: datetime, received_at: datetime, round_trip: timedelta | None = None
+    ) -> "Till":
         """Return it after a message."""
         zero_at = boot_zero(received_at, microseconds(self.reading(sent_at)))
         assert zero_at is not None
         known = self.measured
-        measured = known.with_measurement(zero_at, received_at) if known else None
-        return Till(self.drift, measured or BootClock(zero_at, received_at))
+        measured = known.with_measurement(zero_at, received_at, round_trip) if known else None
+        return Till(self.drift, measured or BootClock(zero_at, received_at), round_trip)
+
+    def corrected_wall(
+        self, at: datetime, wall: datetime, received_at: datetime
+    ) -> datetime | None:
+        """Return head office's time of an event, by a batch that arrived just now."""
+        assert self.measured is not None
+        zero, is_confirmed = self.measured.zero_at, self.measured.is_confirmed
+        zeros = {"boot": BootZero(zero, is_confirmed, late_by=self.late_by)}
+        steady = microseconds(self.reading(at))
+        return SkewCorrector(received_at, zeros, None).correct(wall, "boot", steady)
 
     def corrected(self, at: datetime, received_at: datetime) -> datetime:
         """Return head office's time of an event of 1970, a batch without a clock reading."""
@@ -340,7 +353,7 @@ def test_wall_clock_that_agrees_with_the_message_itself_is_right_though_the_boot
     ("wall", "expected"),
     [
         pytest.param(NOW - 10 * HOUR, None, id="slow, or the message was late"),
-        pytest.param(NOW - HOUR - TOLERANCE, NOW - HOUR, id="slow within the tolerance"),
+        pytest.param(NOW - HOUR - TOLERANCE, NOW - HOUR - TOLERANCE, id="slow within tolerance"),
         pytest.param(NOW, NOW - HOUR, id="ahead: no delay explains it"),
         pytest.param(IN_1970, NOW - HOUR, id="not plausible"),
     ],
@@ -353,6 +366,62 @@ def test_only_message_of_a_boot_decides_nothing_against_a_plausible_wall_clock(
     assert (
         SkewCorrector(NOW, zeros, None).correct(wall, "boot", microseconds(23 * HOUR)) == expected
     )
+
+
+@pytest.mark.parametrize(
+    ("slow", "expected"),
+    [
+        pytest.param(10 * MINUTE, timedelta(0), id="surely wrong"),
+        pytest.param(50 * SECOND, 30 * SECOND, id="nearest time that is possible"),
+        pytest.param(20 * SECOND, 20 * SECOND, id="possible as it stands"),
+        pytest.param(-MINUTE, timedelta(0), id="ahead"),
+    ],
+)
+def test_boot_that_can_be_late_by_its_round_trip_carries_that(
+    slow: timedelta, expected: timedelta
+) -> None:
+    zeros = {"boot": BootZero(NOW - DAY, is_confirmed=False, late_by=30 * SECOND)}
+    at, steady = NOW - HOUR, microseconds(23 * HOUR)
+
+    assert SkewCorrector(NOW, zeros, None).correct(at - slow, "boot", steady) == at - expected
+
+
+exchanges = st.lists(
+    st.tuples(
+        st.timedeltas(SECOND, 10 * MINUTE),
+        st.sampled_from([0.03 * SECOND, 0.2 * SECOND, 3 * SECOND, 40 * SECOND, HOUR, 9 * HOUR]),
+        st.sampled_from([0.03 * SECOND, 0.2 * SECOND, 40 * SECOND, HOUR]),
+    ),
+    min_size=1,
+    max_size=20,
+)
+wall_errors = st.sampled_from([-DAY, -10 * MINUTE, -MINUTE, -SECOND, 0 * SECOND, MINUTE, HOUR])
+
+
+@given(drift=drifts, sent=exchanges, wall_error=wall_errors)
+def test_no_time_is_corrected_to_a_worse_one(
+    drift: float,
+    sent: list[tuple[timedelta, timedelta, timedelta]],
+    wall_error: timedelta,
+) -> None:
+    """One exchange after another, as a heartbeat and then batches: each has its answer.
+
+    Right within the round trip, of which the sender tells.
+    """
+    till, at, last = Till(drift), NOW + MINUTE, None
+    for after, there, back in sent:
+        at += after
+        received_at = at + there
+        till = till.told(at, received_at, last)
+        drifted = JITTER + AGREEMENT + (received_at - NOW) * MAX_DRIFT
+        corrected = till.corrected_wall(at - MINUTE, at - MINUTE + wall_error, received_at)
+        if corrected is not None:
+            error = abs(corrected - (at - MINUTE))
+            assert error <= max(abs(wall_error), drifted)
+        if last is not None:
+            assert corrected is not None
+            assert error <= last + drifted
+        at, last = received_at + back, there + back
 
 
 def test_messages_that_a_sleep_delayed_together_do_not_confirm_each_other() -> None:

@@ -5,7 +5,8 @@ sleeps (CLOCK_BOOTTIME), meaningful only together with the boot id that it count
 
 Each message measures the zero point of its boot: our time at receipt less the sender's clock at
 sending. A delay, as of a machine that slept while its request was on its way, makes the
-measurement late, and nothing makes it early. So the earliest is the best, and not the newest.
+measurement late, and nothing makes it early. So the earliest is the best, and not the newest. How
+late it can be is known to the agent: not more than the round trip of one of its messages took.
 """
 
 from collections.abc import Mapping
@@ -41,7 +42,8 @@ class BootClock:
 
     `heard_at` is the time of a message that agreed. `later_zero_at` is the best measurement of the
     messages from `later_since` on, all of which were later than `zero_at` allows. Confirmed: two
-    messages that were not on their way at the same time agreed.
+    messages that were not on their way at the same time agreed, or the round trip of the boot's
+    messages is short.
     """
 
     zero_at: datetime
@@ -50,22 +52,38 @@ class BootClock:
     later_zero_at: datetime | None = None
     later_since: datetime | None = None
 
-    def with_measurement(self, zero_at: datetime, now: datetime) -> "BootClock":
-        """Return the clock after a message; equal to this one if it tells nothing new."""
+    def with_measurement(
+        self, zero_at: datetime, now: datetime, round_trip: timedelta | None = None
+    ) -> "BootClock":
+        """Return the clock after a message; equal to this one if it tells nothing new.
+
+        `round_trip`: the time in which the sender had the answer to the message before.
+        """
         since = max(now - self.heard_at, _ZERO)
         latest = self.zero_at + since * MAX_DRIFT
+        # Parts of one message are no earlier message of each other.
+        is_short = round_trip is not None and round_trip <= AGREEMENT and since > _ZERO
+        within = max(JITTER, round_trip) if is_short and round_trip is not None else JITTER
         if zero_at <= self.zero_at - JITTER:
             # Far better: what confirmed the worse one says nothing of this one.
-            is_close = self.zero_at - zero_at < TOLERANCE
-            return BootClock(zero_at, now, self.is_confirmed and is_close)
-        if zero_at < latest + JITTER:
-            return self._with_agreement(min(zero_at, latest), now, abs(zero_at - self.zero_at))
+            better_by = self.zero_at - zero_at
+            is_confirmed = self.is_confirmed and better_by < TOLERANCE
+            return BootClock(zero_at, now, is_confirmed or (is_short and better_by <= within))
+        if zero_at < latest + within:
+            # Requests that a sleep held up arrive together, however far apart they were sent. That
+            # two were late by the same is likely only where round trips are known to be long.
+            agrees = round_trip is None and abs(zero_at - self.zero_at) < min(JITTER, since / 2)
+            return self._with_agreement(min(zero_at, latest), now, is_sure=agrees or is_short)
+        late_by = zero_at - latest
+        if round_trip is not None and late_by <= round_trip:
+            # As late as the line is slow: it agrees with the better ones.
+            is_known = self.later_since is None
+            return self if is_known else replace(self, later_zero_at=None, later_since=None)
         return self._with_later(zero_at, now)
 
-    def _with_agreement(self, zero_at: datetime, now: datetime, by: timedelta) -> "BootClock":
+    def _with_agreement(self, zero_at: datetime, now: datetime, *, is_sure: bool) -> "BootClock":
         since = now - self.heard_at
-        # Requests that a sleep held up arrive together, however far apart they were sent.
-        is_confirmed = self.is_confirmed or by < min(JITTER, since / 2)
+        is_confirmed = self.is_confirmed or is_sure
         is_fresh = _ZERO <= since < _REFRESHED_AFTER and self.later_since is None
         if is_fresh and is_confirmed == self.is_confirmed:
             return self
@@ -75,18 +93,22 @@ class BootClock:
         best, since = self.later_zero_at, self.later_since
         if best is None or since is None or since > now or zero_at <= best - JITTER:
             return replace(self, later_zero_at=zero_at, later_since=now)
-        if now - since < REPLACED_AFTER:
+        if now - since < REPLACED_AFTER or zero_at > best + AGREEMENT:
             return self
         return BootClock(best, now, is_confirmed=True)
 
 
 @dataclass(frozen=True, slots=True)
 class BootZero:
-    """Our time at the zero point of a boot; `others` are less certain measurements of it."""
+    """Our time at the zero point of a boot; `others` are less certain measurements of it.
+
+    `late_by`: the most that it can be late, if it is not confirmed; None if that is unknown.
+    """
 
     zero_at: datetime
     is_confirmed: bool = True
     others: tuple[datetime, ...] = ()
+    late_by: timedelta | None = None
 
 
 class SkewCorrector:
@@ -117,14 +139,27 @@ class SkewCorrector:
 
         Uses the monotonic clock if the boot is known, or the wall clock where it agrees: no delay
         is in it. Otherwise the wall clock, if plausible: after 2020, not in the future, and not
-        more than `TOLERANCE` before an earlier event. Unknown if an unconfirmed boot contradicts a
-        plausible wall clock. Pass `in_order=False` for a resend, which can arrive after later
-        events.
+        more than `TOLERANCE` before an earlier event. Never a time that may be worse than the wall
+        clock's: what an unconfirmed boot says is unknown (`is_uncertain`) where a delay of its
+        messages explains the difference. Pass `in_order=False` for a resend, which can arrive after
+        later events.
         """
         at = self._corrected(occurred_at, boot_id, monotonic_us, in_order=in_order)
         if in_order and at is not None:
             self.newest_trusted_at = max(at, self.newest_trusted_at or at)
         return at
+
+    @property
+    def has_uncertain(self) -> bool:
+        """Whether a boot of the batch is unconfirmed."""
+        return any(not zero.is_confirmed for zero in self._zero_by_boot.values())
+
+    def is_uncertain(self, occurred_at: datetime, boot_id: str, monotonic_us: int) -> bool:
+        """Return whether a better time of the event is known once its boot is confirmed."""
+        zero = self._zero_by_boot.get(boot_id)
+        if zero is None or zero.is_confirmed or zero.late_by is not None or monotonic_us < 0:
+            return False
+        return self._measured(zero, occurred_at, monotonic_us) not in {None, occurred_at}
 
     def _corrected(
         self, wall: datetime, boot_id: str, monotonic_us: int | None, *, in_order: bool
@@ -133,14 +168,23 @@ class SkewCorrector:
         zero = self._zero_by_boot.get(boot_id)
         if zero is None or monotonic_us is None or monotonic_us < 0:
             return plausible
+        at = self._measured(zero, wall, monotonic_us)
+        if at is None or at == wall or zero.is_confirmed or wall >= at or wall < EARLIEST:
+            # A message may have been late, but never early, and not by decades.
+            return at or plausible
+        if zero.late_by is not None:
+            # The nearest to the wall clock of what is possible, unless that is surely worse.
+            return at if at - wall > 2 * zero.late_by else max(wall, at - zero.late_by)
+        # Late by all of the difference, or the wall clock is slow by it.
+        return plausible if at - wall <= TOLERANCE else None
+
+    def _measured(self, zero: BootZero, wall: datetime, monotonic_us: int) -> datetime | None:
+        """Return the time by the boot, or the wall clock where that agrees; None if impossible."""
         at = self._since(zero.zero_at, monotonic_us)
         measured = (at, *(self._since(other, monotonic_us) for other in zero.others))
         if any(one is not None and abs(one - wall) <= AGREEMENT for one in measured):
             return wall
-        if at is None or plausible is None or zero.is_confirmed:
-            return at or plausible
-        # The message may have been late by all of the difference, but never early.
-        return at if wall >= at - TOLERANCE else None
+        return at
 
     def _since(self, zero_at: datetime, monotonic_us: int) -> datetime | None:
         try:
