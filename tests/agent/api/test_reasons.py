@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.api import request_body
+from agent.api.reasons import MAX_CHARACTERS, header_value
+from sync.runtime.masking import mask_path
 from tests.agent.api.conftest import StartAgent
-from tests.agent.api.status.test_status import full_storage
+from tests.agent.api.status.test_status import down_storage, full_storage
 from tests.agent.api.test_privacy import found_in, use_the_address_everywhere
 from tests.agent.api.test_server import ERRORS
 from tests.support.agent.in_process import SESSIONS, Agent, email_path
@@ -18,7 +21,6 @@ from tests.support.clocks import AgentClock
 from tests.support.log_fields import fields_of
 from tests.support.raw_http import HttpResponse
 
-MAX_CHARACTERS = 240
 NO_SESSION = (
     "no session with this correlation id is known here: start it, or start it again with the "
     "same content, then answer it"
@@ -406,3 +408,82 @@ async def test_flood_of_one_error_is_summed_with_its_reason(
         ("INVALID_REQUEST", "the body is an array, not an object"),
         ("NOT_FOUND", "no endpoint /nothing"),
     ]
+
+
+async def test_broken_storage_says_why_it_cannot_be_used(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    agent = await start_agent(storage=down_storage(tmp_path / "state"))
+
+    answers = [await agent.start_session({"correlationId": "y"}), await agent.get("/readyz")]
+
+    assert [answer.status for answer in answers] == [503, 503]
+    assert all("wrong.key" in reason_of(answer) for answer in answers)
+
+
+async def test_body_that_does_not_arrive_says_how_long_it_was_waited_for(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_body, "BODY_TIMEOUT_SECONDS", 0.0)
+    head = f"POST {SESSIONS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+
+    [answer] = await agent.send_raw(head.encode())
+
+    assert answer.status == 408
+    assert reason_of(answer) == "the body did not arrive completely within 0 s"
+
+
+async def test_internal_error_has_a_reason_that_quotes_nothing(
+    agent: Agent, clock: AgentClock
+) -> None:
+    clock.broken = True
+
+    answer = await agent.start_session({"correlationId": "y"})
+
+    assert (answer.status, reason_of(answer)) == (
+        500,
+        "Internal error. The request was not processed.",
+    )
+
+
+async def test_delivery_without_central_says_which_setting_is_missing(agent: Agent) -> None:
+    answer = await agent.request("POST", "/agent/v1/sync")
+
+    assert answer.status == 409
+    assert "central.url is not set" in reason_of(answer)
+
+
+async def test_admin_call_says_which_token_it_needs(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    token_file = tmp_path / "admin"
+    token_file.write_text("a-token-of-administrators-0123")
+    agent = await start_agent(api={"admin_token_file": token_file})
+
+    answer = await agent.request("POST", "/agent/v1/dead-letters/x/1/retry")
+
+    assert answer.status == 401
+    assert reason_of(answer) == "there is no Authorization header: send the token as Bearer"
+
+
+def test_reason_is_one_bounded_line_whatever_it_is_made_of() -> None:
+    private = "Authorization: Bearer abcdefghijk guest@example.com"
+
+    assert header_value("é\r\nX-Injected: 1\x00\u2028") == r"\xe9\r\nX-Injected: 1\x00\u2028"
+    assert header_value(private) == "Authorization: Bearer [token] [address]"
+    assert len(header_value("a" * 9_000)) == MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/client/users/92a892ab-6caa-45a7-8774-65fbfb39d516/profile", None),
+        ("/a/guest%40example.com/b", "/a/[...]/b"),
+        ("/a/guest%2540example.com/b", "/a/[...]/b"),
+        ("/a/c2VjcmV0LXRva2VuLTAxMjM0NTY3ODk", "/a/[...]"),
+        ("/a?email=guest@example.com", "/a"),
+        ("/" + "a/" * 50, "/a/a/a/a/a/a/a/[...]"),
+    ],
+)
+def test_shown_path_has_no_segment_that_may_be_personal(path: str, shown: str | None) -> None:
+    assert mask_path(path) == (shown or path)
