@@ -124,7 +124,7 @@ async def sell(command: tuple[str, ...], url: str) -> Sale:
     return Sale(selling.returncode, out.decode().removeprefix("\ufeff").splitlines(), str(errors))
 
 
-@pytest.fixture(params=LANGUAGES.values(), ids=LANGUAGES)
+@pytest.fixture(params=list(LANGUAGES.values()), ids=list(LANGUAGES))
 async def command(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
     return await commands(request.param, tmp_path)
 
