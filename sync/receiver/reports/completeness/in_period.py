@@ -17,7 +17,7 @@ from sqlalchemy import func
 
 from sync.receiver.db.period import Period, captured_at
 from sync.receiver.db.tables import answers, sessions
-from sync.receiver.ingest.clock_skew import TOLERANCE
+from sync.receiver.ingest.times.clock_skew import TOLERANCE
 from sync.receiver.reports.completeness.state import AcknowledgedGap, EpochCompleteness, Range
 
 # Ranges of an epoch that are placed in time; an honest one has a few. If there are more, all stay.
