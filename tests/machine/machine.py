@@ -69,12 +69,13 @@ class Machine:
         self._init = self._wait_for_init(self._nspawn.pid)
 
     def run(self, *command: str, check: bool = True) -> str:
-        """Run a command in it; return its output."""
+        """Run a command in it, with standard input at its end; return its output."""
         namespaces = ("nsenter", "-t", str(self._init), "-m", "-p", "-n", "-i", "-u", "--")
-        done = subprocess.run((*namespaces, *command), check=False, capture_output=True, text=True)
-        if check and done.returncode:
-            raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
-        return done.stdout + done.stderr
+        return _run((*namespaces, *command), check=check)
+
+    def run_while_off(self, *command: str) -> str:
+        """Run a command in its file system alone, as a build of an image does: without /proc."""
+        return _run(("chroot", str(self.root), *command), check=True)
 
     def host_pid(self, pid: int) -> int:
         """Return the host's PID of a process of the machine."""
@@ -170,6 +171,15 @@ class Machine:
         if self._nspawn is not None:
             self._nspawn.wait(BOOT_SECONDS)
         self._nspawn = None
+
+
+def _run(command: tuple[str, ...], *, check: bool) -> str:
+    done = subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if check and done.returncode:
+        raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
 
 
 def _proc_numbers(status: Path, name: str) -> list[int]:

@@ -1,4 +1,7 @@
-"""The packages under test, built by the documented command: this version and a later one."""
+"""The packages under test, built by the documented command: this version and a later one.
+
+Another one is as packages were until 0.1.0: the settings are conffiles, with the scripts of then.
+"""
 
 import os
 import shutil
@@ -10,6 +13,10 @@ from tests.support.processes import ROOT
 
 VERSION = '\nversion = "'
 LATER_VERSION = "99.0.0"
+BEFORE_VERSION = "0.0.9"
+_BEFORE_CONTROL = f"Version: {BEFORE_VERSION}"
+PROGRAMS = ("loyalty-agent", "loyalty-hq")
+SCRIPTS = Path(__file__).with_name("before")
 # A later version may only add to the database schema.
 LATER_REVISION = "9999"
 _MIGRATION = f'''"""A later version's column."""
@@ -29,10 +36,11 @@ def upgrade() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """Paths of the package of this checkout and of one of a later version."""
+    """Paths of the package of this checkout, of one of a later version, and of one as before."""
 
     this: Path
     later: Path
+    before: Path
 
 
 def build_packages(place: Path) -> Packages:
@@ -41,7 +49,41 @@ def build_packages(place: Path) -> Packages:
     later = place / "later"
     if not list(later.glob("*.deb")):
         _copy_as_later(place / "source")
-    return Packages(this, _built(place / "source", later))
+    before = place / f"loyalty-agent_{BEFORE_VERSION}.deb"
+    if not before.exists():
+        _convert_to_before(this, place / "before", before)
+    return Packages(this, _built(place / "source", later), before)
+
+
+def _convert_to_before(this: Path, tree: Path, package: Path) -> None:
+    """Repack `this` with the settings as conffiles and the maintainer scripts of then."""
+    subprocess.run(("dpkg-deb", "-R", this, tree), check=True)
+    control = tree / "DEBIAN/control"
+    version = next(
+        line.removeprefix("Version: ")
+        for line in control.read_text().splitlines()
+        if line.startswith("Version: ")
+    )
+    control.write_text(control.read_text().replace(f"Version: {version}", _BEFORE_CONTROL, 1))
+    versions = tree / "opt/loyalty-agent/versions"
+    (versions / version).rename(versions / BEFORE_VERSION)
+    for program in PROGRAMS:
+        script = versions / BEFORE_VERSION / "bin" / program
+        script.write_text(script.read_text().replace(f"/{version}/", f"/{BEFORE_VERSION}/", 1))
+        shutil.copy(tree / f"usr/share/{program}/config.toml", tree / f"etc/{program}")
+        rules = tree / f"usr/lib/tmpfiles.d/{program}.conf"
+        rules.parent.mkdir(exist_ok=True)
+        shutil.copy(SCRIPTS / f"{program}.tmpfiles", rules)
+    (tree / "DEBIAN/preinst").unlink()
+    (tree / "DEBIAN/md5sums").unlink()
+    for name in ("postinst", "prerm", "postrm"):
+        text = (SCRIPTS / name).read_text().replace("@VERSION@", BEFORE_VERSION)
+        (tree / "DEBIAN" / name).write_text(text)
+    conffiles = "".join(f"/etc/{program}/config.toml\n" for program in PROGRAMS)
+    (tree / "DEBIAN/conffiles").write_text(conffiles)
+    build = ("dpkg-deb", "--root-owner-group", "-Zzstd", "-z1", "--build", tree, package)
+    subprocess.run(build, check=True, capture_output=True)
+    shutil.rmtree(tree)
 
 
 def _built(checkout: Path, place: Path) -> Path:
