@@ -1,4 +1,4 @@
-"""Test certificates for the loopback address: valid, not yet valid, expired."""
+"""Test certificates for the loopback address: valid, not yet valid, expired, of an authority."""
 
 import ssl
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def make_certificate(
     address: str = "127.0.0.1",
 ) -> Certificate:
     """Write a certificate for `address` and its key to `directory`, created if missing."""
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     now, serial = datetime.now(UTC), x509.random_serial_number()
     # Unique name: of two CAs with the same name OpenSSL tries only the first.
@@ -76,3 +76,39 @@ def make_certificate(
         )
     )
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A private certificate authority, and a server's certificate that it has issued.
+
+    The server presents its own certificate alone, as most do.
+    """
+
+    cert_file: Path
+    served: Certificate
+
+
+def make_authority(directory: Path, address: str = "127.0.0.1") -> Authority:
+    """Write an authority's certificate and a certificate for `address` to `directory`."""
+    authority = make_certificate(directory / "authority")
+    served = make_certificate(directory / "server", address=address)
+    issuer = x509.load_pem_x509_certificate(authority.cert_file.read_bytes())
+    issuer_key = serialization.load_pem_private_key(authority.key_file.read_bytes(), None)
+    own = x509.load_pem_x509_certificate(served.cert_file.read_bytes())
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
+    issued = (
+        x509.CertificateBuilder()
+        .subject_name(own.subject)
+        .issuer_name(issuer.subject)
+        .public_key(own.public_key())
+        .serial_number(own.serial_number)
+        .not_valid_before(own.not_valid_before_utc)
+        .not_valid_after(own.not_valid_after_utc)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False
+        )
+        .sign(issuer_key, hashes.SHA256())
+    )
+    served.cert_file.write_bytes(issued.public_bytes(serialization.Encoding.PEM))
+    return Authority(authority.cert_file, served)

@@ -10,7 +10,7 @@ from sync.runtime.settings.toml_lines import SettingPath
 from sync.runtime.settings.types import is_path
 
 STATE_VARIABLES = ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME")
-_CREDENTIAL = "credential:"
+CREDENTIAL = "credential:"
 
 
 def state_directory(program_name: str, environ: Mapping[str, str]) -> Path:
@@ -59,8 +59,8 @@ def place_files(layer: Layer, base: Path, environ: Mapping[str, str]) -> None:
         text = layer.get(path)
         if not is_path(field) or not isinstance(text, str) or not text:
             continue
-        if text.startswith(_CREDENTIAL):
-            _place_credential(layer, path, text.removeprefix(_CREDENTIAL), environ)
+        if text.startswith(CREDENTIAL):
+            _place_credential(layer, path, text.removeprefix(CREDENTIAL), environ)
         elif not text.startswith("~"):
             layer.set(path, base / text)
 
@@ -72,10 +72,10 @@ def _place_credential(
     if directory is None:
         layer.report(
             path,
-            f'"{_CREDENTIAL}..." needs $CREDENTIALS_DIRECTORY, which systemd sets for a service'
+            f'"{CREDENTIAL}..." needs $CREDENTIALS_DIRECTORY, which systemd sets for a service'
             " with LoadCredential=; set a file instead, or start the program as that service",
         )
     elif not name or "/" in name or name in {".", ".."}:
-        layer.report(path, f'expected "{_CREDENTIAL}" and the name of one credential')
+        layer.report(path, f'expected "{CREDENTIAL}" and the name of one credential')
     else:
         layer.set(path, directory / name)

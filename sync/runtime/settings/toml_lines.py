@@ -1,4 +1,4 @@
-"""Finds the line number of each setting in a TOML document.
+"""Finds the statements of a TOML document, and the line number of each setting.
 
 `tomllib` does not report positions, so this scans the text a second time. It only has to split
 statements: the text has already been parsed, so it is valid TOML.
@@ -6,6 +6,7 @@ statements: the text has already been parsed, so it is valid TOML.
 
 import re
 import tomllib
+from dataclasses import dataclass
 from typing import TypeAlias
 
 SettingPath: TypeAlias = tuple[str, ...]
@@ -13,6 +14,7 @@ SettingPath: TypeAlias = tuple[str, ...]
 _BETWEEN_STATEMENTS = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _BLANKS = re.compile(r"[ \t]*")
 _KEY_PART = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|[A-Za-z0-9_-]+')
+_EQUALS = re.compile(r"[ \t]*=[ \t]*")
 _DOT = re.compile(r"[ \t]*\.[ \t]*")
 # A multi-line string may end with up to two extra quotes that are part of its text.
 _VALUE_PIECE = re.compile(
@@ -39,9 +41,32 @@ def find_lines(text: str) -> dict[SettingPath, int]:
     return scanner.lines
 
 
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A table header or a setting, with its full path. The value is `text[value_at:value_end]`.
+
+    `end` is the offset after the line in which the statement ends, or the end of the text.
+    """
+
+    path: SettingPath
+    table: SettingPath
+    is_header: bool
+    value_at: int
+    value_end: int
+    end: int
+
+
+def find_statements(text: str) -> list[Statement]:
+    """Return the statements in `text`, TOML with line feeds alone that `tomllib` accepts."""
+    scanner = _Scanner(text)
+    scanner.scan()
+    return scanner.statements
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.lines: dict[SettingPath, int] = {}
+        self.statements: list[Statement] = []
         self._text = text
         self._at = 0
         self._line = 1
@@ -55,11 +80,19 @@ class _Scanner:
         while last < self._at < len(self._text):
             last, line = self._at, self._line
             if self._text[self._at] == "[":
-                self._table = self._header()
-                self._note(self._table, line)
-            else:
-                self._note(self._table + self._key(), line)
+                self._table = path = self._header()
+                value_at = value_end = self._at
                 self._skip_value()
+                is_header = True
+            else:
+                path = self._table + self._key()
+                self._take(_EQUALS)
+                value_at, is_header = self._at, False
+                value_end = self._skip_value()
+            self._note(path, line)
+            self.statements.append(
+                Statement(path, self._table, is_header, value_at, value_end, self._at)
+            )
             self._take(_BETWEEN_STATEMENTS)
 
     def _take(self, pattern: re.Pattern[str]) -> str:
@@ -85,12 +118,16 @@ class _Scanner:
             parts.append(_plain(self._take(_KEY_PART)))
         return tuple(parts)
 
-    def _skip_value(self) -> None:
-        depth = 0
+    def _skip_value(self) -> int:
+        """Skip to the next line; return the offset after the value, before blanks and comment."""
+        depth, end = 0, self._at
         while piece := self._take(_VALUE_PIECE):
             depth += _DEEPER.get(piece, 0)
             if piece == "\n" and depth == 0:
-                return
+                break
+            if not piece.startswith("#") and piece.strip():
+                end = self._at - len(piece) + len(piece.rstrip())
+        return end
 
     def _note(self, path: SettingPath, line: int) -> None:
         for length in range(1, len(path) + 1):

@@ -178,7 +178,7 @@ def test_interrupted_run_is_continued(config: Path, tmp_path: Path) -> None:
     assert "1 code of an earlier run" in result.stderr
     assert output.read_text().startswith(HEADER + first)
     assert len(codes_in(output)) == 3
-    assert sorted(till for till, _ in after - before) == ["till-2", "till-3"]
+    assert {till for till, _ in after - before} == {"till-2", "till-3"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""Waits until the agent has delivered under its new name, or says what is in the way."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.cli.client import AgentClient, AgentError, AgentResponse
+from agent.config import ConfigurationError
+from sync.protocol.join_code import JoinCode
+from sync.runtime.cli.printing import count
+
+PATIENCE_SECONDS = 120.0
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class FirstDelivery:
+    """Outcome of the wait, in words. `is_confirmed`: head office has answered this machine."""
+
+    is_confirmed: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Waits for the first delivery of the agent that runs with the client's settings."""
+
+    client: AgentClient
+    code: JoinCode
+    show: Callable[[str], None]
+    patience_seconds: float = PATIENCE_SECONDS
+
+    def wait(self) -> FirstDelivery:
+        """Return when captures are delivered, or head office has answered and none waits."""
+        ends = time.monotonic() + self.patience_seconds
+        cause, is_triggered = "", False
+        while time.monotonic() < ends:
+            status = self._status()
+            if status is None:
+                cause = "the agent does not answer yet"
+            elif not self._is_joined(status):
+                cause = "the agent that answers still has other settings: is another one running?"
+            else:
+                if not is_triggered:
+                    is_triggered = self._trigger()
+                delivery = _members(status, "sync")
+                if (found := _outcome(status, delivery)) is not None:
+                    return found
+                cause = _cause(delivery)
+                self.show(_progress(status))
+            time.sleep(_POLL_SECONDS)
+        seconds = round(self.patience_seconds)
+        return FirstDelivery(False, f"no delivery within {seconds} s: {cause}")
+
+    def _status(self) -> dict[str, object] | None:
+        """Return the status of the agent; None while it restarts."""
+        answer = _tried(self.client.status)
+        return None if answer is None else answer.members
+
+    def _is_joined(self, status: dict[str, object]) -> bool:
+        central = _members(status, "central")
+        named = (status.get("storeId"), status.get("tillId"), str(central.get("url")).rstrip("/"))
+        return named == (self.code.store_id, self.code.till_id, self.code.url)
+
+    def _trigger(self) -> bool:
+        """Start a pass, which skips a pending retry delay and quiet hours."""
+        path = "/agent/v1/sync?pace=full"
+        return _tried(lambda: self.client.request("POST", path)) is not None
+
+
+def _tried(ask: Callable[[], AgentResponse]) -> AgentResponse | None:
+    try:
+        return ask()
+    except (AgentError, ConfigurationError):
+        return None
+
+
+def _outcome(status: dict[str, object], delivery: dict[str, object]) -> FirstDelivery | None:
+    delivered, waiting = _number(delivery, "delivered"), status.get("waiting")
+    if delivered and waiting == 0:
+        return FirstDelivery(True, f"Delivered: {count(delivered, 'capture')}, none is waiting.")
+    if delivered and delivery.get("state") == "delivering":
+        return None
+    if waiting == 0 and _number(delivery, "passes") and delivery.get("state") == "idle":
+        text = "Head office accepts this machine. No capture is waiting; the next one is delivered."
+        return FirstDelivery(True, text)
+    if delivery.get("state") == "holding":
+        return FirstDelivery(False, f"head office rejects this machine: {_cause(delivery)}")
+    return None
+
+
+def _progress(status: dict[str, object]) -> str:
+    waiting = status.get("waiting")
+    left = count(waiting, "capture") if isinstance(waiting, int) else "captures"
+    return f"Waiting for the first delivery: {left} to deliver"
+
+
+def _cause(delivery: dict[str, object]) -> str:
+    detail = f" ({delivery['detail']})" if delivery.get("detail") else ""
+    return f"{delivery.get('trouble') or delivery.get('state')}{detail}"
+
+
+def _members(status: dict[str, object], name: str) -> dict[str, object]:
+    found = status.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(members: dict[str, object], name: str) -> int:
+    value = members.get(name)
+    return value if isinstance(value, int) else 0

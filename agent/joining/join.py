@@ -1,0 +1,79 @@
+"""The steps of a join, in their order; each is durable before the next one."""
+
+import asyncio
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from agent.config import load_settings
+from agent.joining.files import (
+    TokenFile,
+    only_join,
+    read_configuration,
+    replace_configuration,
+    write_authority,
+)
+from agent.joining.plan import Place, Plan, digest_of, plan_join
+from agent.joining.registration import HeadOffice
+from sync.protocol.join_code import JoinCode
+from sync.runtime.settings.toml_edit import set_texts
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A join of this machine. `owner`: the service's user; `environ`: the service's variables."""
+
+    code: JoinCode
+    place: Place
+    owner: str
+    environ: Mapping[str, str]
+
+    def run(self, head_office: HeadOffice, show: Callable[[str], None]) -> Plan:
+        """Register this machine and write its settings; return what was written.
+
+        Everything that can fail here is tried before the code is used. Raises `OSError`,
+        `TomlEditError`, `ConfigurationError`, `RegistrationError`, `JoinInProgressError` and
+        `ConfigurationChangedError`.
+        """
+        plan = plan_join(self.code, self.place)
+        with only_join(self.place.directory):
+            before = read_configuration(self.place.config)
+            after = set_texts(before, plan.values)
+            self._check(after)
+            token = TokenFile(plan.token_file, plan.is_credential, self.owner)
+            record = token.begin(self.code, digest_of(self.code))
+            ca_file = self._authority(head_office, plan, show)
+            show("Registering at head office")
+            asyncio.run(head_office.register(record.token_hash, ca_file))
+            show("Writing the settings")
+            token.finish(record)
+            replace_configuration(self.place.config, before, after)
+        return plan
+
+    def _authority(
+        self, head_office: HeadOffice, plan: Plan, show: Callable[[str], None]
+    ) -> Path | None:
+        """Return the file with the authority to trust; None: those of the system."""
+        if plan.authority_file is None:
+            return self.place.settings.central.ca_file
+        show("Checking head office's certificate")
+        write_authority(plan.authority_file, asyncio.run(head_office.fetch_authority()))
+        return plan.authority_file
+
+    def _check(self, text: str) -> None:
+        """Load the new settings, from beside their place: relative paths count from there."""
+        directory = self.place.directory
+        with NamedTemporaryFile(dir=directory, prefix=".join.", suffix=".toml") as file:
+            file.write(text.encode())
+            file.flush()
+            load_settings(Path(file.name), self.environ)
+
+
+def token_setting(text: str) -> str:
+    """Return `central.auth.token_file` as it stands in the configuration; empty: not set."""
+    table: object = tomllib.loads(text.removeprefix("\ufeff"))
+    for name in ("central", "auth", "token_file"):
+        table = table.get(name, "") if isinstance(table, dict) else ""
+    return table if isinstance(table, str) else ""

@@ -1,0 +1,212 @@
+"""Registration at head office: fetch its authority, register the token's hash, over TLS."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import aiohttp
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_delay
+from yarl import URL
+
+from agent.config import Settings
+from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
+from sync.delivery.transports.http_client import (
+    HttpClient,
+    HttpOptions,
+    HttpResponse,
+    tls_context,
+)
+from sync.delivery.transports.network_errors import failure_from
+from sync.delivery.transports.responses import classify, error_body
+from sync.protocol.join_code import JoinCode, authority_mark
+from sync.protocol.join_messages import (
+    AUTHORITY_PATH,
+    JOIN_PATH,
+    AuthorityAnswer,
+    JoinAnswer,
+    JoinRequest,
+)
+from sync.protocol.wire import ErrorCode
+from sync.runtime.identity import installed_version
+
+T = TypeVar("T")
+_Answer: TypeAlias = HttpResponse | Blocked | RetryLater
+PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 15.0
+_LONGEST_WAIT_SECONDS, _USUAL_WAIT_SECONDS = 30.0, 2.0
+_MAX_CERTIFICATE_BYTES = 64 * 1024
+_VOID = {
+    ErrorCode.JOIN_CODE_UNKNOWN: (
+        "head office does not know this join code: a newer one may have voided it, or it was"
+        " revoked. Ask head office for another one (loyalty-hq enroll)"
+    ),
+    ErrorCode.JOIN_CODE_USED: (
+        "another machine has joined with this code. If that was not you, tell head office at once:"
+        " its token should be revoked. Ask for another code"
+    ),
+    ErrorCode.JOIN_CODE_EXPIRED: "this join code has expired: ask head office for another one",
+}
+# A certificate that is not trusted, or a clock that is wrong, does not mend itself in a minute.
+_HOPELESS = {FailureCause.UNTRUSTED_CERTIFICATE, FailureCause.WRONG_CLOCK}
+
+
+class RegistrationError(Exception):
+    """The machine is not registered; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOffice:
+    """Head office at the code's URL, reached as the settings say."""
+
+    code: JoinCode
+    settings: Settings
+    patience_seconds: float = PATIENCE_SECONDS
+
+    async def fetch_authority(self) -> str:
+        """Return the authority's certificate (PEM), whose fingerprint the code has.
+
+        The connection is not verified, so nothing secret is sent on it, and what it brings counts
+        only by its fingerprint. Raises `RegistrationError`.
+        """
+        url = self._url(AUTHORITY_PATH.format(mark=self.code.authority))
+        answer = await self._patiently(lambda: self._get_unverified(url))
+        certificate = self._decoded(answer, AuthorityAnswer).certificate
+        if _mark_of(certificate) != self.code.authority:
+            raise RegistrationError(
+                f"{self.code.url} presents another certificate authority than the join code names:"
+                " this is not the head office that issued the code, or somebody is between"
+            )
+        return certificate
+
+    async def register(self, token_hash: str, ca_file: Path | None) -> None:
+        """Register the hash of this machine's token. Idempotent. Raises `RegistrationError`."""
+        code = self.code
+        request = JoinRequest(
+            store_id=code.store_id,
+            till_id=code.till_id,
+            secret=code.secret,
+            token_hash=token_hash,
+            agent_version=installed_version(),
+        )
+        body, headers = msgspec.json.encode(request), {"Content-Type": "application/json"}
+        http = HttpClient(self._options(ca_file))
+        try:
+            answer = await self._patiently(
+                lambda: http.request("POST", self._url(JOIN_PATH), headers=headers, body=body)
+            )
+        finally:
+            await http.close()
+        answered = self._decoded(answer, JoinAnswer)
+        if (answered.store_id, answered.till_id) != (code.store_id, code.till_id):
+            raise RegistrationError(f"{code.url} did not answer as head office does")
+
+    def _options(self, ca_file: Path | None) -> HttpOptions:
+        central = self.settings.central
+        return HttpOptions(
+            timeout_seconds=_TIMEOUT_SECONDS,
+            connections=1,
+            ca_file=ca_file,
+            client_cert_file=central.client_cert_file,
+            client_key_file=central.client_key_file,
+            proxy=central.proxy,
+        )
+
+    def _url(self, path: str) -> URL:
+        return URL(self.code.url + path, encoded=True)
+
+    async def _get_unverified(self, url: URL) -> _Answer:
+        """GET without checking the server's certificate."""
+        if url.scheme != "https":
+            raise RegistrationError("the join code names an authority, and its URL is not https")
+        options = self._options(None)
+        tls = tls_context(options)
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        timeout = aiohttp.ClientTimeout(total=options.timeout_seconds)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http,
+                http.get(
+                    url, ssl=tls, allow_redirects=False, proxy=options.proxy or None
+                ) as response,
+            ):
+                body = await response.content.read(_MAX_CERTIFICATE_BYTES)
+                return HttpResponse(response.status, response.headers, body)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return failure_from(error)
+
+    async def _patiently(self, send: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Send until there is an answer, or patience ends; return the last outcome."""
+
+        async def send_once() -> _Answer:
+            answer = await send()
+            is_verdict = isinstance(answer, HttpResponse) and _void_code(answer) is not None
+            if is_verdict or not isinstance(answer, HttpResponse):
+                return answer
+            return classify(answer, datetime.now(UTC))
+
+        retrying = AsyncRetrying(
+            retry=retry_if_result(_may_pass),
+            stop=stop_after_delay(self.patience_seconds),
+            wait=_wait_seconds,
+            retry_error_callback=_last_result,
+        )
+        outcome: _Answer = await retrying(send_once)
+        return outcome
+
+    def _decoded(self, answer: _Answer, kind: type[T]) -> T:
+        """Return the message in a successful answer. Raises `RegistrationError`."""
+        url = self.code.url
+        if not isinstance(answer, HttpResponse):
+            raise RegistrationError(f"{url}: {answer.detail}")
+        code = _void_code(answer)
+        if code is not None:
+            raise RegistrationError(_VOID[code])
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise RegistrationError(
+                f"{url} knows no join codes: it is an older head office, or not head office"
+            )
+        try:
+            if answer.status == HTTPStatus.OK:
+                return msgspec.json.decode(answer.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        raise RegistrationError(
+            f"{url} did not answer as head office does (HTTP {answer.status}): is there a proxy or"
+            " a sign-in page in between?"
+        )
+
+
+def _void_code(answer: HttpResponse) -> ErrorCode | None:
+    error = error_body(answer) if answer.status != HTTPStatus.OK else None
+    return next((code for code in _VOID if error and error.error_code == code), None)
+
+
+def _may_pass(answer: _Answer) -> bool:
+    return isinstance(answer, RetryLater) and answer.cause not in _HOPELESS
+
+
+def _wait_seconds(state: RetryCallState) -> float:
+    last = state.outcome.result() if state.outcome else None
+    asked = last.retry_after_seconds if isinstance(last, RetryLater) else None
+    return min(asked or _USUAL_WAIT_SECONDS, _LONGEST_WAIT_SECONDS)
+
+
+def _last_result(state: RetryCallState) -> _Answer:
+    assert state.outcome is not None  # noqa: S101 - tenacity calls this after an attempt
+    outcome: _Answer = state.outcome.result()
+    return outcome
+
+
+def _mark_of(certificate: str) -> str:
+    try:
+        loaded = x509.load_pem_x509_certificate(certificate.encode())
+    except ValueError:
+        return ""
+    return authority_mark(loaded.public_bytes(Encoding.DER))
