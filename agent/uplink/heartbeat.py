@@ -87,6 +87,10 @@ class HeartbeatLoop:
         """Tell head office at once how the epoch before ended: until then it is unconfirmed."""
         self._due.set()
 
+    def end_hold(self) -> None:
+        """Send heartbeats again before the time that head office named: it accepts batches."""
+        self._tries.end_hold()
+
     async def hear(self, opening: int) -> None:
         """Wait until head office has answered a heartbeat since this opening of the store.
 
@@ -108,6 +112,8 @@ class HeartbeatLoop:
         """Send a heartbeat and fetch due terms; log an error, the next heartbeat retries."""
         try:
             with self._tries.one(self._outbox.access.opening):
+                if self._tries.are_held:
+                    return
                 is_answered = await self._exchange()
             await self._fetch_terms(is_online=is_answered)
         except (sqlite3.Error, OSError, OutboxUnavailable) as error:
@@ -170,6 +176,8 @@ class HeartbeatLoop:
                 return True
             case Blocked():
                 self._on_result(answer)
+            case RetryLater(retry_after_seconds=seconds):
+                self._tries.hold(seconds)
             case None:
                 pass
             case _:

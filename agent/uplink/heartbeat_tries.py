@@ -1,8 +1,14 @@
-"""The tries to exchange a heartbeat with head office, by the opening of the store they began in."""
+"""The tries to exchange a heartbeat with head office, by the opening of the store they began in.
+
+After a Retry-After none is made until then, at most an hour: only an answer of head office, or of a
+gateway before it, has one. A line that is down has none, and its return is noticed at once.
+"""
 
 import asyncio
 import contextlib
 from collections.abc import Iterator
+
+from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
 
 
 class HeartbeatTries:
@@ -12,6 +18,7 @@ class HeartbeatTries:
         self._opening: int | None = None
         self._answered: int | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._held_until = 0.0
 
     @contextlib.contextmanager
     def one(self, opening: int | None) -> Iterator[None]:
@@ -27,6 +34,21 @@ class HeartbeatTries:
                     self._waiting.append((wanted, end))
                 elif not end.done():
                     end.set_result(None)
+
+    @property
+    def are_held(self) -> bool:
+        """Whether head office asked to come again later."""
+        return asyncio.get_running_loop().time() < self._held_until
+
+    def hold(self, seconds: float | None) -> None:
+        """Make no try for so long, at most an hour."""
+        if seconds is not None:
+            wait_seconds = min(seconds, MAX_RETRY_AFTER_SECONDS)
+            self._held_until = asyncio.get_running_loop().time() + wait_seconds
+
+    def end_hold(self) -> None:
+        """Make tries again: head office has accepted something else."""
+        self._held_until = 0.0
 
     def note_answer(self) -> None:
         """Note that head office has answered the try in progress."""

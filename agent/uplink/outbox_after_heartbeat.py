@@ -2,7 +2,7 @@
 
 A database that was put back from an image goes on under numbers that head office has of other
 events. The answer to a heartbeat shows that; so one is exchanged after each opening of the store,
-before its first window is read. If it fails, the pass goes on, and the next pass tries again: a
+before its first window is sent. If it fails, the pass goes on, and the next pass tries again: a
 head office that answers no heartbeat, but accepts batches, is not asked again once it did.
 """
 
@@ -21,11 +21,18 @@ class OutboxAfterHeartbeat:
     """The outbox port `sync.delivery.outbox.Outbox`. Event loop only.
 
     `hear` waits until head office has answered a heartbeat since an opening, or one has failed.
+    `on_accepted` is called after head office has accepted events.
     """
 
-    def __init__(self, outbox: StoreOutbox, hear: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        outbox: StoreOutbox,
+        hear: Callable[[int], Awaitable[None]],
+        on_accepted: Callable[[], None] = lambda: None,
+    ) -> None:
         self._outbox = outbox
         self._hear = hear
+        self._on_accepted = on_accepted
         self._asked: int | None = None
         self._accepted: int | None = None
 
@@ -49,6 +56,7 @@ class OutboxAfterHeartbeat:
         """Record durably the results of a window."""
         if results:
             self._accepted = self._asked
+            self._on_accepted()
         await self._outbox.settle(window, results, doubtful)
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
@@ -67,6 +75,10 @@ class OutboxAfterHeartbeat:
             if opening is None:
                 raise OutboxUnavailable("the store is not open")
             if opening not in {self._asked, self._accepted}:
+                # An idle agent asks at each pass otherwise, as long as it has no answer.
+                window = await read(limits, after=after)
+                if not window.events:
+                    return window
                 await self._hear(opening)
                 self._asked = opening
             window = await read(limits, after=after)

@@ -149,9 +149,12 @@ def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, H
     async def hear(opening: int) -> None:
         await heartbeat.hear(opening)
 
+    def on_accepted() -> None:
+        heartbeat.end_hold()
+
     is_batch = settings.central.protocol is Protocol.BATCH
     delivery = DeliveryLoop(
-        OutboxAfterHeartbeat(outbox, hear) if is_batch else outbox,
+        OutboxAfterHeartbeat(outbox, hear, on_accepted) if is_batch else outbox,
         connection.transport(settings, client, sender, agent.terms),
         Throttle(sync.bandwidth_bytes_per_second),
         backoff,

@@ -102,6 +102,25 @@ async def test_heartbeat_at_start_reports_machine_state(
     assert beat.free_bytes > 0
 
 
+async def test_no_heartbeat_is_sent_before_the_time_that_head_office_named(tmp_path: Path) -> None:
+    async with (
+        ScriptedCentral() as central,
+        outbox_on(tmp_path) as rig,
+        heartbeat_of(rig, central) as heartbeat,
+    ):
+        await central.wait_for_requests(2)
+        central.script(faults.overloaded("600", 503), on=HEARTBEATS_PATH)
+        await heartbeat.heartbeat_once()
+        asked = len(central.requests)
+        await heartbeat.heartbeat_once()
+        held = len(central.requests)
+        heartbeat.end_hold()
+        await heartbeat.heartbeat_once()
+
+    assert held == asked
+    assert len(central.requests) > asked
+
+
 async def test_no_heartbeat_is_sent_to_a_loyalty_api_backend(tmp_path: Path) -> None:
     async with ScriptedCentral() as central, shop_at(tmp_path, central.url, "replay") as shop:
         await shop.trade(3)

@@ -65,6 +65,35 @@ async def test_each_pass_asks_once_until_a_batch_is_accepted(rig: OutboxRig) -> 
     assert line.asked == [1, 1]
 
 
+async def test_pass_that_has_nothing_to_send_asks_nothing(tmp_path: Path) -> None:
+    """An idle agent of a head office that is down sent a heartbeat more at each pass."""
+    line = Line()
+    async with outbox_on(tmp_path) as rig:
+        await rig.outbox.dead_letters.retry_due()  # opens the store
+        outbox = OutboxAfterHeartbeat(rig.outbox, line.hear)
+        for _ in range(3):
+            await outbox.next_retry_window(PLENTY)
+            await outbox.next_window(PLENTY)
+        asked_idle = list(line.asked)
+        await rig.capture(session("a"))
+        await outbox.next_window(PLENTY)
+
+    assert (asked_idle, line.asked) == ([], [1])
+
+
+async def test_accepted_batch_ends_the_wait_that_head_office_asked_heartbeats_for(
+    rig: OutboxRig,
+) -> None:
+    accepted: list[bool] = []
+    outbox = OutboxAfterHeartbeat(rig.outbox, Line().hear, lambda: accepted.append(True))
+
+    await one_pass(outbox)
+    before = list(accepted)
+    await one_pass(outbox, accepted=True)
+
+    assert (before, accepted) == ([], [True])
+
+
 async def test_store_that_was_opened_again_is_asked_for_before_its_next_window(
     rig: OutboxRig,
 ) -> None:

@@ -65,7 +65,7 @@ HISTORIES: Mapping[str, History] = {
     ],
     "members_stand_twice": [("session", 0, 6), ("deliver", 0)],
     "heartbeat_of_an_epoch_before_arrives_late": [
-        *(("deliver", 0, 3, 0), ("damage", 0), ("deliver", 0, 0, 0)),
+        *(("heartbeat", 0, 3), ("damage", 0), ("heartbeat", 0)),
     ],
     "image_with_its_mark_is_put_back_after_a_salvage": [
         *(SESSION, ("image", 0), ("damage", 0), ("heartbeat", 0, 0), ("put_back", 0, 1)),

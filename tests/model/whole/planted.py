@@ -20,7 +20,7 @@ from agent.store.outbox import rewind
 from agent.store.queries import status
 from agent.uplink import terms_sync
 from agent.uplink.shared_name import SharedName
-from sync.receiver.ingest import accept, events
+from sync.receiver.ingest import accept, agent_transaction, events
 from sync.receiver.ingest.deduplication.purged import PurgedNumbers
 from sync.receiver.ingest.deduplication.sessions import KnownSessions
 from sync.receiver.ingest.epochs import extents
@@ -150,6 +150,13 @@ def _numbers_above_the_end_of_an_epoch_stay_outstanding(patch: pytest.MonkeyPatc
     patch.setattr(extents, "_end", end)
 
 
+def _last_heartbeat_to_arrive_counts(patch: pytest.MonkeyPatch) -> None:
+    def is_overtaken(*_arguments: object) -> bool:
+        return False
+
+    patch.setattr(agent_transaction, "is_overtaken", is_overtaken)
+
+
 FAULTS: Mapping[str, Fault] = {
     "A1 a number that was purged is taken for a repeat": Fault(
         _purged_number_is_a_repeat, "numbers_that_were_purged_are_used_again_by_an_image"
@@ -172,6 +179,9 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "A6 an agent goes on in the epoch of another machine": Fault(
         _agent_does_not_hear_of_the_other_machine, "clones_capture_nothing_until_they_are_noticed"
+    ),
+    "A4 a late heartbeat of an epoch that has ended since makes its end unconfirmed": Fault(
+        _last_heartbeat_to_arrive_counts, "heartbeat_of_an_epoch_before_arrives_late"
     ),
     "A7 the newest measurement of a boot counts": Fault(
         _newest_measurement_of_a_boot_counts, "batch_arrives_nine_hours_late"

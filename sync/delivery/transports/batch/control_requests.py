@@ -27,12 +27,13 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 async def send_heartbeat(
     client: CentralClient, heartbeat: Heartbeat
-) -> HeartbeatAnswer | Blocked | None:
+) -> HeartbeatAnswer | Blocked | RetryLater | None:
     """Send one heartbeat and return the response.
 
-    Returns `Blocked` if head office refuses this agent, None on a transient failure: heartbeats
-    are periodic, so there is no retry. Except on a connection that was idle since the last one
-    and breaks at once: a proxy closed it in this moment, and would again a minute later.
+    Returns `Blocked` if head office refuses this agent, `RetryLater` on a transient failure, None
+    for an answer outside the protocol: heartbeats are periodic, so there is no retry. Except on a
+    connection that was idle since the last one and breaks at once: a proxy closed it in this
+    moment, and would again a minute later.
     """
     body, now = msgspec.json.encode(heartbeat), asyncio.get_running_loop().time
     began = now()
@@ -40,9 +41,9 @@ async def send_heartbeat(
     is_lost = isinstance(response, RetryLater) and response.cause is FailureCause.NO_RESPONSE
     if is_lost and now() < began + _AT_ONCE_SECONDS:
         response = await client.request("POST", HEARTBEATS_PATH, body=body, headers=_HEADERS)
-    if isinstance(response, Blocked):
+    if not isinstance(response, HttpResponse):
         return response
-    if isinstance(response, RetryLater) or response.status != HTTPStatus.OK:
+    if response.status != HTTPStatus.OK:
         return None
     answer = decoded(_heartbeat_answer, response.body) if response.is_json else None
     return answer if answer is not None and _is_possible(answer) else None
