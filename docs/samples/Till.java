@@ -1,8 +1,8 @@
-import java.io.IOException;
 import java.net.URI;
 import java.net.http.*;
 import java.time.Duration;
 import java.util.UUID;
+import java.util.concurrent.*;
 import java.util.regex.*;
 
 /** A till's two loyalty calls in one sale. Java 11 or later; run it with `java Till.java`. */
@@ -15,8 +15,7 @@ public class Till {
   public static void main(String[] arguments) throws InterruptedException {
     String url = arguments.length > 0 ? arguments[0] : "http://127.0.0.1:8480";
     String sale = UUID.randomUUID().toString();
-    String start =
-        "{\"correlationId\":\"" + sale + "\",\"channel\":\"STORE\",\"locale\":\"fr-CA\"}";
+    String start = "{\"correlationId\":\"" + sale + "\",\"locale\":\"fr-CA\"}";
     String session = call("POST", url + "/client/users/anonymous/sessions", start);
     if (session != null) {
       System.out.println("Ask: " + member("promptMessage", session));
@@ -29,20 +28,22 @@ public class Till {
 
   /** Return the agent's answer, or null: the sale goes on without loyalty. */
   static String call(String method, String url, String body) throws InterruptedException {
-    HttpRequest request = HttpRequest.newBuilder(URI.create(url)).timeout(Duration.ofSeconds(3))
+    HttpRequest request = HttpRequest.newBuilder(URI.create(url))
         .method(method, HttpRequest.BodyPublishers.ofString(body)).build();
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) { // the same request: same id, same body
       Thread.sleep(PAUSE_MS * attempt);
       try {
-        HttpResponse<String> answer = AGENT.send(request, HttpResponse.BodyHandlers.ofString());
+        // The request's own timeout would end with the head of an answer.
+        HttpResponse<String> answer = AGENT.sendAsync(request, HttpResponse.BodyHandlers.ofString())
+            .orTimeout(3, TimeUnit.SECONDS).join();
         if (answer.statusCode() == 200) {
           System.out.println("Receipt: " + answer.headers().firstValue("Loyalty-Receipt").get());
           return answer.body();
         }
         System.err.println(answer.headers().firstValue("Loyalty-Reason").orElse("no reason"));
         if (answer.statusCode() < 500) return null; // a repeat would be as wrong
-      } catch (IOException lost) { // answered or not: the repeat finds out
-        System.err.println("no answer (" + lost + ")");
+      } catch (CompletionException lost) { // answered or not: the repeat finds out
+        System.err.println("no answer (" + lost.getCause() + ")");
       }
     }
     return null;

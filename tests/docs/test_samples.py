@@ -60,11 +60,15 @@ class Sale(NamedTuple):
 
 @dataclass
 class Line:
-    """A proxy in front of the agent. `lost`: answers that are recorded, and lost on the way."""
+    """A proxy in front of the agent. `lost`: answers that are recorded, and lost on the way.
+
+    `is_silent`: no answer comes; `is_half`: its head and half of its body.
+    """
 
     agent: Agent
     lost: int = 0
     is_silent: bool = False
+    is_half: bool = False
     requests: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
@@ -77,8 +81,16 @@ class Line:
         if self.requests.count(self.requests[-1]) <= self.lost:
             assert request.transport is not None
             request.transport.abort()
+        if self.is_half:
+            await self._send_half(request, answer.body)
         kept = {name: value for name, value in answer.headers if name.startswith("Loyalty")}
         return web.Response(status=answer.status, body=answer.body, headers=kept)
+
+    async def _send_half(self, request: web.Request, body: bytes) -> None:
+        half = web.StreamResponse(headers={"Content-Length": str(len(body))})
+        await half.prepare(request)
+        await half.write(body[: len(body) // 2])
+        await asyncio.Event().wait()
 
 
 StartLine = Callable[..., Awaitable[tuple[Line, str]]]
@@ -156,13 +168,14 @@ async def test_sample_repeats_after_a_lost_answer_with_the_same_id_and_body(
     assert len(line.agent.bodies()) == 2
 
 
-async def test_sample_gives_up_and_sells_on_if_no_answer_comes(
-    start_line: StartLine, tmp_path: Path
+@pytest.mark.parametrize("fault", ["is_silent", "is_half"])
+async def test_sample_gives_up_and_sells_on_if_no_whole_answer_comes(
+    start_line: StartLine, tmp_path: Path, fault: str
 ) -> None:
     """Of all languages at once: each waits for real."""
     present = [one for one in LANGUAGES.values() if shutil.which(one.run[0])]
     runs = [await commands(language, tmp_path) for language in present]
-    lines = [await start_line(is_silent=True) for _ in present]
+    lines = [await start_line(**{fault: True}) for _ in present]
 
     pairs = zip(runs, lines, strict=True)
     sales = await asyncio.gather(*(sell(command, url) for command, (_, url) in pairs))
