@@ -32,6 +32,7 @@ class Action(StrEnum):
     REVOKE = "revoke"
     RETIRE = "retire"
     FORGET = "forget"
+    FIND = "find"
     EXPORT = "export"
     ACKNOWLEDGE = "acknowledge"
     ACKNOWLEDGE_EPOCH = "acknowledge-epoch"

@@ -18,6 +18,9 @@ COMMANDS = {
     "completeness": LazyCommand(
         "sync.receiver.cli.reporting.completeness", "Report missing captures by sequence number."
     ),
+    "find": LazyCommand(
+        "sync.receiver.cli.reporting.find", "Find what is held of a thing in hand."
+    ),
     "gaps": LazyCommand(
         "sync.receiver.cli.gaps", "List permanently lost events, and acknowledge the loss."
     ),

@@ -5,7 +5,7 @@ numbers remain accounted for.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -61,25 +61,36 @@ def _text_columns() -> dict[Table, list[str]]:
 _TEXT_COLUMNS = _text_columns()
 
 
+async def rows_with_address(
+    database: Database, address: Address
+) -> AsyncIterator[tuple[Table, Sequence[RowMapping]]]:
+    """Yield the rows that `forget_address` would change, some of one table at a time."""
+    for table, columns in _TEXT_COLUMNS.items():
+        search = _TableSearch(database, table, columns, address)
+        async for store_id in store_ids_in(database, [table]):
+            async for found in search.pages(store_id):
+                yield table, [row for row, _ in found]
+
+
 @dataclass(frozen=True, slots=True)
-class _TableRedaction:
-    """Redaction of one table."""
+class _TableSearch:
+    """Search of one table for an address."""
 
     database: Database
     table: Table
     columns: list[str]
     address: Address
-    audit: AuditLog
 
-    async def redact_store(self, store_id: str) -> Changes:
-        changes: Changes = Counter()
+    async def pages(
+        self, store_id: str
+    ) -> AsyncIterator[Sequence[tuple[RowMapping, Mapping[str, object]]]]:
+        """Yield the rows of a store that hold the address, with their redacted values."""
         may_match = or_(*(self._may_match(name) for name in self.columns))
         pages = pages_of(self.database, self.table, store_id, may_match, size=_PAGE_ROWS)
         async for rows in pages:
             found = [(row, redacted) for row in rows if (redacted := self._redacted(row))]
             if found:
-                changes += await self.database.write(partial(self._write, found=found))
-        return changes
+                yield found
 
     def _may_match(self, name: str) -> ColumnElement[bool]:
         """Return a cheap SQL prefilter that skips most rows without the address."""
@@ -109,6 +120,19 @@ class _TableRedaction:
                 changed[name] = redacted
         # `address_erased` marks that an address existed and must not be restored by a resend.
         return changed | {"address_erased": True} if _ADDRESS in changed else changed
+
+
+@dataclass(frozen=True, slots=True)
+class _TableRedaction(_TableSearch):
+    """Redaction of one table."""
+
+    audit: AuditLog
+
+    async def redact_store(self, store_id: str) -> Changes:
+        changes: Changes = Counter()
+        async for found in self.pages(store_id):
+            changes += await self.database.write(partial(self._write, found=found))
+        return changes
 
     def _write(
         self, connection: Connection, found: Sequence[tuple[RowMapping, Mapping[str, object]]]

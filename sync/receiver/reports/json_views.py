@@ -33,7 +33,14 @@ _EVENT = (
     "corrected_at",
     "clock_trusted",
 )
-_SESSION = ("correlation_id", *_EVENT, "channel", "locale", "user_status")
+_SESSION = (
+    "correlation_id",
+    *_EVENT,
+    "external_identifier",
+    "channel",
+    "locale",
+    "user_status",
+)
 _ANSWER = (*_EVENT, "status")
 
 

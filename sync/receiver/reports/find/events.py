@@ -1,0 +1,232 @@
+"""The events that a query finds, each with its way: captured, here, not here yet, or unknown.
+
+In bounded reads: of some stores each, because no index begins with an id. Never an e-mail address.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import func
+
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.wire import EventType
+from sync.receiver.db.conditions import IS_CURRENT
+from sync.receiver.db.database import Reads
+from sync.receiver.db.period import captured_at
+from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
+from sync.receiver.reports.find.query import Query, Receipt, StoreAndTime
+from sync.receiver.reports.store_list import StoreRange
+from sync.receiver.reports.till_conditions import SecondsBetween
+
+STORES_PER_READ = 200
+# Of one table in one read: a till chooses its ids, and can give thousands of answers to one.
+MAX_ROWS = 200
+_KEY = ("store_id", "till_id", "epoch", "sequence")
+
+
+class EventState(StrEnum):
+    """Where an event is. The values are those of the JSON API.
+
+    `MISSING` was accepted, and its row is gone; `DUPLICATE` is stored under another number;
+    `UNKNOWN`: no till ever said that it has it.
+    """
+
+    HERE = "here"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"
+    LOST = "lost"
+    PURGED = "purged"
+    MISSING = "missing"
+    NOT_HERE_YET = "not-here-yet"
+    UNKNOWN = "unknown"
+
+
+class FoundEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """An event with its way.
+
+    `captured_at` is the corrected time, or None if it is not trusted; `till_time` is that of the
+    till's clock. `last_heard_at` of an event that is not here: when its till was last heard.
+    """
+
+    state: EventState
+    type: str | None = None
+    store_id: str | None = None
+    till_id: str | None = None
+    epoch: str | None = None
+    sequence: int | None = None
+    correlation_id: str | None = None
+    external_identifier: str | None = None
+    status: str | None = None
+    captured_at: str | None = None
+    till_time: str | None = None
+    received_at: str | None = None
+    last_heard_at: str | None = None
+    reason: str | None = None
+
+
+async def find_events(
+    database: Reads, query: Query, store_id: str | None = None
+) -> AsyncIterator[FoundEvent]:
+    """Yield what the query finds, of one store or of all; nothing if that is nothing.
+
+    Of a store and a time, the nearest event comes first.
+    """
+    if query.store_and_time is not None:
+        for event in await database.read(partial(_around, place=query.store_and_time)):
+            yield event
+    if query.receipt is not None:
+        for event in await database.read(partial(_by_receipt, receipt=query.receipt)):
+            yield event
+    after = ""
+    while True:
+        stores = await _next_stores(database, store_id, after)
+        for event in await database.read(partial(_by_ids, text=query.text, stores=stores)):
+            yield event
+        if stores.through is None or store_id is not None:
+            return
+        after = stores.through
+
+
+async def _next_stores(database: Reads, store_id: str | None, after: str) -> StoreRange:
+    """Return the next stores that ever sent anything, retired ones as well."""
+    if store_id is not None:
+        return StoreRange(through=store_id)
+    stores = await database.read(partial(_store_ids, after=after))
+    if len(stores) <= STORES_PER_READ:
+        return StoreRange(after)
+    return StoreRange(after, through=stores[STORES_PER_READ - 1], is_cut=True)
+
+
+def _store_ids(connection: sa.Connection, after: str) -> Sequence[str]:
+    name = agents.c.store_id
+    some = sa.select(name).where(IS_CURRENT, name > after).group_by(name).order_by(name)
+    return connection.scalars(some.limit(STORES_PER_READ + 1)).all()
+
+
+def found_event(table: sa.Table, row: sa.RowMapping) -> FoundEvent:
+    """Return a row of sessions, answers, rejections or duplicates as an event."""
+    states = {rejections: EventState.REJECTED, duplicates: EventState.DUPLICATE}
+    types = {sessions: EventType.SESSION_STARTED, answers: EventType.EMAIL_ANSWERED}
+    has_error = "error_code" in row
+    return FoundEvent(
+        state=states.get(table, EventState.HERE),
+        type=types[table] if table in types else row["type"],
+        **{name: row[name] for name in (*_KEY, "correlation_id")},
+        external_identifier=row.get("external_identifier"),
+        status=row.get("status"),
+        captured_at=_time(row.get("corrected_at")),
+        till_time=_time(row.get("occurred_at")),
+        received_at=_time(row["received_at"]),
+        reason=f"{row['error_code']}: {row['error_message']}" if has_error else None,
+    )
+
+
+def _by_ids(connection: sa.Connection, text: str, stores: StoreRange) -> list[FoundEvent]:
+    """Return the events under a correlation id or a number of the POS, with their answers."""
+    numbered = sa.select(sessions).where(
+        _is_in(sessions, stores), sessions.c.external_identifier == text
+    )
+    found = list(_rows(connection, sessions, numbered))
+    ids = {(event.store_id, event.correlation_id) for event in found}
+    # Its own session is found by the number; the answers to it by the session's id.
+    for table in (answers, rejections, duplicates):
+        for store_id, correlation_id in sorted(ids, key=str):
+            under = sa.select(table).where(
+                table.c.store_id == store_id, table.c.correlation_id == correlation_id
+            )
+            found += _rows(connection, table, under)
+    for table in (sessions, answers, rejections, duplicates):
+        found += _rows(connection, table, _under_id(table, text, stores))
+    return list(dict.fromkeys(found))
+
+
+def _under_id(table: sa.Table, text: str, stores: StoreRange) -> sa.Select[Any]:
+    # An equality with each store: only so the index of ids is used, which begins with the store.
+    known = sa.select(agents.c.store_id).distinct().where(_is_in(agents, stores))
+    return sa.select(table).where(table.c.store_id.in_(known), table.c.correlation_id == text)
+
+
+def _is_in(table: sa.Table, stores: StoreRange) -> sa.ColumnElement[bool]:
+    if stores.through is not None and not stores.after and not stores.is_cut:
+        return table.c.store_id == stores.through
+    through = sa.true() if stores.through is None else table.c.store_id <= stores.through
+    return sa.and_(table.c.store_id > stores.after, through)
+
+
+def _around(connection: sa.Connection, place: StoreAndTime) -> list[FoundEvent]:
+    """Return the events of a store that were captured about a time, the nearest first."""
+    found: list[tuple[float, FoundEvent]] = []
+    for table in (sessions, answers):
+        at = captured_at(table)
+        wanted = sa.literal(place.at, table.c.received_at.type)
+        distance = func.abs(SecondsBetween(wanted, at)).label("distance")
+        nearest = (
+            sa.select(table, distance)
+            .where(table.c.store_id == place.store_id, place.period.contains(at))
+            .order_by(distance, *(table.c[name] for name in _KEY))
+            .limit(MAX_ROWS)
+        )
+        rows = connection.execute(nearest).mappings()
+        found += ((row["distance"], found_event(table, row)) for row in rows)
+    return [event for _, event in sorted(found, key=lambda one: one[0])][:MAX_ROWS]
+
+
+def _by_receipt(connection: sa.Connection, receipt: Receipt) -> list[FoundEvent]:
+    """Return the event of a receipt; as unknown if no till has its epoch."""
+    epochs = sa.select(agents).where(agents.c.epoch == receipt.epoch).limit(MAX_ROWS)
+    rows = connection.execute(epochs).mappings().all()
+    return [_of_epoch(connection, row, receipt) for row in rows]
+
+
+def _of_epoch(connection: sa.Connection, epoch: sa.RowMapping, receipt: Receipt) -> FoundEvent:
+    for table in (sessions, answers, rejections, duplicates):
+        for event in _rows(connection, table, _of_number(table, epoch, receipt.sequence)):
+            return event
+    key = {name: epoch[name] for name in _KEY[:3]}
+    heard_at = _time(epoch["last_seen_at"])
+    state, number = EventState.MISSING, receipt.sequence
+    if number > epoch["last_sequence"] or number < 1:
+        state = EventState.UNKNOWN
+    elif number > epoch["accepted_through"]:
+        state = EventState.NOT_HERE_YET
+    elif number <= epoch["purged_through"]:
+        state = EventState.PURGED
+    gap = connection.execute(_gap_of(epoch, number)).mappings().first()
+    if gap is not None:
+        state = EventState.LOST
+    return FoundEvent(
+        state=state,
+        **key,
+        sequence=number,
+        last_heard_at=heard_at,
+        reason=None if gap is None else gap["reason"],
+    )
+
+
+def _of_number(table: sa.Table, epoch: sa.RowMapping, number: int) -> sa.Select[Any]:
+    is_epoch = (table.c[name] == epoch[name] for name in _KEY[:3])
+    return sa.select(table).where(*is_epoch, table.c.sequence == number)
+
+
+def _gap_of(epoch: sa.RowMapping, number: int) -> sa.Select[Any]:
+    is_epoch = (gaps.c[name] == epoch[name] for name in _KEY[:3])
+    return sa.select(gaps).where(
+        *is_epoch, gaps.c.first_sequence <= number, gaps.c.last_sequence >= number
+    )
+
+
+def _rows(
+    connection: sa.Connection, table: sa.Table, statement: sa.Select[Any]
+) -> Iterator[FoundEvent]:
+    in_order = statement.order_by(*table.primary_key).limit(MAX_ROWS)
+    for row in connection.execute(in_order).mappings():
+        yield found_event(table, row)
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else to_rfc3339(at, "milliseconds")
