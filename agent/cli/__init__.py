@@ -8,7 +8,7 @@ _NAME = "loyalty-agent"
 COMMANDS = {
     "run": LazyCommand("agent.cli.service_commands", "Serve the tills until SIGTERM or SIGINT."),
     "check-config": LazyCommand(
-        "agent.cli.service_commands", "Check the configuration and the files that it names."
+        "agent.cli.service_commands", "Check the configuration and all that it names."
     ),
     "join": LazyCommand("agent.cli.join", "Join head office with the code that it printed."),
     "status": LazyCommand("agent.cli.status", "Show the status of the agent."),

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import ConfigurationError, SettingError, Settings, load_settings, read_secret
+from agent.config import ConfigurationError, SettingError, Settings, read_secret
 from sync.runtime.cli.discovery import ServiceProcess
 from sync.runtime.cli.program import Program, State
 
@@ -28,7 +28,7 @@ def _state(settings: Settings) -> State:
 AGENT: Program[Settings] = Program(
     "loyalty-agent",
     ServiceProcess("loyalty-agent", "agent", "run"),
-    load_settings,
+    Settings,
     lambda settings: (settings.api.host, settings.api.port),
     _state,
 )

@@ -1,5 +1,6 @@
 """`loyalty-agent doctor`: run all checks and print findings with advice."""
 
+import os
 import time
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,6 +12,7 @@ from agent.config import Settings
 from agent.doctor.checkup import Instruments, Show, run_checks
 from agent.doctor.systemd_units import run_command
 from sync.runtime.checks.check import Check
+from sync.runtime.checks.variables import check_variables
 from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.findings import exit_code_of, print_findings
 from sync.runtime.cli.progress import current_step
@@ -48,4 +50,4 @@ def check_this_machine(settings: Settings, show: Show, *, thorough: bool = False
         run=run_command,
         integrity_seconds=_THOROUGH_SECONDS if thorough else _QUICK_SECONDS,
     )
-    return run_checks(settings, instruments, show)
+    return [*run_checks(settings, instruments, show), *check_variables(Settings, os.environ)]

@@ -5,11 +5,12 @@ import logging
 import os
 
 from agent.cli.client import AGENT
-from agent.config import Settings, changed_settings, check_files
+from agent.config import Settings
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.discovery import Configuration
 from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions
 from sync.runtime.settings.last_working import LastWorking
+from sync.runtime.settings.near_misses import find_near_misses
 from sync.runtime.start import NotStartedError, Start, start_or_fall_back
 from sync.runtime.systemd.sockets import UnusableSocketError, inherited_sockets
 
@@ -38,6 +39,8 @@ def _serve(found: Configuration) -> int:
         log_uncaught_exceptions()
         place = str(settings.storage.directory)
         log_event(_log, logging.INFO, "agent.starting", configuration=str(found), state=place)
+        for near in find_near_misses(Settings, found.environ):
+            log_event(_log, logging.WARNING, "settings.variable_ignored", reason=str(near))
         # Imported modules are never garbage; collecting during the import costs 10 % of the start.
         gc.disable()
         from agent.service import run_agent  # noqa: PLC0415 - loads the whole agent
@@ -61,15 +64,14 @@ def _serve(found: Configuration) -> int:
 
 
 def check_config(config: ConfigFile = None) -> None:
-    """Check the configuration and the files that it names.
+    """Check the configuration and all that it names.
 
-    Then print the settings that differ from their defaults. Nothing is changed.
+    Finds everything that `run` would refuse, in one pass: settings, variables, files, directories,
+    the port. Then prints the settings that differ from their defaults. Nothing is changed. The
+    exit code is 2 if `run` would not work; a warning does not change it.
     """
-    found, settings = AGENT.configuration(config)
-    from sync.runtime.cli.printing import echo, print_values  # noqa: PLC0415 - not needed by `run`
+    # Not needed by `run`, and slow to import.
+    from agent.doctor.start import find_start_errors, find_start_warnings  # noqa: PLC0415
+    from sync.runtime.cli.check_config import check_configuration  # noqa: PLC0415
 
-    with AGENT.exit_on_configuration_error():
-        check_files(settings)
-    source = found.file or "no file, only defaults and environment"
-    echo(f"The configuration is valid: {source}.")
-    print_values("Settings that differ from the default", changed_settings(settings, found.environ))
+    check_configuration(AGENT, config, find_start_errors, find_start_warnings)

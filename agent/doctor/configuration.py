@@ -1,22 +1,21 @@
 """Checks of the settings: referenced files, store and till names, destination."""
 
-from agent.config import ConfigurationError, Settings, check_files
+from agent.config import Settings
 from agent.config.settings import StoreSettings
+from agent.doctor.start import find_key_errors
 from agent.facts import unset_for_delivery
 from sync.runtime.checks.check import CONFIGURATION, Check, fault, passed, warning
+from sync.runtime.settings.secret_files import find_file_errors
 
 _STORE_AND_TILL, _DESTINATION = "store and till", "head office"
 
 
 def check_configuration(settings: Settings) -> Check:
     """Check the files that the settings name, except the storage directory (`directory`)."""
-    try:
-        check_files(settings)
-    except ConfigurationError as error:
-        errors = [str(one) for one in error.errors if one.setting != "storage.directory"]
-        if errors:
-            advice = "fix the files or settings, and make the files readable for the agent's user"
-            return fault(CONFIGURATION, "; ".join(errors), advice)
+    key = settings.storage.encryption_key_path
+    if errors := [*find_file_errors(settings), *find_key_errors(key)]:
+        advice = "fix the files or settings, and make the files readable for the agent's user"
+        return fault(CONFIGURATION, "; ".join(map(str, errors)), advice)
     return passed(CONFIGURATION, "all settings are valid and all files are readable")
 
 

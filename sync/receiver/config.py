@@ -1,5 +1,6 @@
 """The receiver's settings, with defaults, ranges and units."""
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,11 @@ from sync.runtime.settings.types import (
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
 POSTGRESQL = "postgresql+asyncpg://"
+# Of the driver; others would end the start with an error of the driver's own.
+_URL_OPTIONS = (
+    *("host", "port", "user", "password", "passfile", "ssl", "target_session_attrs"),
+    *("krbsrvname", "gsslib", "prepared_statement_cache_size"),
+)
 _MAX_PORT = 65_535
 # Of a name in camel case; those of a locale follow a hyphen.
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
@@ -224,6 +230,10 @@ def _check_server_url(url: str) -> None:
         raise contradiction({"url": expected}) from None
     if parts.port is not None and not 1 <= parts.port <= _MAX_PORT:
         raise contradiction({"url": expected})
+    if unknown := sorted(set(parts.query) - set(_URL_OPTIONS)):
+        close = difflib.get_close_matches(unknown[0], _URL_OPTIONS, 1, 0.4)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(_URL_OPTIONS)}"
+        raise contradiction({"url": f'there is no option "{unknown[0]}" in the URL; {hint}'})
     if parts.password or "password" in parts.query:
         raise contradiction({"url": "put the password into the file database.password_file"})
 

@@ -36,29 +36,62 @@ def make_private_directory(directory: Path) -> None:
     """
     make_directory(directory)
     require_safe_ancestors(directory)
-    status = directory.stat()
-    if status.st_uid != os.geteuid():
-        reason = (
-            f"it belongs to {user_name(status.st_uid)}, not to {user_name(os.geteuid())}: run as"
-            " that user, change the owner, or set another [storage] directory"
-        )
-        raise UnsafeFileError(directory, reason)
+    status = _require_directory_of(directory, os.geteuid())
     mode = stat.S_IMODE(status.st_mode)
     if mode & _OTHERS:
         directory.chmod(mode & ~_OTHERS)
     # From here on no other user can add anything.
     was_open = bool(mode & _OTHERS_WRITE)
     entries = [(entry, entry.lstat()) for entry in directory.iterdir()]
-    for entry, status in entries:
-        if _may_be_planted(entry.name, status, was_open=was_open):
-            if was_open:
-                # Else the next start would take the entry for one of a directory that never was.
-                directory.chmod(mode)
-            reason = "another user may have put it there: check it, then remove it or chown it"
-            raise UnsafeFileError(entry, reason)
+    try:
+        _require_not_planted(entries, os.geteuid(), was_open=was_open)
+    except UnsafeFileError:
+        if was_open:
+            # Else the next start would take the entry for one of a directory that never was.
+            directory.chmod(mode)
+        raise
     for entry, status in entries:
         if status.st_mode & _OTHERS and _is_our_own(status):
             entry.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
+
+
+def check_private_directory(directory: Path, uid: int) -> None:
+    """Raise as `make_private_directory` would for the user `uid`. Changes nothing."""
+    require_safe_ancestors(directory)
+    if not directory.exists():
+        parent = next(place for place in directory.parents if os.path.lexists(place))
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
+            reason = f"it cannot be made: {parent} is not a directory that this user may write to"
+            raise OSError(errno.EACCES, reason, str(directory))
+        return
+    if not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "it is not a directory", str(directory))
+    status = _require_directory_of(directory, uid)
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        raise OSError(errno.EACCES, "this user may not write to it", str(directory))
+    entries = [(entry, entry.lstat()) for entry in directory.iterdir()]
+    was_open = bool(status.st_mode & _OTHERS_WRITE)
+    _require_not_planted(entries, uid, was_open=was_open)
+
+
+def _require_directory_of(directory: Path, uid: int) -> os.stat_result:
+    status = directory.stat()
+    if status.st_uid != uid:
+        reason = (
+            f"it belongs to {user_name(status.st_uid)}, not to {user_name(uid)}: run as"
+            " that user, change the owner, or set another [storage] directory"
+        )
+        raise UnsafeFileError(directory, reason)
+    return status
+
+
+def _require_not_planted(
+    entries: list[tuple[Path, os.stat_result]], uid: int, *, was_open: bool
+) -> None:
+    for entry, status in entries:
+        if _may_be_planted(entry.name, status, uid, was_open=was_open):
+            reason = "another user may have put it there: check it, then remove it or chown it"
+            raise UnsafeFileError(entry, reason)
 
 
 def require_safe_ancestors(path: Path) -> None:
@@ -68,8 +101,8 @@ def require_safe_ancestors(path: Path) -> None:
     for place in {*absolute.parents, *real.parents, absolute}:
         try:
             status = place.lstat()
-        except FileNotFoundError:
-            continue  # it is made later
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it is made later, or cannot be
         if stat.S_ISLNK(status.st_mode) and not _is_trusted(status):
             reason = f"it is a link made by {user_name(status.st_uid)}: set the directory itself"
             raise UnsafeFileError(place, reason)
@@ -157,16 +190,17 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def _may_be_planted(name: str, status: os.stat_result, *, was_open: bool) -> bool:
+def _may_be_planted(name: str, status: os.stat_result, uid: int, *, was_open: bool) -> bool:
     """Return whether another user may have planted this entry, to be used by the program.
 
     In a directory that was never open only root can have put it there: a file under a name that
     the program does not use, such as a support's note, is harmless.
     """
     if not was_open:
-        return name.startswith(_OUR_NAMES) and not _is_trusted(status)
+        return name.startswith(_OUR_NAMES) and status.st_uid not in {_ROOT, uid}
     is_second_name = status.st_nlink > 1 and stat.S_ISREG(status.st_mode)
-    return not _is_trusted(status) or stat.S_ISLNK(status.st_mode) or is_second_name
+    is_strange = status.st_uid not in {_ROOT, uid}
+    return is_strange or stat.S_ISLNK(status.st_mode) or is_second_name
 
 
 def _is_our_own(status: os.stat_result) -> bool:

@@ -100,6 +100,15 @@ def open_vault(key_file: Path) -> Vault:
     return Vault(_read_key(text, key_file))
 
 
+def check_key(key_file: Path) -> None:
+    """Raise as `open_vault` would, `UnusableKey` or `OSError`. Changes nothing."""
+    try:
+        text = key_file.read_bytes()[:_MAX_KEY_FILE_BYTES]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    _read_key(text, key_file)
+
+
 def restore_key(vault: Vault, key_file: Path) -> bool:
     """Write the key of `vault` if its file is missing; return whether it was. Raises `OSError`."""
     if key_file.exists():

@@ -42,6 +42,15 @@ def own_token(directory: Path, new_secret: Callable[[], str]) -> str:
         raise ConfigurationError([SettingError("", _SETTING, message)]) from None
 
 
+def check_own_token(directory: Path) -> None:
+    """Raise `ConfigurationError` if the file in `directory` holds no token. Changes nothing."""
+    path = directory / FILE_NAME
+    try:
+        _check(path, path.read_bytes()[:_MAX_BYTES])
+    except OSError:
+        return  # there is none, or this user may not read it
+
+
 def _own_token(directory: Path, new_secret: Callable[[], str]) -> str:
     path = directory / FILE_NAME
     make_private_directory(directory)
@@ -56,9 +65,14 @@ def _own_token(directory: Path, new_secret: Callable[[], str]) -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        token = read_private(path, _MAX_BYTES).decode("latin-1").removesuffix("\n")
+        content = read_private(path, _MAX_BYTES)
     except FileNotFoundError:
         return None
+    return _check(path, content)
+
+
+def _check(path: Path, content: bytes) -> str:
+    token = content.decode("latin-1").removesuffix("\n")
     if len(token) < ADMIN_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():
         message = (
             "this is not a token that head office has made; delete the file, and the next start"

@@ -5,6 +5,9 @@ from sync.runtime.cli.command_group import LazyCommand, command_group
 _NAME = "loyalty-hq"
 COMMANDS = {
     "serve": LazyCommand("sync.receiver.cli.hq", "Receive captures until SIGTERM or SIGINT."),
+    "check-config": LazyCommand(
+        "sync.receiver.cli.check_config", "Check the configuration and all that it names."
+    ),
     "enroll": LazyCommand(
         "sync.receiver.cli.enroll", "Issue a new token for the agent on a POS machine."
     ),

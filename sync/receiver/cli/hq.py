@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.audit.audit_log import AuditLog
 from sync.receiver.audit.author import author_of_command
-from sync.receiver.config import ReceiverSettings, load_settings
+from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
 from sync.receiver.db.period import Period, parse_period
@@ -28,6 +28,7 @@ from sync.runtime.cli.program import ExitCode, Program, State
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions
 from sync.runtime.settings.last_working import LastWorking
+from sync.runtime.settings.near_misses import find_near_misses
 from sync.runtime.settings.secret_files import check_files
 from sync.runtime.settings.types import check_name
 from sync.runtime.start import NotStartedError, Start, start_or_fall_back
@@ -49,7 +50,7 @@ def _state(settings: ReceiverSettings) -> State:
 HEAD_OFFICE: Program[ReceiverSettings] = Program(
     "loyalty-hq",
     ServiceProcess("loyalty-hq", "sync.receiver", "serve"),
-    load_settings,
+    ReceiverSettings,
     lambda settings: (settings.server.host, settings.server.port),
     _state,
 )
@@ -84,6 +85,15 @@ def _receive(found: Configuration, settings: ReceiverSettings, start: Start) -> 
     place = settings.database_name
     log_event(_log, logging.INFO, "hq.starting", configuration=str(found), state=place)
     return run_receiver(settings, _link_printer(), start)
+    with HEAD_OFFICE.exit_on_configuration_error():
+        check_files(settings)
+        configure_logging(settings.log.level, settings.log.format)
+        log_uncaught_exceptions()
+        place = settings.database_name
+        log_event(_log, logging.INFO, "hq.starting", configuration=str(found), state=place)
+        for near in find_near_misses(HEAD_OFFICE.model, found.environ):
+            log_event(_log, logging.WARNING, "settings.variable_ignored", reason=str(near))
+        raise SystemExit(run_receiver(settings, _link_printer()))
 
 
 def _link_printer() -> Callable[[str], None] | None:

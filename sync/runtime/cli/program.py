@@ -1,7 +1,7 @@
 """A program's commands: finding and loading settings, exit codes, error messages."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,6 +19,7 @@ from sync.runtime.cli.discovery import (
     given_configuration,
     own_configuration,
 )
+from sync.runtime.settings.load import load
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.setting_errors import ConfigurationError
 
@@ -51,7 +52,7 @@ class Program(Generic[SettingsT]):
 
     name: str
     service: ServiceProcess
-    load_settings: Callable[[Path | None, Mapping[str, str]], SettingsT]
+    model: type[SettingsT]
     listens_on: Callable[[SettingsT], tuple[str, int]]
     state_of: Callable[[SettingsT], State]
 
@@ -75,19 +76,26 @@ class Program(Generic[SettingsT]):
         found, settings = self._find(config)
         if not (new or found.names_state or self.state_of(settings).exists):
             self.fail(self._no_state(found, settings), ExitCode.USAGE)
-        self._announce(f"Configuration: {found}; state: {self.state_of(settings).place}")
+        self.announce(found, settings)
         return settings
 
     def configuration(self, config: Path | None) -> tuple[Configuration, SettingsT]:
         """Return the configuration that the service itself uses, and its settings, or exit."""
         found = self.service_configuration(config)
         with self.exit_on_configuration_error():
-            return found, self.load_settings(found.file, found.environ)
+            return found, load(self.model, found.file, found.environ)
+
+    def find(self, config: Path | None) -> Configuration:
+        """Return the configuration that the service itself uses. Raises `ConfigurationError`."""
+        if config is not None:
+            return given_configuration(self.name, config, os.environ)
+        installed = find_installed(self.name, os.environ)
+        return installed or own_configuration(self.name, os.environ)
 
     def service_configuration(self, config: Path | None) -> Configuration:
         """Return the configuration that the service itself uses, not loaded, or exit."""
         with self.exit_on_configuration_error():
-            return self._named(config) or own_configuration(self.name, os.environ)
+            return self.find(config)
 
     @contextmanager
     def exit_on_configuration_error(self) -> Iterator[None]:
@@ -109,11 +117,6 @@ class Program(Generic[SettingsT]):
 
         echo(f"{self.name}: {message}", err=True)
 
-    def _named(self, config: Path | None) -> Configuration | None:
-        if config is not None:
-            return given_configuration(self.name, config, os.environ)
-        return find_installed(self.name, os.environ)
-
     def _find(self, config: Path | None) -> tuple[Configuration, SettingsT]:
         found, settings = self.configuration(config)
         if found.origin is not Origin.OWN or found.names_state:
@@ -122,7 +125,12 @@ class Program(Generic[SettingsT]):
         if running is None:
             return found, settings
         with self.exit_on_configuration_error():
-            return running, self.load_settings(running.file, running.environ)
+            return running, load(self.model, running.file, running.environ)
+
+    def announce(self, found: Configuration, settings: SettingsT | None) -> None:
+        """Print on standard error which configuration and state a command uses."""
+        state = f"; state: {self.state_of(settings).place}" if settings is not None else ""
+        self._announce(f"Configuration: {found}{state}")
 
     def _announce(self, line: str) -> None:
         from sync.runtime.cli.printing import echo  # noqa: PLC0415 - as in `warn`

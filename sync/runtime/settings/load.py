@@ -23,12 +23,14 @@ from sync.runtime.settings.setting_errors import (
     ConfigurationError,
     Layer,
     SettingError,
+    error_paths,
     setting_errors,
     unknown_setting,
 )
 from sync.runtime.settings.toml_lines import SettingPath, find_lines
 from sync.runtime.settings.types import is_list
 
+_MAX_PASSES = 10
 _WHERE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 Tree = TypeVar("Tree", bound=SettingsTree)
 
@@ -43,19 +45,42 @@ def load(
     file's directory, one in a variable to the current directory. Raises
     `ConfigurationError` with all errors found. Changes nothing on the disk.
     """
+    settings, errors = examine(model, path, environ, text)
+    if errors or settings is None:
+        raise ConfigurationError(errors)
+    return settings
+
+
+def examine(
+    model: type[Tree], path: Path | None, environ: Mapping[str, str], text: str | None = None
+) -> tuple[Tree | None, list[SettingError]]:
+    """Return the settings as `load` does, and all errors.
+
+    Wrong settings have their defaults in it, so that what depends on the others can be checked as
+    well; None if even these are not valid. Raises `ConfigurationError` if the file is not TOML.
+    """
     layers = [
         _read_environment(model, environ),
         _read_file(model, path, environ, text),
         _defaults(model, environ),
     ]
     errors = [error for layer in layers for error in layer.errors]
-    try:
-        settings = _build(model, layers)
-    except ValidationError as error:
-        raise ConfigurationError([*errors, *setting_errors(error, layers)]) from None
-    if errors:
-        raise ConfigurationError(errors)
-    return settings
+    removed: list[str] = []
+    # Contradictions are found only among valid settings, so wrong ones are removed.
+    for _ in range(_MAX_PASSES):
+        try:
+            return _build(model, layers), errors
+        except ValidationError as error:
+            found = setting_errors(error, layers)
+            # A message that names a removed setting is about its absence.
+            errors += [one for one in found if not any(name in one.message for name in removed)]
+            paths = error_paths(error, layers)
+            if not paths:
+                break
+            removed += [dotted(path) for path in paths]
+            for path_, layer in paths.items():
+                layer.remove(path_)
+    return None, errors
 
 
 def _build(model: type[Tree], layers: list[Layer]) -> Tree:

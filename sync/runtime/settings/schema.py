@@ -1,6 +1,7 @@
 """Parts of every program's settings: base classes, validation across settings, section `[log]`."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,6 +36,12 @@ class SettingsTree(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", case_sensitive=True)
 
     program_name: ClassVar[str]
+
+    @property
+    def storage_directory(self) -> Path:
+        """The directory of the program's state; each program has this setting."""
+        directory: Path = self.storage.directory  # type: ignore[attr-defined]
+        return directory
 
     @classmethod
     def environment_prefix(cls) -> str:

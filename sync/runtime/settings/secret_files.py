@@ -65,10 +65,15 @@ def serving_tls(certificate: Path | None, key: Path | None, setting: str) -> ssl
 
 
 def check_files(settings: SettingsTree) -> None:
-    """Check that all files named in `settings` exist, are readable and are not empty.
+    """Raise `ConfigurationError` with all errors of the files named in `settings`."""
+    if errors := [*find_file_errors(settings), *_unusable_directory(settings)]:
+        raise ConfigurationError(errors)
 
-    The encryption key file may be absent: the program creates it. Changes nothing. Raises
-    `ConfigurationError` with all errors found.
+
+def find_file_errors(settings: SettingsTree) -> list[SettingError]:
+    """Return the files named in `settings` that do not exist, are unreadable, empty or no pair.
+
+    The encryption key file may be absent: the program creates it. Changes nothing.
     """
     errors: list[SettingError] = []
     readable: dict[SettingPath, Path] = {}
@@ -79,9 +84,7 @@ def check_files(settings: SettingsTree) -> None:
             errors += error.errors
         else:
             readable[path] = file
-    errors += [*_mismatched_certificates(readable), *_unusable_directory(settings)]
-    if errors:
-        raise ConfigurationError(errors)
+    return [*errors, *_mismatched_certificates(readable)]
 
 
 def _files(settings: SettingsTree) -> Iterator[tuple[SettingPath, Path]]:

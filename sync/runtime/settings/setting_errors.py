@@ -94,6 +94,14 @@ class Layer:
             table = inner
         table[path[-1]] = value
 
+    def remove(self, path: SettingPath) -> None:
+        """Remove a setting that this source has."""
+        table: object = self.tree
+        for name in path[:-1]:
+            table = table.get(name) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table.pop(path[-1], None)
+
     def report(self, path: SettingPath, message: str) -> None:
         """Add an error about `path`."""
         self.errors.append(self.error(path, message))
@@ -127,6 +135,20 @@ def setting_errors(error: ValidationError, layers: Iterable[Layer]) -> list[Sett
     """Translate pydantic's errors. `layers` are in order of precedence."""
     ordered = list(layers)
     return [found for details in error.errors() for found in _translate(details, ordered)]
+
+
+def error_paths(error: ValidationError, layers: Iterable[Layer]) -> dict[SettingPath, Layer]:
+    """Return the wrong settings, each with the layer that sets it."""
+    ordered = list(layers)
+    found: dict[SettingPath, Layer] = {}
+    for details in error.errors():
+        place = tuple(str(part) for part in details["loc"])
+        names = details["ctx"]["found"] if details["type"] == CONTRADICTION else [""]
+        for name in names:
+            path, layer = _locate((*place, *(part for part in name.split(".") if part)), ordered)
+            if layer.get(path) is not None:
+                found[path] = layer
+    return found
 
 
 def _translate(details: ErrorDetails, layers: list[Layer]) -> list[SettingError]:

@@ -112,6 +112,17 @@ def test_terminal_output_reports_no_problems_without_findings(
     assert capsys.readouterr().out.splitlines()[-1] == "No problems found."
 
 
+def test_variable_that_is_nearly_ours_is_a_warning(
+    findings: list[Check], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOYALTY_AGENT_API_PORT", "9")
+    findings += [PASS]
+
+    assert exit_code_of() == 3
+
+    assert "did you mean LOYALTY_AGENT__API__PORT?" in capsys.readouterr().out
+
+
 @pytest.mark.process
 def test_doctor_on_a_fresh_machine_creates_nothing(tmp_path: Path) -> None:
     state = str(tmp_path / "state")

@@ -21,6 +21,15 @@ def test_missing_token_file_is_a_fault_that_names_the_file(tmp_path: Path) -> No
     assert f"{tmp_path}/absent" in check.found
 
 
+def test_key_of_the_wrong_size_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "encryption.key").write_text("short\n")
+
+    check = check_configuration(settings_in(tmp_path))
+
+    assert check.verdict is Verdict.FAULT
+    assert "expected 32 random bytes" in check.found
+
+
 def test_configuration_check_ignores_the_storage_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

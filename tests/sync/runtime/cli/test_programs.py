@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import agent.cli
 import sync.receiver.cli
 from sync.runtime.cli.command_group import LazyCommand
-from tests.support.processes import ROOT, run_command
+from tests.support.processes import ROOT, messages, run_command
 
 HEAVY = {"pydantic", "pydantic_settings", "aiohttp", "sqlmodel", "sqlalchemy", "rich", "asyncio"}
 
@@ -145,7 +145,7 @@ def test_wrong_configuration_exits_with_2_and_creates_no_file(
     result = CliRunner().invoke(program.app, arguments, prog_name=program.name)
 
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"{program.name}: ")
+    assert messages(result.stderr).startswith(f"{program.name}: ")
     assert f"{file}, line 4: {program.setting}: there is no such setting" in result.stderr
     assert list(tmp_path.iterdir()) == [file]
 

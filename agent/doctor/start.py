@@ -1,0 +1,47 @@
+"""What `loyalty-agent run` refuses at its start, or cannot work with, beyond its settings."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.config import SettingError, Settings
+from agent.facts import HOW_TO_JOIN, unset_for_delivery
+from agent.store.crypto.vault import UnusableKey, check_key
+from sync.runtime.checks.certificate import expiry_warning
+from sync.runtime.checks.listening import find_listening_problem
+from sync.runtime.checks.start import find_directory_errors, find_shared_directory_errors
+from sync.runtime.cli.discovery import ServiceProcess
+
+SERVICE = ServiceProcess("loyalty-agent", "agent", "run")
+_KEY = "storage.encryption_key_file"
+
+
+def find_start_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
+    """Yield what keeps an agent of the user `uid` from starting, or from taking captures."""
+    api, storage = settings.api, settings.storage
+    yield from find_directory_errors(storage.directory, "storage.directory", uid)
+    key = storage.encryption_key_path
+    yield from find_key_errors(key)
+    if storage.encryption_key_file is not None and not key.exists():
+        yield from find_shared_directory_errors(key, _KEY)
+    problem = find_listening_problem(api.host, api.port, "api", SERVICE.is_started_by)
+    if problem is not None:
+        yield SettingError("", "api.port", problem)
+
+
+def find_key_errors(key: Path) -> Iterator[SettingError]:
+    """Yield why the encryption key cannot be used; a missing one is made."""
+    try:
+        check_key(key)
+    except UnusableKey as error:
+        yield SettingError(str(key), _KEY, str(error).removeprefix(f"{key} "))
+    except OSError as error:
+        yield SettingError(str(key), _KEY, f"the file cannot be read ({error.strerror})")
+
+
+def find_start_warnings(settings: Settings) -> Iterator[str]:
+    """Yield what does not keep the agent from starting, and is hardly meant."""
+    yield from expiry_warning(settings.api.tls_cert_file, "api.tls_cert_file")
+    store, url = settings.store, settings.central.url
+    if unset := unset_for_delivery(store.store_id, store.till_id, url):
+        deed = "delivers under no name" if url else "captures only"
+        yield f"the agent {deed}: {unset}. {HOW_TO_JOIN}"

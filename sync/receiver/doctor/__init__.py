@@ -1,0 +1,1 @@
+"""Diagnosis of head office for `loyalty-hq doctor` and `check-config`. Changes nothing."""
