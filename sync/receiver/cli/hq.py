@@ -84,16 +84,9 @@ def _receive(found: Configuration, settings: ReceiverSettings, start: Start) -> 
     log_uncaught_exceptions()
     place = settings.database_name
     log_event(_log, logging.INFO, "hq.starting", configuration=str(found), state=place)
+    for near in find_near_misses(ReceiverSettings, found.environ):
+        log_event(_log, logging.WARNING, "settings.variable_ignored", reason=str(near))
     return run_receiver(settings, _link_printer(), start)
-    with HEAD_OFFICE.exit_on_configuration_error():
-        check_files(settings)
-        configure_logging(settings.log.level, settings.log.format)
-        log_uncaught_exceptions()
-        place = settings.database_name
-        log_event(_log, logging.INFO, "hq.starting", configuration=str(found), state=place)
-        for near in find_near_misses(HEAD_OFFICE.model, found.environ):
-            log_event(_log, logging.WARNING, "settings.variable_ignored", reason=str(near))
-        raise SystemExit(run_receiver(settings, _link_printer()))
 
 
 def _link_printer() -> Callable[[str], None] | None:
