@@ -12,7 +12,7 @@ COMMANDS = {
         "sync.receiver.cli.enroll", "Issue a new token for the agent on a POS machine."
     ),
     "revoke": LazyCommand(
-        "sync.receiver.cli.revoke", "Revoke all tokens of a till, at once and at every receiver."
+        "sync.receiver.cli.revoke", "Revoke all tokens of a till and its join code."
     ),
     "retire": LazyCommand(
         "sync.receiver.cli.retire", "Take a till, or all tills of a store, out of service."

@@ -34,6 +34,7 @@ LISTS_NOTHING = {
     "loyalty-agent dead-letters retry": CHANGES,
     "loyalty-agent dead-letters discard": CHANGES,
     "loyalty-hq serve": SERVES,
+    "loyalty-hq check-config": "it checks; the settings that it shows are for people",
     "loyalty-hq enroll": "a token alone, or the CSV of a list of machines, for another program",
     "loyalty-hq revoke": CHANGES,
     "loyalty-hq gaps acknowledge": CHANGES,
