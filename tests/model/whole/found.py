@@ -70,6 +70,9 @@ HISTORIES: Mapping[str, History] = {
     "image_with_its_mark_is_put_back_after_a_salvage": [
         *(SESSION, ("image", 0), ("damage", 0), ("heartbeat", 0, 0), ("put_back", 0, 1)),
     ],
+    "number_that_nobody_heard_of_is_used_again_after_an_image_with_its_mark": [
+        *(("image", 0), SESSION, ("put_back", 0, 1), SESSION),
+    ],
     "clock_set_ahead_and_retention": [
         *(SESSION, ("deliver", 0), ("step_clock", 0, 3), ("clean_up", 0)),
     ],

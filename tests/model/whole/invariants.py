@@ -117,7 +117,7 @@ def is_excused(found: Findings, number: int) -> bool:
     chain, heard = found.chain, found.chain.office.memory.heard
     numbers = chain.receipts.get(number, set())
     if number in chain.by_a_person:
-        return all(heard.get((till, one.epoch), 0) < one.sequence for till, one in numbers)
+        return number in chain.unheard or chain.is_unheard(number)
     return all((till, one.epoch) not in heard for till, one in numbers)
 
 

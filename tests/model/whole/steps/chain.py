@@ -72,6 +72,8 @@ class Chain:
         self.forgotten_epochs: set[str] = set()
         # Requests that were lost with all that a machine knew of them.
         self.by_a_person: set[int] = set()
+        # Those of which head office had not heard then; their numbers may be used again.
+        self.unheard: set[int] = set()
         # True after what may lose captures, or make head office forget them.
         self.disturbed = False
         # True if a machine may have a token that head office does not know.
@@ -150,8 +152,15 @@ class Chain:
 
     def gave_up(self, machine: Machine, lost: set[int]) -> None:
         """Note that nobody but head office can know of these requests any more."""
-        self.by_a_person |= lost | machine.untold
+        lost = lost | machine.untold
+        self.by_a_person |= lost
+        self.unheard |= {number for number in lost if self.is_unheard(number)}
         machine.untold = set()
+
+    def is_unheard(self, number: int) -> bool:
+        """Return whether head office has heard of no number that the request had."""
+        heard, receipts = self.office.memory.heard, self.receipts.get(number, set())
+        return all(heard.get((till, one.epoch), 0) < one.sequence for till, one in receipts)
 
     def note_delivered(self, machine: Machine) -> None:
         for one in machine.held():
