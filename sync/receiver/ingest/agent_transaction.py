@@ -174,7 +174,10 @@ class AgentTransaction:
             spoke = {"boot_spoke": self._boot_spoke, "epoch_spoke": was_heard}
             self.execute(statements.UPDATE_BOOT, of_boot=speaker.boot_id, spoke_at=self.now)
             is_return = use.is_return(speaker, **spoke)
+            was_shared = use.is_shared(self.now)
             use = use.after(str(speaker), self.now, is_return=is_return)
+            if use.is_shared(self.now) and not was_shared:
+                log_event(_log, logging.WARNING, "agent.name_shared", **self._name)
         return replace(use, speaker_sent_us=sending.sent_us)
 
     def find_boots(self, boot_ids: Collection[str]) -> dict[str, BootZero]:
@@ -223,8 +226,11 @@ class AgentTransaction:
             noted_before=self.now - _NOTE_REFUSED_EVERY,
         )
         if noted.rowcount:
-            name = {"store": self.agent.name.store_id, "till": self.agent.name.till_id}
-            log_event(_log, logging.WARNING, "agent.too_many_epochs", **name, refused=epochs)
+            log_event(_log, logging.WARNING, "agent.too_many_epochs", **self._name, refused=epochs)
+
+    @property
+    def _name(self) -> dict[str, str]:
+        return {"store": self.agent.name.store_id, "till": self.agent.name.till_id}
 
     def _select_epochs(
         self,

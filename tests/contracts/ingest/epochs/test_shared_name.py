@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+import pytest
+
 from sync.protocol.wire import HeartbeatAnswer
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.store_list import stores_json
@@ -11,6 +13,7 @@ from sync.receiver.reports.tills import Reference, list_tills
 from tests.support.head_office.citus import recorded_statements
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session
+from tests.support.log_fields import fields_of
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
 MICROSECOND = timedelta(microseconds=1)
@@ -70,6 +73,15 @@ async def test_two_machines_with_one_database_are_both_told(office: LedgerDriver
     (store,) = json.loads(listed)["stores"]
     (epoch,) = store["epochs"]
     assert epoch["sharedNameAt"] == "2026-03-04T05:10:37.000Z"
+
+
+async def test_second_machine_is_in_the_log_of_head_office_once(
+    office: LedgerDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING")
+    await interleave(office, Machine("a"), Machine("b"), minutes=20)
+
+    assert fields_of(caplog, "agent.name_shared") == [{"store": "0042", "till": "till-1"}]
 
 
 async def test_two_machines_in_epochs_of_their_own_are_both_told(office: LedgerDriver) -> None:
