@@ -11,6 +11,7 @@ from sync.runtime.cli.printing import count
 
 PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.25
+_ACCEPTED = "Head office accepts this machine. No capture is waiting; the next one is delivered."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,16 @@ class FirstDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Waits for the first delivery of the agent that runs with the client's settings."""
+    """Waits for the first delivery of the agent that runs with the client's settings.
+
+    `refusal` asks head office, where there is nothing to deliver, and returns why it does not
+    accept this machine; empty: it does.
+    """
 
     client: AgentClient
     code: JoinCode
     show: Callable[[str], None]
+    refusal: Callable[[], str]
     patience_seconds: float = PATIENCE_SECONDS
 
     def wait(self) -> FirstDelivery:
@@ -47,6 +53,8 @@ class Waiting:
                 if (found := _outcome(status, delivery)) is not None:
                     return found
                 cause = _cause(delivery)
+                if _has_nothing_to_deliver(status, delivery) and not (cause := self.refusal()):
+                    return FirstDelivery(True, _ACCEPTED)
                 self.show(_progress(status))
             time.sleep(_POLL_SECONDS)
         seconds = round(self.patience_seconds)
@@ -81,12 +89,15 @@ def _outcome(status: dict[str, object], delivery: dict[str, object]) -> FirstDel
         return FirstDelivery(True, f"Delivered: {count(delivered, 'capture')}, none is waiting.")
     if delivered and delivery.get("state") == "delivering":
         return None
-    if waiting == 0 and _number(delivery, "passes") and delivery.get("state") == "idle":
-        text = "Head office accepts this machine. No capture is waiting; the next one is delivered."
-        return FirstDelivery(True, text)
     if delivery.get("state") == "holding":
         return FirstDelivery(False, f"head office rejects this machine: {_cause(delivery)}")
     return None
+
+
+def _has_nothing_to_deliver(status: dict[str, object], delivery: dict[str, object]) -> bool:
+    """Return whether the agent is idle: then it has asked head office nothing."""
+    is_idle = delivery.get("state") == "idle" and _number(delivery, "passes") > 0
+    return is_idle and status.get("waiting") == 0
 
 
 def _progress(status: dict[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,7 +17,7 @@ from agent.joining.files import (
     read_configuration,
 )
 from agent.joining.join import Joining, token_setting
-from agent.joining.plan import Place, joined_elsewhere
+from agent.joining.plan import Place, Plan, joined_elsewhere
 from agent.joining.registration import HeadOffice, RegistrationError
 from agent.joining.service import Restart, restart_service, run_command
 from sync.protocol.join_code import MAX_CHARACTERS, JoinCode, JoinCodeError, parse_join_code
@@ -56,13 +57,14 @@ def join(
     if elsewhere and not force:
         _refuse_other(elsewhere)
     with current_step("Joining") as show:
-        _run(joining, show)
+        token_file = _run(joining, show).token_file
         restart = restart_service(run_command, is_service=joining.place.is_service)
         if restart is not Restart.DONE:
             _report_without_service(joining, restart)
         with AGENT.exit_on_configuration_error():
             settings = load_settings(joining.place.config, joining.environ)
-        found = Waiting(AgentClient(settings), joining.code, show).wait()
+        refusal = partial(joining.refusal, token_file, settings.central.ca_file)
+        found = Waiting(AgentClient(settings), joining.code, show, refusal).wait()
     if not found.is_confirmed:
         AGENT.fail(
             f"{_joined(joining.code)}, but {found.text}. Nothing is lost, and delivery is tried"
@@ -71,10 +73,10 @@ def join(
     echo(f"{_joined(joining.code)}. {found.text}")
 
 
-def _run(joining: Joining, show: Callable[[str], None]) -> None:
+def _run(joining: Joining, show: Callable[[str], None]) -> Plan:
     try:
         with AGENT.exit_on_configuration_error():
-            joining.run(HeadOffice(joining.code, joining.place.settings), show)
+            return joining.run(HeadOffice(joining.code, joining.place.settings), show)
     except RegistrationError as error:
         AGENT.fail(str(error))
     except TomlEditError as error:

@@ -16,7 +16,7 @@ from agent.joining.files import (
     write_authority,
 )
 from agent.joining.plan import Place, Plan, digest_of, plan_join
-from agent.joining.registration import HeadOffice
+from agent.joining.registration import HeadOffice, RegistrationError
 from sync.protocol.join_code import JoinCode
 from sync.runtime.settings.toml_edit import set_texts
 
@@ -51,6 +51,16 @@ class Joining:
             token.finish(record)
             replace_configuration(self.place.config, before, after)
         return plan
+
+    def refusal(self, token_file: Path, ca_file: Path | None) -> str:
+        """Ask head office, once, with the token; return why it is refused, empty if it is not."""
+        head_office = HeadOffice(self.code, self.place.settings, patience_seconds=0)
+        try:
+            token = token_file.read_text("ascii").strip()
+            asyncio.run(head_office.check(token, ca_file))
+        except (RegistrationError, OSError) as error:
+            return str(error)
+        return ""
 
     def _authority(
         self, head_office: HeadOffice, plan: Plan, show: Callable[[str], None]

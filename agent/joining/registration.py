@@ -1,7 +1,7 @@
 """Registration at head office: fetch its authority, register the token's hash, over TLS."""
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -33,7 +33,7 @@ from sync.protocol.join_messages import (
     JoinAnswer,
     JoinRequest,
 )
-from sync.protocol.wire import ErrorCode
+from sync.protocol.wire import PROGRAM_PATH, ErrorCode
 from sync.runtime.identity import installed_version
 
 T = TypeVar("T")
@@ -95,17 +95,36 @@ class HeadOffice:
             token_hash=token_hash,
             agent_version=installed_version(),
         )
-        body, headers = msgspec.json.encode(request), {"Content-Type": "application/json"}
-        http = HttpClient(self._options(ca_file))
-        try:
-            answer = await self._patiently(
-                lambda: http.request("POST", self._url(JOIN_PATH), headers=headers, body=body)
-            )
-        finally:
-            await http.close()
+        body = msgspec.json.encode(request)
+        headers = {"Content-Type": "application/json"}
+        answer = await self._send("POST", JOIN_PATH, headers, ca_file, body)
         answered = self._decoded(answer, JoinAnswer)
         if (answered.store_id, answered.till_id) != (code.store_id, code.till_id):
             raise RegistrationError(f"{code.url} did not answer as head office does")
+
+    async def check(self, token: str, ca_file: Path | None) -> None:
+        """Return if head office accepts the token, which is a use of it.
+
+        Raises `RegistrationError`.
+        """
+        headers = {"Authorization": f"Bearer {token}"}
+        self._decoded(await self._send("GET", PROGRAM_PATH, headers, ca_file), msgspec.Raw)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        ca_file: Path | None,
+        body: bytes | None = None,
+    ) -> _Answer:
+        http = HttpClient(self._options(ca_file))
+        try:
+            return await self._patiently(
+                lambda: http.request(method, self._url(path), headers=headers, body=body)
+            )
+        finally:
+            await http.close()
 
     def _options(self, ca_file: Path | None) -> HttpOptions:
         central = self.settings.central

@@ -101,7 +101,7 @@ class Service:
 
     def status(self) -> dict[str, object]:
         """Return the report of `loyalty-agent status --json`."""
-        printed = self.machine.run("loyalty-agent", "status", "--json")
+        printed = self.machine.run("sh", "-c", "loyalty-agent status --json 2> /dev/null")
         report = json.loads(printed)
         assert isinstance(report, dict)
         return report

@@ -1,6 +1,7 @@
 """After a join: what the agent's status says about its first delivery, in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -45,7 +46,9 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wait:
     """Return a function that waits while the agent answers these statuses; None: unreachable."""
     monkeypatch.setattr(first_delivery, "_POLL_SECONDS", 0.0)
 
-    def wait(*statuses: Status | None, patience_seconds: float = 60) -> FirstDelivery:
+    def wait(
+        *statuses: Status | None, patience_seconds: float = 60, refusals: Sequence[str] = ("",)
+    ) -> FirstDelivery:
         left = iter(statuses)
         last = statuses[-1]
 
@@ -57,7 +60,9 @@ def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wait:
 
         monkeypatch.setattr(AgentClient, "request", request)
         client = AgentClient(settings_in(tmp_path))
-        return Waiting(client, CODE, lambda _: None, patience_seconds).wait()
+        asked = iter(refusals)
+        refusal = partial(next, asked, refusals[-1])
+        return Waiting(client, CODE, lambda _: None, refusal, patience_seconds).wait()
 
     return wait
 
@@ -78,6 +83,15 @@ def test_machine_without_captures_is_told_that_it_is_accepted(waiting: Wait) -> 
 
     assert found.is_confirmed
     assert found.text.startswith("Head office accepts this machine. No capture is waiting")
+
+
+def test_idle_agent_that_head_office_has_not_accepted_is_no_success(waiting: Wait) -> None:
+    """Without captures the agent asks nothing, and its state tells nothing."""
+    found = waiting(status(0), refusals=["no connection", ""])
+    offline = waiting(status(0), refusals=["no connection"], patience_seconds=0.05)
+
+    assert found.is_confirmed
+    assert (offline.is_confirmed, offline.text[-13:]) == (False, "no connection")
 
 
 def test_agent_that_still_has_its_old_settings_does_not_count(waiting: Wait) -> None:

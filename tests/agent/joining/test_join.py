@@ -1,5 +1,6 @@
 """A machine joins head office: its files afterwards, and after anything that went wrong."""
 
+import asyncio
 import os
 import pwd
 from contextlib import AbstractContextManager
@@ -20,9 +21,11 @@ from agent.joining.plan import joined_elsewhere
 from agent.joining.registration import HeadOffice, RegistrationError
 from sync.protocol.agent_token import hash_token
 from sync.protocol.join_code import JoinCode
+from sync.receiver.auth.tokens import AgentName
 from sync.runtime import atomic_file as files_of_both
 from sync.runtime.settings.toml_edit import TomlEditError
 from tests.agent.joining.conftest import EXAMPLE, Machine, Office
+from tests.support.head_office.audit import audit_by
 from tests.support.head_office.messages import AT
 
 
@@ -329,6 +332,21 @@ async def test_two_joins_at_once_are_one_after_the_other(office: Office, machine
 
     with only_join(machine.config.parent), pytest.raises(JoinInProgressError):
         await machine.join(code)
+
+
+async def test_head_office_is_asked_whether_it_accepts_the_token(
+    office: Office, machine: Machine
+) -> None:
+    code = await office.issue()
+    plan = await machine.join(code)
+    joining = machine.joining(code)
+
+    accepted = await asyncio.to_thread(joining.refusal, plan.token_file, plan.authority_file)
+    await office.running.enrolment.revoke(AgentName("0042", "till-1"), audit_by())
+    revoked = await asyncio.to_thread(joining.refusal, plan.token_file, plan.authority_file)
+
+    assert accepted == ""
+    assert "head office rejects the credentials" in revoked
 
 
 @pytest.mark.parametrize(
