@@ -53,7 +53,7 @@ def extent_of(one: EpochProgress, page: ReturnedPage | None) -> EpochExtent:
         ended_reason=one.ended_reason,
         moved_through=max(one.moved_through, one.salvaged_through),
         lost_through=one.lost_through,
-        end_unknown=not one.ended_reason,
+        end_unknown=one.is_end_unknown,
         returned=[(first, last) for first, last in page.ranges] if page else [],
         returned_after=page.after if page else 0,
         returned_through=page.through if page else 0,

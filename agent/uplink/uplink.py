@@ -80,7 +80,7 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     every(scheduled_jobs.MAINTENANCE_SECONDS, partial(scheduled_jobs.make_room, outbox))
     every(scheduled_jobs.SCRUB_SECONDS, partial(scheduled_jobs.scrub, outbox))
     if not agent.settings.central.url:
-        async with _running_salvage(agent, None):
+        async with _running_salvage(agent, lambda: None):
             yield None
         return
     http = HttpClient(connection.http_options(agent.settings))
@@ -92,7 +92,7 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     every(HEARTBEAT_SECONDS, heartbeat.trigger, first_after_seconds=offset_seconds)
     running = asyncio.ensure_future(_run(agent, delivery, heartbeat))
     try:
-        async with _running_salvage(agent, delivery):
+        async with _running_salvage(agent, partial(_on_salvaged, delivery, heartbeat)):
             yield delivery
     finally:
         running.cancel()
@@ -103,13 +103,18 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
         await http.close()
 
 
+def _on_salvaged(delivery: DeliveryLoop, heartbeat: HeartbeatLoop) -> None:
+    """Deliver what was fed in, and tell head office what became of the rest."""
+    delivery.wake()
+    heartbeat.on_new_epoch()
+
+
 @asynccontextmanager
 async def _running_salvage(
-    agent: UplinkDependencies, delivery: DeliveryLoop | None
+    agent: UplinkDependencies, on_salvaged: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Salvage quarantined databases until the block exits, and deliver what is fed in."""
-    on_fed = delivery.wake if delivery else lambda: None
-    running = asyncio.ensure_future(agent.salvage.run(on_fed))
+    """Salvage quarantined databases until the block exits; call `on_salvaged` after each."""
+    running = asyncio.ensure_future(agent.salvage.run(on_salvaged))
     agent.schedule.every(POLL_SECONDS, agent.salvage.trigger, first_after_seconds=0)
     try:
         yield

@@ -161,6 +161,10 @@ class Epochs:
             return None
         return Epochs(self._starts[: names.index(epoch) + 1], self.last_position)
 
+    def ending_at(self, position: int) -> "Epochs":
+        """Return these epochs with this last position, or an empty current one."""
+        return Epochs(self._starts, max(position, *(one.base_position for one in self._starts)))
+
     def replace_by(self, other: "Epochs") -> None:
         """Take over the content of `other`, after a new epoch is committed."""
         self._starts = other._starts  # noqa: SLF001 - same class

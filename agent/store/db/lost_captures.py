@@ -19,6 +19,9 @@ from agent.store.db.returned_numbers import Numbers, count_returned, returned_wi
 from agent.store.db.rows import intact_rows
 from agent.store.files.quarantine import list_unfinished
 
+# Reasons of epochs whose end no version recorded; of the second it is not known where that was.
+SET_ASIDE_BEFORE = "an earlier version set its database aside"
+END_UNKNOWN = "an earlier version set its database aside, and not all of it is readable"
 _ADD = """
 INSERT INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us)
 VALUES (?, ?, ?, ?, ?)

@@ -12,6 +12,7 @@ from pathlib import Path
 from agent.facts import Receipt
 from agent.store.files.file_identity import is_at
 from agent.store.files.storage_errors import NO_DESCRIPTOR
+from sync.runtime.atomic_file import atomic_file
 from sync.runtime.private_files import open_private, read_private
 
 MARK_FILE = "agent.mark"
@@ -37,6 +38,12 @@ def read_high_water_mark(directory: Path) -> Receipt | None:
         return None
 
 
+def write_high_water_mark(directory: Path, last_commit: Receipt) -> None:
+    """Write a mark whole, or not at all: for a quarantined database. Raises `OSError`."""
+    with atomic_file(directory / MARK_FILE) as file:
+        file.write(_line(last_commit))
+
+
 class HighWaterMark:
     """Writes the mark file of a directory; open from construction to `close`."""
 
@@ -46,9 +53,7 @@ class HighWaterMark:
 
     def write(self, last_commit: Receipt) -> None:
         """Write the mark to the page cache only: it survives the process, not a power cut."""
-        epoch, sequence = last_commit.epoch, last_commit.sequence
-        line = f"{epoch} {sequence} {_checksum(epoch, sequence):08x}"
-        os.pwrite(self._descriptor, line.ljust(_MARK_BYTES - 1).encode() + b"\n", 0)
+        os.pwrite(self._descriptor, _line(last_commit), 0)
 
     def sync(self) -> None:
         """Sync the mark to disk."""
@@ -69,6 +74,12 @@ class HighWaterMark:
             self.sync()
         finally:
             os.close(self._descriptor)
+
+
+def _line(last_commit: Receipt) -> bytes:
+    epoch, sequence = last_commit.epoch, last_commit.sequence
+    line = f"{epoch} {sequence} {_checksum(epoch, sequence):08x}"
+    return line.ljust(_MARK_BYTES - 1).encode() + b"\n"
 
 
 def _checksum(epoch: str, sequence: int) -> int:

@@ -7,7 +7,11 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.store.files.high_water_mark import MARK_FILE
+from agent.store.files.high_water_mark import (
+    MARK_FILE,
+    read_high_water_mark,
+    write_high_water_mark,
+)
 from sync.runtime.atomic_file import sync_directory
 from sync.runtime.private_files import open_private
 
@@ -168,9 +172,15 @@ def quarantined_at(name: str) -> datetime | None:
 
 
 def _copy_mark(database: Path, place: Path) -> None:
-    """Keep the high-water mark: it tells salvage up to which number captures were acknowledged."""
+    """Keep the high-water mark: it tells salvage up to which number captures were acknowledged.
+
+    On a full disk there is none rather than a part of one. Salvage restores it from what the next
+    database has recorded of it.
+    """
     with contextlib.suppress(OSError):
-        shutil.copyfile(database.with_name(MARK_FILE), place / MARK_FILE)
+        mark = read_high_water_mark(database.parent)
+        if mark is not None:
+            write_high_water_mark(place, mark)
 
 
 def _move(file: Path, place: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from agent.store.db.cursor import DeliveryCursor
 from agent.store.db.epochs import EpochRange
-from agent.store.db.lost_captures import LostCaptures
+from agent.store.db.lost_captures import END_UNKNOWN, LostCaptures
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,11 @@ class EpochProgress:
     moved_through: int = 0
     lost_through: int = 0
     salvaged_through: int = 0
+
+    @property
+    def is_end_unknown(self) -> bool:
+        """Return whether the epoch may have gone on, as far as this machine knows."""
+        return self.ended_reason in ("", END_UNKNOWN)
 
     @property
     def last_named(self) -> int:

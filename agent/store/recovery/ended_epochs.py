@@ -11,8 +11,8 @@ from agent.store.db.epochs import Epochs
 from agent.store.db.lost_captures import LostCaptures, LostRow, add_found
 from agent.store.db.returned_numbers import Numbers, add_returned, add_returned_range
 from agent.store.db.rows import checked_rows
-from agent.store.files.quarantine import quarantined_at
-from agent.store.recovery.salvaged import number_at, reading_scratch
+from agent.store.recovery.last_epochs import name_last_epoch, set_aside_at_us
+from agent.store.recovery.salvaged import number_at, read_result, reading_scratch
 
 _LOST = """
 SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
@@ -24,6 +24,13 @@ _RETURNED = "SELECT epoch, first_sequence, last_sequence FROM returned"
 _LEFT_ALIASES = """
 SELECT position, epoch, sequence FROM alias WHERE position NOT IN (SELECT position FROM todo)
 """
+_LAST_POSITION = """
+SELECT max(position) FROM (
+    SELECT max(position) AS position FROM event UNION ALL SELECT max(position) FROM session
+    UNION ALL SELECT max(position) FROM answer UNION ALL SELECT max(position) FROM settled
+    UNION ALL SELECT max(watermark) FROM destination
+)
+"""
 _ALIASES = "SELECT epoch, sequence FROM receipt_alias"
 
 
@@ -31,11 +38,14 @@ _ALIASES = "SELECT epoch, sequence FROM receipt_alias"
 class EndedEpochs:
     """The older epochs that a quarantined database knew to have ended, with their losses.
 
-    `last_epoch` is its last one. `returned`: numbers that had new ones. `aliases`: pairs of the
+    `last` is the end of its last one, as far as it is readable; `is_whole`: nothing is missing.
+    `at_us`: when it was set aside. `returned`: numbers that had new ones. `aliases`: pairs of the
     receipt and the number of captures that are not fed in; another file may hold them as well.
     """
 
-    last_epoch: str
+    at_us: int
+    last: Receipt
+    is_whole: bool
     lost: Sequence[LostCaptures]
     returned: Sequence[tuple[str, Numbers]]
     aliases: Sequence[tuple[Receipt, Receipt]]
@@ -50,14 +60,14 @@ def read_ended_epochs(place: Path, epochs: Epochs) -> EndedEpochs:
         lost = [LostCaptures(*row) for row in checked_rows(connection.execute(_LOST), LostRow)]
         returned = list(checked_rows(connection.execute(_RETURNED), tuple[str, int, int]))
         aliases = list(checked_rows(connection.execute(_LEFT_ALIASES), tuple[int, str, int]))
-    at = quarantined_at(place.name)
-    noticed_at_us = 0 if at is None else int(at.timestamp()) * 1_000_000
+        (last_position,) = connection.execute(_LAST_POSITION).fetchone()
+    at_us = set_aside_at_us(place)
     known = {one.epoch for one in lost}
     ended = [one for one in epochs.ranges[:-1] if one.ended_reason and one.epoch not in known]
     lost += [
         LostCaptures(
             *(one.epoch, 0, max(one.last_sequence, one.moved_through)),
-            *(one.ended_reason, noticed_at_us),
+            *(one.ended_reason, at_us),
         )
         for one in ended
     ]
@@ -72,12 +82,14 @@ def read_ended_epochs(place: Path, epochs: Epochs) -> EndedEpochs:
         for position, epoch, sequence in aliases
         if (number := number_at(epochs, position)) is not None
     ]
-    return EndedEpochs(epochs.last.epoch, lost, ranges, pairs)
+    last = epochs.ending_at(last_position or 0).last
+    return EndedEpochs(at_us, last, read_result(place)[2], lost, ranges, pairs)
 
 
 def add_ended(connection: sqlite3.Connection, ended: EndedEpochs) -> None:
     """Record them in the live database, and which of their numbers have returned."""
-    add_found(connection, ended.lost, ended.last_epoch)
+    name_last_epoch(connection, ended.at_us, ended.last, is_whole=ended.is_whole)
+    add_found(connection, ended.lost, ended.last.epoch)
     for epoch, returned in ended.returned:
         add_returned_range(connection, epoch, returned)
     if not ended.aliases:

@@ -10,10 +10,9 @@ import contextlib
 import logging
 import shutil
 import sqlite3
-import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -26,13 +25,26 @@ from agent.store.files.quarantine import (
     DELIVERED_FILE,
     QUARANTINE,
     SCRATCH_FILE,
+    list_quarantined,
     list_unfinished,
     remove_abandoned,
 )
 from agent.store.files.storage_errors import free_bytes
 from agent.store.recovery.ended_epochs import EndedEpochs, add_ended, read_ended_epochs
-from agent.store.recovery.erase import ERASE
 from agent.store.recovery.feed import CAPTURES_PER_STEP, feed
+from agent.store.recovery.last_epochs import (
+    name_marks,
+    read_marks,
+    restore_mark,
+    unnamed_marks,
+)
+from agent.store.recovery.process import (
+    Erase,
+    Extract,
+    ExtractionError,
+    erase_in_process,
+    extract_in_process,
+)
 from agent.store.recovery.salvaged import (
     SalvagedCapture,
     is_of_this_version,
@@ -56,52 +68,12 @@ ON CONFLICT DO UPDATE SET unreadable = unreadable + excluded.unreadable, is_read
 RETURNING salvaged, unreadable
 """
 
-# Extracts the readable rows of a directory, up to a position that is known to be committed.
-Extract = Callable[[Path, int], Awaitable[None]]
-# Erases the addresses of delivered answers in a directory whose files stay.
-Erase = Callable[[Path], Awaitable[None]]
-
-
-class ExtractionError(Exception):
-    """The process that reads a quarantined database has failed."""
-
 
 class _State(NamedTuple):
     fed_through: int = 0
     last_position: int = 0
     is_read: int = 0
     unreadable: int = 0
-
-
-async def extract_in_process(place: Path, mark_position: int) -> None:
-    """Extract in a process of its own. Raises `ExtractionError`."""
-    await _run(place, str(mark_position))
-
-
-async def erase_in_process(place: Path) -> None:
-    """Erase in a process of its own. Raises `ExtractionError`."""
-    await _run(place, ERASE)
-
-
-async def _run(place: Path, task: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "agent.store.recovery",
-        str(place),
-        task,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        code = await process.wait()
-    except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
-        raise
-    if code:
-        raise ExtractionError(f"the process ended with {code}")
 
 
 class Salvage:
@@ -123,39 +95,53 @@ class Salvage:
         self._due = asyncio.Event()
         self._failures: Counter[str] = Counter()
         self._retry_at: dict[str, float] = {}
+        self._looked_at: set[str] = set()
 
     async def trigger(self) -> None:
         """Look for quarantined databases soon; a run in progress completes first."""
         self._due.set()
 
-    async def run(self, on_fed: Callable[[], None]) -> NoReturn:
-        """Salvage each time it is triggered, until cancelled; call `on_fed` for new events."""
+    async def run(self, on_salvaged: Callable[[], None]) -> NoReturn:
+        """Salvage each time it is triggered, until cancelled; call `on_salvaged` after a file."""
         while True:
             await self._due.wait()
             self._due.clear()
             try:
                 if await self.run_once():
-                    on_fed()
+                    on_salvaged()
             except Exception:  # noqa: BLE001 - a bug here must not end the salvage of other files
                 _log.exception("salvage.failed")
 
     async def run_once(self) -> bool:
-        """Salvage all that is in quarantine now; return True if captures were fed in."""
-        has_fed = False
+        """Salvage all that is in quarantine now; return True if a file was read to its end."""
+        has_read = False
         with contextlib.suppress(OSError):
             await asyncio.to_thread(remove_abandoned, self._directory, time.time())
+        await self._name_marks()
         for source in await asyncio.to_thread(list_unfinished, self._directory):
             if time.monotonic() < self._retry_at.get(source, 0):
                 continue
             try:
-                has_fed |= await self._salvage(source)
+                has_read |= await self._salvage(source)
             except OutboxUnavailable:
                 break  # the storage is down, or not open yet: next time
             except (ExtractionError, sqlite3.Error, OSError) as error:
                 self._postpone(source, str(error) or type(error).__name__)
             else:
                 del self._failures[source]
-        return has_fed
+        return has_read
+
+    async def _name_marks(self) -> None:
+        """Record the last epochs of files that an earlier version set aside; once a process."""
+        names = await asyncio.to_thread(list_quarantined, self._directory)
+        new = [name for name in names if name not in self._looked_at]
+        try:
+            marks = await asyncio.to_thread(read_marks, self._directory, new) if new else []
+            if marks and (unnamed := await self._access.read_hot(unnamed_marks, marks)):
+                await self._access.write_hot(name_marks, unnamed)
+        except (OutboxUnavailable, OSError):
+            return  # next time
+        self._looked_at.update(new)
 
     def _postpone(self, source: str, reason: str) -> None:
         """Try again later, at most `_MAX_RETRY_SECONDS`; log the first failure."""
@@ -168,24 +154,25 @@ class Salvage:
     async def _salvage(self, source: str) -> bool:
         place = self._directory / QUARANTINE / source
         state = await self._access.read_hot(_read_state, source)
-        fed = 0
-        if not state.is_read:
+        was_read = bool(state.is_read)
+        if not was_read:
             if not await asyncio.to_thread(_is_extracted, place):
                 await self._extract_all(place)
-            fed = await self._feed(place, state.fed_through)
+            await self._feed(place, state.fed_through)
             state = await self._access.read_hot(_read_state, source)
         await self._finish(place, state)
-        return fed > 0
+        return not was_read
 
     async def _extract_all(self, place: Path) -> None:
         needed = self._min_free_bytes + await asyncio.to_thread(_size_of, place)
         if free_bytes(self._directory) < needed:
             raise ExtractionError("there is not enough free disk space")
+        await self._access.read_hot(restore_mark, place)
         await self._extract(place, await self._access.read_hot(_mark_position, place))
 
-    async def _feed(self, place: Path, after: int) -> int:
-        """Feed in what is not yet; half of the time belongs to the tills. Return how many."""
-        source, total = place.name, 0
+    async def _feed(self, place: Path, after: int) -> None:
+        """Feed in what is not yet; half of the time belongs to the tills."""
+        source = place.name
         # Not with the reads of the live database: damage found there would set that aside.
         epochs = await asyncio.to_thread(read_source_epochs, place)
         ended = None
@@ -195,14 +182,13 @@ class Salvage:
             epochs = await self._access.read_hot(_live_epochs_of, place)
         while captures := await _next_captures(place, after):
             started = time.perf_counter()
-            step = await self._access.run(feed, source, captures, epochs)
-            after, total = captures[-1].position, total + step.salvaged
+            await self._access.run(feed, source, captures, epochs)
+            after = captures[-1].position
             await asyncio.sleep(time.perf_counter() - started)
         _, unreadable, _ = await asyncio.to_thread(read_result, place)
         salvaged, lost = await self._access.write_hot(_end, source, unreadable, ended)
         level = logging.ERROR if lost else logging.WARNING
         log_event(_log, level, "salvage.read", source=source, salvaged=salvaged, unreadable=lost)
-        return total
 
     async def _finish(self, place: Path, state: _State) -> None:
         """Delete the files once all that was salvaged is settled; keep what is unreadable.
