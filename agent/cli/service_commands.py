@@ -17,6 +17,8 @@ from sync.runtime.systemd.sockets import UnusableSocketError, inherited_sockets
 _log = logging.getLogger(__name__)
 # systemd holds the tills' sockets: they are answered for this long before the next attempt.
 _REFUSING_SECONDS = 10.0
+# As in `agent.store.db.connect`, which is slow to import.
+_DATABASE = "agent.db"
 
 
 def run(config: ConfigFile = None) -> None:
@@ -52,7 +54,7 @@ def _serve(found: Configuration) -> int:
     directories = os.environ.get("STATE_DIRECTORY")
     configuration = LastWorking(Settings, found.file, found.environ, directories)
     try:
-        return start_or_fall_back(configuration, attempt)
+        return start_or_fall_back(configuration, attempt, _may_fall_back)
     except NotStartedError as error:
         if str(error):
             AGENT.warn(str(error))
@@ -61,6 +63,11 @@ def _serve(found: Configuration) -> int:
 
             refuse_requests(sockets, _REFUSING_SECONDS, error.reason)
         return error.code
+
+
+def _may_fall_back(_: Settings | None, last: Settings) -> bool:
+    """Return whether captures are there: a database that was moved away must not begin again."""
+    return (last.storage.directory / _DATABASE).exists()
 
 
 def check_config(config: ConfigFile = None) -> None:

@@ -146,6 +146,22 @@ async def test_till_is_refused_at_once_by_an_agent_that_never_had_a_right_config
     assert not (unit.state / FILE).exists()
 
 
+async def test_database_that_was_moved_away_does_not_begin_again_at_its_old_place(
+    unit: Unit, tmp_path: Path
+) -> None:
+    """Captures recorded there would be forgotten at the next start."""
+    await unit.runs_once(GOOD)
+    copy = (unit.state / FILE).read_bytes()
+    unit.state.rename(tmp_path / "moved")
+    unit.state.mkdir(mode=0o700)
+    (unit.state / FILE).write_bytes(copy)
+    async with unit.running(WRONG["a directory that cannot be made"]) as child:
+        assert (await unit.capture()).status == 503
+        child.terminate()
+        assert await child.exit_code() == 1
+    assert not (unit.state / "agent.db").exists()
+
+
 async def test_without_systemd_a_wrong_setting_ends_the_agent(tmp_path: Path) -> None:
     config = tmp_path / "agent.toml"
     config.write_text(WRONG["not TOML"])
@@ -171,3 +187,6 @@ async def test_head_office_restarted_with_a_wrong_setting_receives_with_the_last
     async with running_service(LoggedProcess, command, variables=variables) as child:
         said = await child.wait_for_log("hq.configuration_rejected")
     assert "no_such_setting" in str(said["reason"])
+    config.write_text(good + '[database]\nurl = "sqlite+aiosqlite:////proc/none/hq.db"\n')
+    async with running_service(LoggedProcess, command, variables=variables) as child:
+        assert await child.exit_code() == 1, "the ledger must not be divided"

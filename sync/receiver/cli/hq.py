@@ -66,11 +66,19 @@ def serve(config: ConfigFile = None) -> None:
     directories = os.environ.get("STATE_DIRECTORY")
     configuration = LastWorking(ReceiverSettings, found.file, found.environ, directories)
     try:
-        raise SystemExit(start_or_fall_back(configuration, partial(_receive, found)))
+        raise SystemExit(
+            start_or_fall_back(configuration, partial(_receive, found), _may_fall_back)
+        )
     except NotStartedError as error:
         if str(error):
             HEAD_OFFICE.warn(str(error))
         raise SystemExit(error.code) from None
+
+
+def _may_fall_back(present: ReceiverSettings | None, last: ReceiverSettings) -> bool:
+    """Return whether the ledger stays one: agents keep their events while it is away."""
+    is_same = present is None or present.database_name == last.database_name
+    return is_same and _state(last).exists
 
 
 def _receive(found: Configuration, settings: ReceiverSettings, start: Start) -> int:
