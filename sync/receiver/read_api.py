@@ -4,10 +4,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import ClientConnectionResetError, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.boundary import COMMON_HEADERS
 from sync.receiver.db.database import Reads
@@ -24,7 +26,7 @@ from sync.receiver.reports.store_list import (
     stores_after,
     stores_json,
 )
-from sync.receiver.reports.tills import Reference
+from sync.receiver.reports.tills import Reference, till_states
 from sync.runtime.http_errors import bad_request
 from sync.runtime.http_server import JSON_TYPE, json_response
 
@@ -67,7 +69,15 @@ class ReadApi:
         stores = StoreRange(after)
         if limit is not None:
             stores = await stores_after(self.database, after, limit)
-        return await stream_json(request, stores_json(self.database, store_id, stores))
+        reference = self.reference()
+        listed = stores_json(
+            self.database,
+            store_id,
+            stores,
+            head={"asOf": to_rfc3339(reference.now, "milliseconds")},
+            describe=partial(till_states, reference=reference),
+        )
+        return await stream_json(request, listed)
 
     async def get_completeness(self, request: web.Request) -> web.StreamResponse:
         """Stream the completeness report of one store or of all, epoch by epoch.

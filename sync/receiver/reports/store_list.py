@@ -4,9 +4,10 @@ Each page is a short read with keyset pagination, so that memory is bounded and 
 loop nor the pool of connections is held. A till enrolled or an epoch begun meanwhile may be missed.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -71,6 +72,12 @@ class _EncodedEpoch(NamedTuple):
     json: bytes
 
 
+TillKey: TypeAlias = tuple[str, str]
+# Returns members of the tills from the first to the last key, by key.
+Describe: TypeAlias = Callable[
+    [sa.Connection, TillKey, TillKey], Mapping[TillKey, Mapping[str, object]]
+]
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 # A till, and some of its epochs as JSON.
 _Group: TypeAlias = tuple[_Till, list[bytes]]
 
@@ -115,20 +122,30 @@ async def stores_after(database: Reads, after: str, limit: int) -> StoreRange:
 
 
 async def stores_json(
-    database: Reads, store_id: str | None = None, stores: StoreRange | None = None
+    database: Reads,
+    store_id: str | None = None,
+    stores: StoreRange | None = None,
+    *,
+    head: Mapping[str, object] = _NOTHING,
+    describe: Describe | None = None,
 ) -> AsyncIterator[bytes]:
     """Yield `{"stores":[{"storeId","tillId","epochs":[…]}]}` of one store, a range or all.
 
     If more stores follow the range, `"next"` is the value of `after` for them. A document cut short
-    is invalid JSON.
+    is invalid JSON. `head` are members before the stores; `describe` returns further members of the
+    tills from the first to the last of two keys, by key.
     """
     stores = stores or StoreRange()
-    written, current = bytearray(b'{"stores":['), None
-    async for groups in _groups(database, store_id, stores):
+    written, current = bytearray(msgspec.json.encode({**head, "stores": []})[:-2]), None
+    described: dict[TillKey, Mapping[str, object]] = {}
+    read = _PageReader(store_id, stores, describe, described)
+    async for groups in _groups(database, read):
         for till, epochs in groups:
             is_continued = till == current
             if not is_continued:
-                written += (b"]}," if current else b"") + _till_head(till)
+                written += (b"]}," if current else b"") + _till_head(
+                    till, described.get(till, _NOTHING)
+                )
             written += (b"," if is_continued and epochs else b"") + b",".join(epochs)
             current = till
         yield bytes(written)
@@ -139,21 +156,18 @@ async def stores_json(
     yield bytes(written + b"}\n")
 
 
-def _till_head(till: _Till) -> bytes:
-    names = {"storeId": till.store_id, "tillId": till.till_id}
-    return msgspec.json.encode(names)[:-1] + b',"epochs":['
+def _till_head(till: _Till, more: Mapping[str, object]) -> bytes:
+    members = {"storeId": till.store_id, "tillId": till.till_id, **more}
+    return msgspec.json.encode(members)[:-1] + b',"epochs":['
 
 
-async def _groups(
-    database: Reads, store_id: str | None, stores: StoreRange
-) -> AsyncIterator[list[_Group]]:
+async def _groups(database: Reads, pages: "_PageReader") -> AsyncIterator[list[_Group]]:
     """Yield the tills in order, each with its encoded epochs, one list per read.
 
     A till with many epochs is continued in the following lists.
     """
-    last = _Till(stores.after, "")
-    next_page = partial(_read_page, store_id=store_id, stores=stores)
-    while page := await database.read(partial(next_page, after=last)):
+    last = _Till(pages.stores.after, "")
+    while page := await database.read(partial(pages.read, after=last)):
         remaining, epochs = page
         tills, last = remaining, remaining[-1]
         while True:
@@ -172,12 +186,26 @@ async def _groups(
             epochs = await database.read(read)
 
 
-def _read_page(
-    connection: sa.Connection, store_id: str | None, stores: StoreRange, after: _Till
-) -> tuple[list[_Till], list[_EncodedEpoch]] | None:
-    """Return the next tills with the first of their epochs; None if there are no more."""
-    tills = _read_tills(connection, store_id, stores, after)
-    return (tills, _read_epochs(connection, tills, None)) if tills else None
+@dataclass(frozen=True, slots=True)
+class _PageReader:
+    """Reads pages of tills; `described` gets the further members of those of the last page."""
+
+    store_id: str | None
+    stores: StoreRange
+    describe: Describe | None
+    described: dict[TillKey, Mapping[str, object]]
+
+    def read(
+        self, connection: sa.Connection, after: _Till
+    ) -> tuple[list[_Till], list[_EncodedEpoch]] | None:
+        """Return the next tills with the first of their epochs; None if there are no more."""
+        tills = _read_tills(connection, self.store_id, self.stores, after)
+        if not tills:
+            return None
+        if self.describe is not None:
+            self.described.clear()
+            self.described.update(self.describe(connection, tills[0], tills[-1]))
+        return tills, _read_epochs(connection, tills, None)
 
 
 def _store_ids(connection: sa.Connection, after: str, limit: int) -> list[str]:

@@ -3,7 +3,7 @@
 Includes tills that are enrolled and have never sent anything; excludes retired ones.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,16 +12,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func
 
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
 from sync.receiver.db.tables import agents, tokens
 from sync.receiver.ingest.epochs.end import is_unconfirmed
 from sync.receiver.reports.conditions import STATES, Condition, plausible_duration
-from sync.receiver.reports.store_list import StoreRange, stores_after
+from sync.receiver.reports.store_list import StoreRange, TillKey, stores_after
 from sync.receiver.reports.till_conditions import conditions_of, durations_of, is_shared
 
 STORES_PER_READ = 200
+TWO_MACHINES = (
+    "Two machines send under this name. Enrol one of them under another name, and set it on the"
+    " machine. Nothing is lost meanwhile."
+)
 
 _REPORTED = (
     "store_id",
@@ -120,6 +125,29 @@ async def till_pages(database: Reads, reference: Reference) -> AsyncIterator[Seq
         if stores.through is None:
             return
         stores = await stores_after(database, stores.through, STORES_PER_READ)
+
+
+def till_states(
+    connection: sa.Connection, first: TillKey, last: TillKey, reference: Reference
+) -> Mapping[TillKey, Mapping[str, object]]:
+    """Return the state of the tills from the first to the last key, as members for `/v1/stores`."""
+    found = tills(reference)
+    key = (found.c.store_id, found.c.till_id)
+    # The bounds of the stores: an index begins with them.
+    in_stores = found.c.store_id.between(first[0], last[0])
+    in_range = in_stores, sa.tuple_(*key) >= sa.tuple_(*first), sa.tuple_(*key) <= sa.tuple_(*last)
+    rows = connection.execute(sa.select(found).where(*in_range)).mappings()
+    return {(one.store_id, one.till_id): _members(one) for one in map(_status, rows)}
+
+
+def _members(till: TillStatus) -> dict[str, object]:
+    closed_at = till.closed_at
+    members: dict[str, object] = {
+        "state": till.state,
+        "conditions": till.conditions,
+        "closedAt": closed_at and to_rfc3339(closed_at, "milliseconds"),
+    }
+    return members | ({"advice": TWO_MACHINES} if till.is_shared else {})
 
 
 def count_silent(connection: sa.Connection, reference: Reference, store_id: str | None) -> int:

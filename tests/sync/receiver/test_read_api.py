@@ -42,7 +42,11 @@ async def test_without_its_database_the_receiver_is_alive_but_not_ready(receiver
 async def test_enrolled_tills_are_listed_before_their_first_batch(receiver: Receiver) -> None:
     response = await receiver.get("/v1/stores")
 
-    assert response.members() == {"stores": [{"storeId": "0042", "tillId": "till-1", "epochs": []}]}
+    new = {"state": "not-installed", "conditions": ["not-installed"], "closedAt": None}
+    assert response.members() == {
+        "asOf": "2026-03-04T05:06:07.000Z",
+        "stores": [{"storeId": "0042", "tillId": "till-1", **new, "epochs": []}],
+    }
 
 
 async def test_store_lists_the_position_of_each_epoch(
