@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import signal
 import socket
+import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 
 from aiohttp import web
 
 from agent.api.reasons import REASON, header_value
+from agent.api.responses import COMMON_HEADERS, REQUEST_ID, RETRY_AFTER_SECONDS
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError, error_response
 
@@ -22,12 +24,19 @@ _MESSAGE = "The agent cannot start. The capture was not recorded."
 
 def refuse_requests(sockets: Sequence[socket.socket], seconds: float, reason: str) -> None:
     """Answer every request with 503 for `seconds`, or until SIGTERM or SIGINT."""
-    asyncio.run(_refuse(sockets, seconds, reason))
+    asyncio.run(refuse(sockets, seconds, reason))
 
 
-async def _refuse(sockets: Sequence[socket.socket], seconds: float, reason: str) -> None:
+async def refuse(sockets: Sequence[socket.socket], seconds: float, reason: str) -> None:
+    """Answer every request with 503 for `seconds`, or until SIGTERM or SIGINT."""
+    always = COMMON_HEADERS | {
+        REASON: header_value(reason),
+        "Retry-After": str(RETRY_AFTER_SECONDS),
+        "Connection": "close",
+    }
+
     async def refused(_: web.BaseRequest) -> web.StreamResponse:
-        headers = {REASON: header_value(reason), "Connection": "close"}
+        headers = always | {REQUEST_ID: str(uuid.uuid4())}
         error = HttpError(HTTPStatus.SERVICE_UNAVAILABLE, _MESSAGE, ErrorCode.UNAVAILABLE, headers)
         return error_response(error)
 
