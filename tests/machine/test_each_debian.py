@@ -73,7 +73,7 @@ async def test_image_built_without_proc_and_systemd_serves_after_its_first_boot(
     machine.sync()
     machine.boot()
     service = Service(machine)
-    await service.wait_until_active()
+    await service.seconds_to_first_answer()
     assert (await service.start_session()).status == 200
 
 
