@@ -1,6 +1,7 @@
 """A join code is used once, by one machine, within its days; only digests are stored."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -17,7 +18,11 @@ from sync.receiver.auth.join_codes import (
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import AuditRecord, JoinCodeRecord, TokenRecord
+from sync.receiver.reports.conditions import Condition
+from sync.receiver.reports.fleet import FleetQuery, fleet_page
 from sync.receiver.reports.join_code_list import join_code_entry, list_join_codes
+from sync.receiver.reports.store_list import is_known_store, stores_json
+from sync.receiver.reports.tills import Reference
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
@@ -299,3 +304,23 @@ async def test_authority_is_found_by_the_mark_in_the_code(codes: JoinCodes) -> N
 
     assert await codes.authority("M" * 25) == "-----BEGIN CERTIFICATE-----"
     assert await codes.authority("N" * 25) is None
+
+
+async def test_till_with_a_code_is_listed_as_not_yet_installed(
+    codes: JoinCodes, office: LedgerDriver, enrolment: Enrolment
+) -> None:
+    """In a roll-out head office sees what is still to be installed."""
+    await issue(codes)
+    await issue(codes, OTHER_SECRET, AgentName("0043", "till-1"))
+    await issue_token(enrolment, TILL.name, b"has a token as well")
+    page = await office.database.read(
+        lambda connection: fleet_page(connection, Reference(AT, "1.0"), FleetQuery())
+    )
+
+    assert [(one.store_id, one.state, one.tills) for one in page.stores] == [
+        ("0042", Condition.NOT_INSTALLED, 1),
+        ("0043", Condition.NOT_INSTALLED, 1),
+    ]
+    assert await is_known_store(office.database, "0043")
+    document = b"".join([part async for part in stores_json(office.database)])
+    assert [one["storeId"] for one in json.loads(document)["stores"]] == ["0042", "0043"]

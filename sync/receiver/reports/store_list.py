@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
-from sync.receiver.db.tables import agents, audit_log, tokens
+from sync.receiver.db.tables import agents, audit_log, join_codes, tokens
 from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.ingest.epochs.shared_name import MIN_RETURNS
 from sync.receiver.reports.json_views import is_valid_text, json_members
@@ -57,8 +57,8 @@ _TILLS_PER_READ = 500
 # A few milliseconds of the event loop, on PostgreSQL.
 _EPOCHS_PER_READ = 500
 _IN_SERVICE = agents.c.retired_at.is_(None)
-# A retired till has no token.
-_TILLS = ((tokens, sa.true()), (agents, sa.and_(IS_CURRENT, _IN_SERVICE)))
+# A retired till has neither token nor join code.
+_TILLS = ((tokens, sa.true()), (join_codes, sa.true()), (agents, sa.and_(IS_CURRENT, _IN_SERVICE)))
 
 
 class _Till(NamedTuple):
@@ -107,7 +107,7 @@ async def is_recorded(database: Reads, store_id: str, till_id: str | None = None
     names = {"store_id": store_id} | ({} if till_id is None else {"till_id": till_id})
     known = (
         sa.exists().where(*(table.c[name] == value for name, value in names.items()))
-        for table in (tokens, agents, audit_log)
+        for table in (tokens, join_codes, agents, audit_log)
     )
     row = await database.read_first(sa.select(sa.or_(*known).label("is_known")), {})
     return row is not None and bool(row["is_known"])

@@ -16,7 +16,7 @@ from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
-from sync.receiver.db.tables import agents, tokens
+from sync.receiver.db.tables import agents, join_codes, tokens
 from sync.receiver.ingest.epochs.end import is_unconfirmed
 from sync.receiver.reports.conditions import STATES, Condition, plausible_duration
 from sync.receiver.reports.store_list import StoreRange, TillKey, stores_after
@@ -208,21 +208,25 @@ def _unconfirmed(store_id: str | None, search: str) -> sa.Subquery:
 
 
 def _without_contact(store_id: str | None, search: str) -> sa.Select[Any]:
-    """Select the tills that are enrolled and never sent anything, in the same columns."""
-    key = (tokens.c.store_id, tokens.c.till_id)
+    """Select the tills that are enrolled and never sent anything, in the same columns.
+
+    Enrolled by a token, or by a join code that no machine may have used yet.
+    """
+    names = [
+        sa.select(table.c.store_id, table.c.till_id).where(_is_selected(table, store_id, search))
+        for table in (tokens, join_codes)
+    ]
+    enrolled = sa.union(*names).subquery("enrolled")
+    key = (enrolled.c.store_id, enrolled.c.till_id)
     has_contact = sa.and_(agents.c.store_id == key[0], agents.c.till_id == key[1], IS_CURRENT)
     types = {name: agents.c[name].type for name in _REPORTED[len(key) :]}
     unreported = (sa.cast(sa.null(), kind).label(name) for name, kind in types.items())
-    return (
-        sa.select(
-            *key,
-            *unreported,
-            sa.literal(0).label("is_any_missing"),
-            sa.literal(0).label("unconfirmed_epochs"),
-        )
-        .distinct()
-        .where(_is_selected(tokens, store_id, search), ~sa.exists().where(has_contact))
-    )
+    return sa.select(
+        *key,
+        *unreported,
+        sa.literal(0).label("is_any_missing"),
+        sa.literal(0).label("unconfirmed_epochs"),
+    ).where(~sa.exists().where(has_contact))
 
 
 def _is_selected(table: sa.FromClause, store_id: str | None, search: str) -> sa.ColumnElement[bool]:
