@@ -86,4 +86,4 @@ async def test_readme_walk_ends_with_capture_in_receiver_database(clone: Path) -
 
     assert till_s.returncode == 0, errors.decode()
     assert "(2, '7f2c1b1e-0002', 'accepted', 'guest@example.com', '" in output.decode()
-    assert '{"stores":[{"storeId":"0042","tillId":"till-1",' in output.decode()
+    assert '"stores":[{"storeId":"0042","tillId":"till-1",' in output.decode()
