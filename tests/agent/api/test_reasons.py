@@ -19,7 +19,10 @@ from tests.agent.api.test_server import ERRORS
 from tests.support.agent.in_process import SESSIONS, Agent, email_path
 from tests.support.clocks import AgentClock
 from tests.support.log_fields import fields_of
+from tests.support.processes import ROOT
 from tests.support.raw_http import HttpResponse
+
+PAGE = (ROOT / "docs" / "till-api.md").read_text("utf-8")
 
 NO_SESSION = (
     "no session with this correlation id is known here: start it, or start it again with the "
@@ -168,6 +171,15 @@ REASONS: dict[str, tuple[Request, str]] = {
         "Dead letters are addressed as EPOCH/SEQUENCE.",
     ),
 }
+
+
+def test_examples_of_the_till_api_page_are_reasons_of_the_agent() -> None:
+    """Those with a time or an amount are tested below by themselves."""
+    block = PAGE.partition("<!-- reasons -->\n```\n")[2].partition("```")[0]
+    examples = [line for line in block.splitlines() if not re.search(r"was used at|MiB free", line)]
+
+    assert set(examples) <= {reason for _, reason in REASONS.values()} | set(PARSER.values())
+    assert len(examples) >= 6
 
 
 @pytest.fixture
