@@ -15,6 +15,7 @@ from yarl import URL
 
 from sync.delivery.transports.http_client import HttpOptions, tls_context
 from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.cli.printing import count
 
 _DNS, _CONNECTION = "DNS", "connection"
 _WARNING_DAYS = 30
@@ -70,7 +71,7 @@ async def check_connection(url: URL, options: HttpOptions, now: datetime) -> Che
 def check_certificate(target: str, certificate: x509.Certificate, now: datetime) -> Check:
     """Judge the days until the trusted `certificate` of `target` expires."""
     days = (certificate.not_valid_after_utc - now) // timedelta(days=1)
-    found = f"connected to {target}; its certificate is trusted and expires in {days} days"
+    found = f"connected to {target}; its certificate is trusted and expires in {count(days, 'day')}"
     if days < _WARNING_DAYS:
         advice = f"head office must renew it before {certificate.not_valid_after_utc:%Y-%m-%d}"
         return warning(_CONNECTION, found, advice)

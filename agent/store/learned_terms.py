@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from sqlmodel import Session, col, select
 
-from agent.store.db.rows import checked, readable
+from agent.store.db.rows import checked, int_or_none, readable
 from agent.store.db.tables import LearnedTermsRow
 from agent.store.files.storage_errors import CorruptRow
 from sync.protocol.rfc3339 import us_to_rfc3339
@@ -18,6 +18,7 @@ KEEP_FETCH = """
 INSERT OR REPLACE INTO terms_fetch (source, answered_at_us, refused_field, refused_reason)
 VALUES ('program', ?, ?, ?)
 """
+LEARNED_AT = "SELECT learned_at_us FROM program_terms WHERE source = 'program'"
 READ_FETCH = """
 SELECT answered_at_us, refused_field, refused_reason FROM terms_fetch WHERE source = 'program'
 """
@@ -93,10 +94,14 @@ def keep_fetch(connection: sqlite3.Connection, fetch: TermsFetch) -> None:
 
 
 def read_fetch(connection: sqlite3.Connection) -> TermsFetch:
-    """Return the last fetch; an empty one if there was none, or if the row is damaged."""
+    """Return the last fetch; an empty one if there was none, or if the row is damaged.
+
+    Versions before recorded none: then it is when the stored terms were learned.
+    """
     row = connection.execute(READ_FETCH).fetchone()
     if row is None:
-        return TermsFetch()
+        learned = connection.execute(LEARNED_AT).fetchone()
+        return TermsFetch(int_or_none(learned[0]) if learned else None)
     try:
         at_us, field, reason = checked(row, tuple[int | None, str | None, str | None])
     except CorruptRow:

@@ -52,7 +52,11 @@ class SalvageReport(TypedDict):
 
 
 class StorageReport(TypedDict):
-    """The `storage` member of the status; `reason` says why the state is not `ready`."""
+    """The `storage` member of the status; `reason` says why the state is not `ready`.
+
+    `setAside`: quarantined databases; those in `setAsideKept` are salvaged and delivered as far as
+    they are readable, and stay.
+    """
 
     state: Literal["ready", "full", "down"]
     reason: NotRequired[str]
@@ -60,6 +64,7 @@ class StorageReport(TypedDict):
     databaseBytes: Count | None
     freeBytes: Count | None
     setAside: list[str]
+    setAsideKept: list[str]
     salvage: SalvageReport | None
     copies: list[CopyReport]
     earlyPurge: EarlyPurgeReport | None
@@ -260,6 +265,7 @@ def storage_report(store: StorageStatus | None, directory: str, kept: Kept) -> S
         "databaseBytes": store.database_bytes if store else None,
         "freeBytes": store.free_bytes if store else None,
         "setAside": store.quarantined if store else [],
+        "setAsideKept": store.kept_quarantined if store else [],
         "salvage": _salvage(store),
         "copies": [
             {"name": copy.path.name, "madeAt": timestamp(copy.made_at_us)}

@@ -5,7 +5,7 @@ that answers it, so any member may be missing or of another type.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -151,7 +151,7 @@ class Status:
             yield Headline(Level.NOTE, f"{text}: {began.get('reason')}.")
         if early := _section(self._storage, "earlyPurge"):
             kept, usual = _days(early.get("keptDays")), _days(early.get("deliveredDays"))
-            text = f"Delivered captures are kept {kept} days instead of {usual}"
+            text = f"Delivered captures are kept {kept} {_unit(kept)} instead of {usual}"
             yield Headline(Level.WARNING, f"{text}: [storage] {early.get('limit')} is reached.")
         if rows := _number(self._storage, "damagedRows"):
             text = f"Damaged rows of the database were repaired: {rows:,}"
@@ -161,10 +161,8 @@ class Status:
             ending = "each is deleted once its captures are delivered"
             yield Headline(Level.NOTE, f"{text}: {', '.join(copies)}; {ending}.")
         if names := _names(self._storage.get("setAside")):
-            places = ", ".join(f"set-aside/{name}" for name in names)
-            yield Headline(
-                Level.WARNING, f"A damaged database was quarantined. {self._salvage(places)}"
-            )
+            salvage = self._salvage(_places(names))
+            yield Headline(Level.WARNING, f"A damaged database was quarantined. {salvage}")
 
     def _salvage(self, places: str) -> str:
         """Return how far the quarantined databases in `places` are salvaged."""
@@ -172,9 +170,16 @@ class Status:
         if not counts or _number(counts, "pending"):
             return f"Its undelivered captures are being salvaged: keep {places}."
         done = f"Captures salvaged: {_figure(_number(counts, 'salvaged'))}"
-        if not (lost := _number(counts, "unreadable")):
-            return f"{done}. It is deleted once they are delivered: keep {places}."
-        return f"{done}; unreadable: {_figure(lost)}. For advice: loyalty-agent doctor ({places})"
+        if lost := _number(counts, "unreadable"):
+            done = f"{done}; unreadable: {_figure(lost)}"
+        kept = _names(self._storage.get("setAsideKept"))
+        waiting = [name for name in _names(self._storage.get("setAside")) if name not in kept]
+        if waiting:
+            done = f"{done}. Its captures are being delivered: keep {_places(waiting)}"
+        if kept:
+            stays = f"The rest is delivered, and {_places(kept)} is not deleted by itself"
+            return f"{done}. {stays}. For advice: loyalty-agent doctor"
+        return f"{done}."
 
     def figures(self) -> dict[str, dict[str, str]]:
         """Return the figures by group and name."""
@@ -280,6 +285,14 @@ def _copies(value: object) -> list[str]:
 
 def _days(value: object) -> str:
     return f"{value:g}" if isinstance(value, int | float) else _UNKNOWN
+
+
+def _places(names: Sequence[str]) -> str:
+    return ", ".join(f"set-aside/{name}" for name in names)
+
+
+def _unit(days: str) -> str:
+    return "day" if days == "1" else "days"
 
 
 def _captures(number: int) -> str:

@@ -12,6 +12,7 @@ from agent.store.queries.status import read_new_epoch
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import AHEAD, RENUMBERED
 from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.cli.printing import count
 from sync.runtime.masking import mask_secrets
 
 _LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"
@@ -68,11 +69,11 @@ def check_dead_letters(directory: Path, *, is_owned: bool) -> Check | None:
     if not rows:
         return None
     # The code is the text of central.
-    codes = [f"{count} {mask_secrets(str(code))[:_MAX_CODE]}" for code, count in rows[:_MOST_CODES]]
-    if more := sum(count for _, count in rows[_MOST_CODES:]):
+    codes = [f"{some} {mask_secrets(str(code))[:_MAX_CODE]}" for code, some in rows[:_MOST_CODES]]
+    if more := sum(some for _, some in rows[_MOST_CODES:]):
         codes.append(f"{more} of other codes")
-    total = sum(count for _, count in rows)
-    captures = "1 capture" if total == 1 else f"{total} captures"
+    total = sum(some for _, some in rows)
+    captures = count(total, "capture")
     found = f"head office refused {captures}: {', '.join(codes)}"
     advice = (
         "see loyalty-agent dead-letters list; when the cause is mended, dead-letters retry, else"
@@ -120,7 +121,7 @@ def check_damaged_rows(directory: Path, *, is_owned: bool) -> Check | None:
     )
     if not rows:
         return None
-    found = "; ".join(f"{count} in {table}: {reason}" for table, reason, count in rows)
+    found = "; ".join(f"{some} in {table}: {reason}" for table, reason, some in rows)
     advice = "look into the disk (smartctl); send a support bundle"
     return warning(
         _ROWS, f"rows of the database were damaged, and repaired or set aside: {found}", advice
@@ -141,12 +142,11 @@ def check_addresses(directory: Path, key_file: Path, *, is_owned: bool) -> Check
     if not found:
         return None
     advice = f"restore the key from its copy to {key_file}, and restart the agent"
-    return fault(_ADDRESSES, f"{found} addresses are encrypted with another key", advice)
+    return fault(_ADDRESSES, f"addresses encrypted with another key: {found}", advice)
 
 
 def _described(lost: LostCaptures) -> str:
     numbers = f"{lost.epoch}/{lost.first} to {lost.lost_through}"
     known = " (head office, or a file set aside, may have some)" if lost.is_open else ""
-    return (
-        f"{lost.count} captures that tills were told are recorded, {numbers}{known}: {lost.reason}"
-    )
+    captures = count(lost.count, "capture")
+    return f"{captures} that tills were told are recorded, {numbers}{known}: {lost.reason}"

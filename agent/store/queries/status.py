@@ -12,7 +12,7 @@ from agent.store.db.epochs import read_epochs
 from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.db.rows import checked, int_or_none, undecoded_text
-from agent.store.files.quarantine import list_quarantined, list_unfinished
+from agent.store.files.quarantine import list_quarantined, list_unfinished, unreadable_in
 from agent.store.files.storage_errors import CorruptRow, free_bytes
 from agent.store.queries.epoch_progress import EpochProgress, progress_of
 from sync.runtime.migration_copies import MigrationCopy, list_migration_copies
@@ -82,6 +82,7 @@ class StorageStatus:
     database_bytes: int
     free_bytes: int
     quarantined: list[str]
+    kept_quarantined: list[str]
     salvage: SalvageStatus
     early_purge: EarlyPurge | None
     copies: list[MigrationCopy]
@@ -102,6 +103,7 @@ def read_status(connection: sqlite3.Connection, directory: Path) -> StorageStatu
         lost = read_lost_captures(connection, directory)
         new_epoch = read_new_epoch(connection)
         salvage = _read_salvage(connection, list_unfinished(directory))
+    quarantined = list_quarantined(directory)
     settled_ahead, dead_letters, oldest_at_us, newest_at_us, damaged_rows = row
     return StorageStatus(
         epochs=progress_of(epochs.ranges, cursor, lost),
@@ -114,7 +116,10 @@ def read_status(connection: sqlite3.Connection, directory: Path) -> StorageStatu
         damaged_rows=damaged_rows,
         database_bytes=database_bytes(directory),
         free_bytes=free_bytes(directory),
-        quarantined=list_quarantined(directory),
+        quarantined=quarantined,
+        kept_quarantined=[
+            name for name in quarantined if unreadable_in(directory, name) is not None
+        ],
         salvage=salvage,
         early_purge=early_purge,
         copies=list_migration_copies(directory / DATABASE_FILE),

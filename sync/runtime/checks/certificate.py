@@ -6,6 +6,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from sync.runtime.cli.printing import count
+
 WARNING_DAYS = 30
 
 
@@ -22,7 +24,7 @@ def describe_end(end: datetime, now: datetime) -> tuple[str, bool, bool]:
     days = (end - now) // timedelta(days=1)
     if end <= now:
         return f"it expired on {end:%Y-%m-%d}", True, True
-    return f"it expires in {days} days, on {end:%Y-%m-%d}", days < WARNING_DAYS, False
+    return f"it expires in {count(days, 'day')}, on {end:%Y-%m-%d}", days < WARNING_DAYS, False
 
 
 def expiry_warning(certificate: Path | None, setting: str) -> list[str]:

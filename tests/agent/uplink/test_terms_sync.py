@@ -193,6 +193,25 @@ async def test_terms_not_fetched_for_a_day_are_reported_with_the_cause(
     assert caplog.messages.count("terms.not_fetched") == 2
 
 
+async def test_terms_stored_by_an_earlier_version_are_not_said_to_be_never_fetched(
+    tmp_path: Path,
+) -> None:
+    """It recorded no fetch."""
+    down = RetryLater(FailureCause.SERVER_ERROR, "of no interest", http_status=500)
+    async with outbox_on(tmp_path) as rig:
+        terms_sync, _ = terms_sync_on(rig)
+        await terms_sync.on_fetched(NewTerms(None, PROGRAM))
+        await rig.outbox.access.write_hot(lambda one: one.execute("DELETE FROM terms_fetch"))
+        again, _ = terms_sync_on(rig)
+        await again.restore_when_open()
+        await again.on_fetched(down)
+        assert again.not_fetched is None
+        rig.clock.pass_seconds(25 * 3600)
+        missed = again.not_fetched
+    assert missed is not None
+    assert missed.since_us is not None
+
+
 async def test_terms_that_were_never_fetched_are_reported_at_once(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         terms_sync, _ = terms_sync_on(rig)

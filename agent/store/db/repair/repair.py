@@ -100,7 +100,7 @@ class Repair:
         for table, sql in STRAY_ROWS.items():
             bound = watermark if table == "delivery" else last
             if removed := self.connection.execute(sql, (bound,)).rowcount:
-                self.note(table, "position", f"{removed} rows with an impossible position")
+                self.note(table, "position", f"rows with an impossible position: {removed}")
         return has_begun
 
     def note(self, table: str, key: str, reason: str) -> None:
@@ -123,13 +123,13 @@ class Repair:
             self.note("session", str(position), "its position is out of range")
         moved = self.connection.execute(MOVE_ANSWERS, (ASIDE, evidence.numbered, MAX_POSITION))
         if moved.rowcount:
-            self.note("email_answer", "position", f"{moved.rowcount} rows out of range")
+            self.note("email_answer", "position", f"rows out of range: {moved.rowcount}")
 
     def _reclaim_rows(self) -> None:
         """Give rows of no destination back to the only one, and boots a number within range."""
         for table, sql in FOREIGN_ROWS.items():
             if changed := self.connection.execute(sql).rowcount:
-                self.note(table, "destination", f"{changed} rows of an unknown destination")
+                self.note(table, "destination", f"rows of an unknown destination: {changed}")
         if self.connection.execute(FIX_NAME).rowcount:
             self.note("destination", "central", "its name is unknown")
         for (number,) in self.connection.execute(BOOT_NUMBERS, (MAX_POSITION,)).fetchall():

@@ -124,26 +124,44 @@ def test_dead_letters_and_quarantined_databases_state_the_action() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "text"),
+    ("counts", "kept", "text"),
     [
-        ((1, 0, 0), "Its undelivered captures are being salvaged: keep set-aside/a."),
+        ((1, 0, 0), [], "Its undelivered captures are being salvaged: keep set-aside/a."),
         (
             (0, 5, 0),
-            "Captures salvaged: 5. It is deleted once they are delivered: keep set-aside/a.",
+            [],
+            "Captures salvaged: 5. Its captures are being delivered: keep set-aside/a.",
         ),
         (
             (0, 5, 2),
-            "Captures salvaged: 5; unreadable: 2. For advice: loyalty-agent doctor (set-aside/a)",
+            ["a"],
+            (
+                "Captures salvaged: 5; unreadable: 2. The rest is delivered, and set-aside/a is not"
+                " deleted by itself. For advice: loyalty-agent doctor"
+            ),
         ),
     ],
 )
 def test_salvage_of_a_quarantined_database_is_described(
-    counts: tuple[int, int, int], text: str
+    counts: tuple[int, int, int], kept: list[str], text: str
 ) -> None:
     salvage = dict(zip(("pending", "salvaged", "unreadable"), counts, strict=True))
-    storage = {"state": "ready", "setAside": ["a"], "salvage": salvage}
+    storage = {"state": "ready", "setAside": ["a"], "setAsideKept": kept, "salvage": salvage}
 
     assert headlines(storage=storage)[2] == f"A damaged database was quarantined. {text}"
+
+
+def test_file_that_stays_is_not_said_to_be_deleted_beside_one_that_is_being_delivered() -> None:
+    """Nothing was unreadable in it, but its end is not known: it stays."""
+    storage = {
+        "state": "ready",
+        "setAside": ["a", "b"],
+        "setAsideKept": ["a"],
+        "salvage": {"pending": 0, "salvaged": 5, "unreadable": 0},
+    }
+    text = headlines(storage=storage)[2]
+    assert "being delivered: keep set-aside/b." in text
+    assert "set-aside/a is not deleted by itself" in text
 
 
 def test_early_purges_and_copies_are_named() -> None:

@@ -130,7 +130,7 @@ def test_addresses_under_a_replaced_key_are_a_fault(tmp_path: Path) -> None:
     found = check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False)
     assert found is not None
     assert found.verdict is Verdict.FAULT
-    assert found.found == "1 addresses are encrypted with another key"
+    assert found.found == "addresses encrypted with another key: 1"
 
 
 def test_damaged_rows_are_named_with_their_reasons(tmp_path: Path) -> None:

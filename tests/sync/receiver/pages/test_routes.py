@@ -85,6 +85,18 @@ async def test_store_page_says_that_a_replaced_machine_may_hold_more(
     assert words in text.replace("\n", " ").replace("\u00a0", " ")
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", ": 1 capture up"), ("fr", ": 1 saisie ")])
+async def test_store_page_counts_a_single_capture(
+    receiver: Receiver, till: SimulatedAgent, language: str, words: str
+) -> None:
+    await receiver.send(till, session(1))
+    await receiver.heartbeat(SimulatedAgent(epoch="epoch-of-the-replacement"))
+
+    text = page_of(await receiver.get(f"/stores/0042?lang={language}")).text
+
+    assert words in text.replace("\n", " ").replace("\u00a0", " ")
+
+
 async def test_store_page_names_the_terms_that_a_till_refuses_and_runs_no_script_in_them(
     receiver: Receiver, till: SimulatedAgent
 ) -> None:
