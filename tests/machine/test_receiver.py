@@ -3,7 +3,8 @@
 import pytest
 
 from tests.machine.machine import Machine
-from tests.machine.service import UNIT, Service
+from tests.machine.service import UNIT, Service, wait_until
+from tests.support.sqlite import rows_in
 
 pytestmark = pytest.mark.machine
 RECEIVER = "loyalty-hq.service"
@@ -67,7 +68,7 @@ async def test_pages_need_the_token_that_only_the_service_can_read(
     read = f'curl -s -H "Authorization: Bearer $(cat {TOKEN})" {url}'
 
     assert without == "401"
-    assert machine.run("sh", "-c", read).strip() == '{"stores":[]}'
+    assert machine.run("sh", "-c", read).strip().endswith('"stores":[]}')
     assert machine.run("stat", "-c", "%U %a", TOKEN) == "loyalty-hq 600\n"
 
 
@@ -76,3 +77,36 @@ async def test_killed_receiver_is_restarted(service: Service, machine: Machine) 
     machine.run("systemctl", "kill", "--signal=KILL", RECEIVER)
     await service.wait_until_restarted(1, RECEIVER)
     await service.wait_until_active(RECEIVER)
+
+
+async def test_stop_closes_the_till_and_a_restart_that_fails_does_not(
+    service: Service, machine: Machine
+) -> None:
+    """An upgrade whose new version does not start must not look as a shop that is shut."""
+    (machine.root / "etc/loyalty-agent/config.toml").write_text(CONFIG)
+    machine.run("systemctl", "enable", "--now", RECEIVER)
+    token = machine.root / "etc/loyalty-agent/credentials/central-token"
+    token.write_text(machine.run(*ENROLL))
+    machine.run("systemctl", "restart", UNIT)
+    machine.run("loyalty-agent", "sync", "--wait")
+    machine.run("systemctl", "stop", UNIT)
+    stopped = _closed_at(machine)
+    machine.run("systemctl", "start", UNIT)
+    machine.run("loyalty-agent", "sync", "--wait")
+    await wait_until(lambda: _is_open(machine))
+    service.add_to_unit("ExecStartPre=/bin/false")
+    machine.run("systemctl", "restart", UNIT, check=False)
+
+    assert stopped is not None
+    assert _closed_at(machine) is None
+
+
+async def _is_open(machine: Machine) -> bool:
+    return _closed_at(machine) is None
+
+
+def _closed_at(machine: Machine) -> object:
+    """Return when head office heard that the till stops; None if it is open."""
+    database = machine.root / "var/lib/loyalty-hq/hq.db"
+    [(closed_at,)] = rows_in(database, "SELECT closed_at FROM agents WHERE is_current")
+    return closed_at
