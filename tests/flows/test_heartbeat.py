@@ -102,6 +102,22 @@ async def test_heartbeat_at_start_reports_machine_state(
     assert beat.free_bytes > 0
 
 
+async def test_heartbeats_name_the_process_and_how_long_the_answer_before_took(
+    tmp_path: Path,
+) -> None:
+    async with (
+        ScriptedCentral() as central,
+        outbox_on(tmp_path) as rig,
+        heartbeat_of(rig, central) as heartbeat,
+    ):
+        await beats(central, heartbeat, 3)
+
+    first, *others = central.heartbeats
+    assert [one.round_trip_us for one in central.heartbeats[:3]] == [None, 0, 0]
+    assert first.run_id
+    assert {one.run_id for one in others} == {first.run_id}
+
+
 async def test_no_heartbeat_is_sent_before_the_time_that_head_office_named(tmp_path: Path) -> None:
     async with (
         ScriptedCentral() as central,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.facts import Timestamp
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.outcomes import (
     Blocked,
@@ -18,6 +19,7 @@ from sync.delivery.outcomes import (
 )
 from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.central_client import CentralClient
+from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.wire import BATCHES_PATH, Batch, ErrorCode
 from tests.support.central import Answer, Fault, ScriptedCentral, faults
 from tests.support.central.batch_protocol import read_batch
@@ -27,6 +29,7 @@ from tests.support.transports import (
     RecordedSleeps,
     answer,
     batch_transport,
+    sender,
     session,
     sessions,
     verdicts,
@@ -64,6 +67,21 @@ async def test_batch_with_the_last_event_of_an_ended_epoch_says_so(
     await batch.send(window(session(4)), probing=False)
 
     assert [one.ends_epoch for one in sent(central)] == [False, True, False]
+
+
+async def test_batch_says_how_long_the_answer_to_the_one_before_took(
+    central: ScriptedCentral, client: CentralClient
+) -> None:
+    """Else head office cannot tell a slow wall clock from a message that was late."""
+    # Before encoding, while encoding, with the answer.
+    readings = (Timestamp(0, second * 1_000_000) for second in (1, 1, 3, 4, 4, 9))
+    ticking = replace(sender(), clock=lambda: next(readings))
+    retries = ShortRetries(lambda: 0.5, RecordedSleeps())
+    batch = BatchTransport(client, ticking, retries, BatchLimits(500, 1_048_576))
+    for number in (1, 2):
+        await batch.send(window(session(number)), probing=False)
+
+    assert [one.round_trip_us for one in sent(central)] == [None, 2_000_000]
 
 
 async def test_batch_document_has_sender_clocks_and_base_sequence(
