@@ -79,7 +79,8 @@ def _schema_by_script() -> Iterator[None]:
 def _no_service_is_installed() -> Iterator[None]:
     """Isolate commands in this process from a service that is installed on this machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discovery, "ROOT", Path("/nonexistent"))
+        # Not a directory: a program run as another user may have made one of any other name.
+        patch.setattr(discovery, "ROOT", Path("/dev/null"))
         yield
 
 

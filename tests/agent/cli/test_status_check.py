@@ -274,7 +274,7 @@ def test_user_without_rights_is_told_so(directory: Path) -> None:
     directory.chmod(0o700)
     with as_nobody():
         result = beside(directory, "--check")
-    assert result.exit_code == 2
+    assert result.exit_code == 2, result.output
     assert "this user may not read" in result.stdout
 
 
