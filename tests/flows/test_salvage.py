@@ -153,6 +153,24 @@ def _unaltered(rows: list[tuple[object, ...]], killed: KilledStore) -> set[Name]
     }
 
 
+def test_same_seed_damages_the_same_bytes(killed: KilledStore, tmp_path: Path) -> None:
+    """Else a failure of a damaged file cannot be repeated."""
+    again = build_killed_store(tmp_path)
+    stores = (killed, again)
+
+    for number, store in enumerate(stores):
+        damaged_copy(store, 5, tmp_path / f"damaged-{number}")
+    files = [
+        [_contents(place) for place in (store.files, store.older, tmp_path / f"damaged-{number}")]
+        for number, store in enumerate(stores)
+    ]
+    assert files[0] == files[1]
+
+
+def _contents(place: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in place.iterdir() if one.suffix != ".db-shm"}
+
+
 @pytest.mark.parametrize("seed", [0, 2, 6, 10, 11])
 async def test_captures_of_a_damaged_database_reach_head_office(
     killed: KilledStore, tmp_path: Path, seed: int
