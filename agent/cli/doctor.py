@@ -10,8 +10,8 @@ import typer
 from agent.cli.client import AGENT
 from agent.config import Settings
 from agent.doctor.checkup import Instruments, Show, run_checks
-from agent.doctor.systemd_units import run_command
 from sync.runtime.checks.check import Check
+from sync.runtime.checks.units import run_command
 from sync.runtime.checks.variables import check_variables
 from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.findings import exit_code_of, print_findings

@@ -9,8 +9,8 @@ import typer
 from agent.cli.client import AGENT, AgentClient, AgentError
 from agent.cli.doctor import check_this_machine
 from agent.config import ConfigurationError, Settings
-from agent.doctor.systemd_units import run_command
 from agent.support_bundle.bundle import bundle_files, write_bundle
+from sync.runtime.checks.units import run_command
 from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.printing import echo
 from sync.runtime.cli.program import ExitCode

@@ -26,6 +26,7 @@ from agent.uplink.connection import credentials, http_options
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient
 from sync.runtime.checks.check import Check
+from sync.runtime.checks.units import Run
 
 _REQUEST_SECONDS = 10.0
 
@@ -42,7 +43,7 @@ class Instruments:
 
     now: Callable[[], datetime]
     seconds: Callable[[], float]
-    run: systemd_units.Run
+    run: Run
     integrity_seconds: float = 10.0
 
 

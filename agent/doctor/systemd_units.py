@@ -1,21 +1,15 @@
 """Check of the systemd units: running now, and enabled at boot."""
 
-import subprocess
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL
 
 from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.checks.units import BOOTED, Run
 
 SERVICE, SOCKET = "loyalty-agent.service", "loyalty-agent.socket"
 _NAME = "service"
-_ANSWER_SECONDS = 5.0
 _STARTS = frozenset({"enabled", "enabled-runtime", "static", "indirect", "alias", "generated"})
 _LOG = "journalctl -u loyalty-agent"
-
-# Runs a command and returns its standard output; None if it cannot be run.
-Run = Callable[[Sequence[str]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +30,7 @@ class UnitState:
         return self.enabled in _STARTS
 
 
-def check_units(run: Run, booted: Path = Path("/run/systemd/system")) -> Check:
+def check_units(run: Run, booted: Path = BOOTED) -> Check:
     """Check that the agent runs as a service and restarts after a power cut."""
     if not booted.is_dir():
         return passed(_NAME, "this machine was not booted with systemd: nothing to check")
@@ -57,21 +51,6 @@ def check_units(run: Run, booted: Path = Path("/run/systemd/system")) -> Check:
         advice = f"systemctl enable --now {SOCKET}: then a restart rejects no till"
         return warning(_NAME, states, advice)
     return passed(_NAME, states)
-
-
-def run_command(command: Sequence[str]) -> str | None:
-    """Run a system command and return its standard output; None if it cannot be run."""
-    try:
-        ended = subprocess.run(  # noqa: S603 - our own words, no shell
-            command,
-            stdin=DEVNULL,
-            capture_output=True,
-            timeout=_ANSWER_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return ended.stdout.decode("utf-8", "replace")
 
 
 def _problem(service: UnitState, socket: UnitState) -> tuple[str, str] | None:

@@ -8,6 +8,9 @@ COMMANDS = {
     "check-config": LazyCommand(
         "sync.receiver.cli.check_config", "Check the configuration and all that it names."
     ),
+    "doctor": LazyCommand(
+        "sync.receiver.cli.doctor", "Check head office and advise how to fix faults."
+    ),
     "enroll": LazyCommand(
         "sync.receiver.cli.enroll", "Issue a new token for the agent on a POS machine."
     ),

@@ -18,7 +18,7 @@ async def open_database(
 
     `may_take_long` lifts the statement timeout, for commands that read large parts.
     """
-    database = _database(settings, may_take_long=may_take_long)
+    database = unopened_database(settings, may_take_long=may_take_long)
     try:
         await database.open()
         yield database
@@ -39,7 +39,8 @@ async def open_existing_database(settings: ReceiverSettings) -> AsyncIterator[Da
         yield database
 
 
-def _database(settings: ReceiverSettings, *, may_take_long: bool) -> Database:
+def unopened_database(settings: ReceiverSettings, *, may_take_long: bool = False) -> Database:
+    """Return the configured database, not opened: its schema is as it is."""
     if not settings.is_on_postgresql:
         return SqliteFile(settings.database_path, owns_directory=not settings.database.url)
     # Imported lazily: the driver is only needed for PostgreSQL.

@@ -12,10 +12,10 @@ from agent.config import Settings
 from agent.config.central import AuthSettings, CentralSettings, Protocol
 from agent.config.settings import ApiSettings, StoreSettings
 from agent.doctor.checkup import Instruments, run_checks
-from agent.doctor.systemd_units import Run
 from agent.store.db.connect import transaction
 from agent.store.learned_terms import TermsFetch, keep_fetch
 from sync.runtime.checks.check import Check, Verdict
+from sync.runtime.checks.units import Run
 from tests.support.agent.in_process import agent_under_test, settings_in
 from tests.support.agent.store import opened
 from tests.support.central import ScriptedCentral

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.systemd_units import SERVICE, SOCKET, Run, UnitState, check_units, run_command
+from agent.doctor.systemd_units import SERVICE, SOCKET, UnitState, check_units
 from sync.runtime.checks.check import Verdict
+from sync.runtime.checks.units import Run, run_command
 
 ON = UnitState("enabled", "active")
 GONE = UnitState("not-found", "inactive")

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from agent.config import Settings
 from agent.config.central import AuthSettings, CentralSettings
-from agent.doctor.systemd_units import Run
 from agent.facts import SessionStarted
 from agent.store.db.migrate import NEWEST_REVISION
 from agent.support_bundle.bundle import bundle_files, write_bundle
 from sync.delivery.outcomes import Refused
 from sync.runtime.checks.check import Check, fault
+from sync.runtime.checks.units import Run
 from tests.agent.support_bundle.planting import ADDRESSES, TOKENS, Planted
 from tests.agent.support_bundle.unpacking import layers_of, members_of
 from tests.support.agent.in_process import settings_in
