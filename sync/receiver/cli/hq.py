@@ -7,6 +7,7 @@ import os
 import sys
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
@@ -23,10 +24,11 @@ from sync.receiver.db.period import Period, parse_period
 from sync.receiver.reports.store_list import is_recorded
 from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.discovery import Configuration, ServiceProcess
+from sync.runtime.cli.discovery import Configuration, ServiceProcess, service_state
 from sync.runtime.cli.program import ExitCode, Program, State
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions
+from sync.runtime.ownership import acting_as_owner, make_for_service
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.near_misses import find_near_misses
 from sync.runtime.settings.secret_files import check_files
@@ -167,19 +169,25 @@ def run_on_database(
 ) -> T:
     """Open the database, run `work` on it and close it; return the result of `work`.
 
-    A missing SQLite file is an error unless `create` is set. If the database fails, print the
-    reason, without statement values, and exit.
+    A missing SQLite file is an error unless `create` is set. Root acts as the owner of its
+    directory: files of root in it would keep the service from starting. If the database fails,
+    print the reason, without statement values, and exit.
     """
     # Files that the database creates are for their owner only.
     os.umask(0o077)
+    directory = settings.database_path.parent
+    if create and directory == service_state(HEAD_OFFICE.name):
+        make_for_service(directory, HEAD_OFFICE.name)
     opened = open_database(settings) if create else open_existing_database(settings)
+    # A server's password may be in a file that only root reads.
+    owner = nullcontext() if settings.is_on_postgresql else acting_as_owner(directory)
 
     async def run() -> T:
         async with opened as database:
             return await work(database)
 
     try:
-        with HEAD_OFFICE.exit_on_configuration_error():
+        with HEAD_OFFICE.exit_on_configuration_error(), owner:
             return asyncio.run(run())
     except BrokenPipeError:
         # The reader of our output is gone; typer exits silently.

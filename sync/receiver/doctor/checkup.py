@@ -18,6 +18,7 @@ from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.start import find_directory_errors, owner_or_self
 from sync.runtime.checks.units import Run, check_unit
 from sync.runtime.checks.variables import check_variables
+from sync.runtime.ownership import acting_as_owner
 from sync.runtime.settings.secret_files import find_file_errors
 
 _STORAGE, _TOKEN, _CERTIFICATE, _PORT = "storage directory", "readers", "certificate", "port"
@@ -43,7 +44,8 @@ def run_checks(
     ]
     show("Checking the database")
     if not settings.is_on_postgresql:
-        return [*checks, *check_sqlite(settings)]
+        with acting_as_owner(settings.database_path.parent):
+            return [*checks, *check_sqlite(settings)]
     if checks[0].verdict is not passed(CONFIGURATION, "").verdict:
         return checks  # the password may be among what cannot be read
     return [*checks, *asyncio.run(check_postgresql(settings, now()))]

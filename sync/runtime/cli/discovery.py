@@ -69,6 +69,11 @@ def installed_file(program_name: str) -> Path:
     return ROOT / "etc" / program_name / "config.toml"
 
 
+def service_state(program_name: str) -> Path:
+    """Return the state directory of the installed service."""
+    return ROOT / "var" / "lib" / program_name
+
+
 def given_configuration(program_name: str, file: Path, environ: Mapping[str, str]) -> Configuration:
     """Return the configuration in `file`."""
     try:
@@ -149,7 +154,7 @@ def names_state(program_name: str, environ: Mapping[str, str]) -> bool:
 
 def _of_installed_service(program_name: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return `environ` with the state directory that systemd sets for the service."""
-    return {"STATE_DIRECTORY": str(ROOT / "var" / "lib" / program_name), **environ}
+    return {"STATE_DIRECTORY": str(service_state(program_name)), **environ}
 
 
 def _merged(

@@ -1,0 +1,47 @@
+"""Commands of root in a directory of a service: its files must stay the service's."""
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_ROOT = 0
+
+
+@contextmanager
+def acting_as_owner(directory: Path) -> Iterator[None]:
+    """As root, act as the user whom `directory` belongs to until the block ends.
+
+    In all threads. Nothing changes for another user, or if the directory is missing.
+    """
+    status = _status_for_root(directory)
+    if status is None or status.st_uid == _ROOT:
+        yield
+        return
+    os.setegid(status.st_gid)
+    os.seteuid(status.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(_ROOT)
+        os.setegid(_ROOT)
+
+
+def make_for_service(directory: Path, user: str) -> None:
+    """As root, create the missing `directory` for a service, if its user exists.
+
+    Raises `OSError`.
+    """
+    if os.geteuid() != _ROOT or os.path.lexists(directory):
+        return
+    with suppress(KeyError):
+        owner = pwd.getpwnam(user)
+        directory.mkdir(mode=0o700, parents=True)
+        os.chown(directory, owner.pw_uid, owner.pw_gid)
+
+
+def _status_for_root(directory: Path) -> os.stat_result | None:
+    with suppress(OSError):
+        return directory.stat() if os.geteuid() == _ROOT else None
+    return None

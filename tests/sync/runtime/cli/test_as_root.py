@@ -1,0 +1,131 @@
+"""Commands of root beside a service leave no file that the service cannot open."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import agent.cli
+import sync.receiver.cli
+from sync.runtime.cli import discovery
+from tests.support.agent.store import opened, record
+from tests.support.head_office.process import hq, write_config
+
+NOBODY = 65534
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user"),
+]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, open_umask: None) -> Iterator[Path]:
+    """A machine with both services installed; not in a directory that only root may enter."""
+    place = Path(tempfile.mkdtemp(prefix="machine-"))
+    place.chmod(0o755)
+    monkeypatch.setattr(discovery, "ROOT", place)
+    monkeypatch.setenv("HOME", str(place / "home"))
+    for name in ("loyalty-agent", "loyalty-hq"):
+        (place / "etc" / name).mkdir(parents=True)
+        (place / "etc" / name / "config.toml").touch()
+    (place / "var/lib").mkdir(parents=True)
+    yield place
+    shutil.rmtree(place)
+    assert os.geteuid() == os.getegid() == 0
+
+
+def give_away(directory: Path) -> None:
+    """Give a directory with all that is in it to the user of the service."""
+    directory.chmod(0o700)
+    for place in (directory, *directory.rglob("*")):
+        os.chown(place, NOBODY, NOBODY)
+
+
+def not_the_services(directory: Path) -> list[str]:
+    """Return the files that the service cannot open or that others can."""
+    places = [(place, place.lstat()) for place in (directory, *directory.rglob("*"))]
+    return [
+        place.name for place, status in places if status.st_uid != NOBODY or status.st_mode & 0o077
+    ]
+
+
+def run(program: str, *arguments: str) -> Result:
+    """Run a command in this process, as root."""
+    app = agent.cli.app if program == "loyalty-agent" else sync.receiver.cli.app
+    return CliRunner().invoke(app, list(arguments))
+
+
+def head_office_in(machine: Path) -> Path:
+    """Make a database of the service, with a till; return its directory."""
+    state = machine / "var/lib/loyalty-hq"
+    hq("--config", str(write_config(state)), "enroll", "0042", "till-1")
+    give_away(state)
+    return state
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["enroll", "0042", "till-2"],
+        ["stores"],
+        ["completeness"],
+        ["forget", "guest@example.com"],
+        ["revoke", "0042", "till-1"],
+        ["audit"],
+        ["doctor"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_head_office_command_of_root_acts_as_the_service(machine: Path, command: list[str]) -> None:
+    state = head_office_in(machine)
+
+    result = run("loyalty-hq", *command)
+
+    assert result.exit_code in {0, 3}, result.stderr
+    assert not_the_services(state) == []
+
+
+def test_export_of_root_is_written_where_root_may(machine: Path) -> None:
+    head_office_in(machine)
+    private = machine / "root"
+    private.mkdir(mode=0o700)
+
+    result = run("loyalty-hq", "export", "--output", str(private / "sessions.csv"))
+
+    assert result.exit_code == 0, result.stderr
+    assert (private / "sessions.csv").stat().st_uid == 0
+
+
+@pytest.mark.parametrize("log", ["kept", "gone", "without index"])
+def test_doctor_of_root_leaves_the_agents_directory_to_the_agent(machine: Path, log: str) -> None:
+    state = machine / "var/lib/loyalty-agent"
+    with opened(machine / "live") as store:
+        record(store)
+        left_out = {"kept": (), "gone": ("*-wal", "*-shm"), "without index": ("*-shm",)}[log]
+        ignored = shutil.ignore_patterns(*left_out)
+        shutil.copytree(machine / "live", state, ignore=ignored)
+    give_away(state)
+
+    result = run("loyalty-agent", "doctor")
+
+    assert f"state: {state}" in result.stderr
+    assert not_the_services(state) == []
+
+
+def test_salvage_of_root_leaves_the_file_to_the_agent(machine: Path) -> None:
+    state = machine / "var/lib/loyalty-agent"
+    with opened(state) as store:
+        record(store)
+    old = machine / "old.db"
+    shutil.copy(state / "agent.db", old)
+    old.chmod(0o600)
+    give_away(state)
+
+    result = run("loyalty-agent", "salvage", str(old))
+
+    assert "is copied to set-aside/" in result.stdout
+    assert not_the_services(state) == []
