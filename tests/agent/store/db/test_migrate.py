@@ -157,3 +157,30 @@ def test_failed_copy_leaves_no_partial_file(
             migrate(connection, file)
         assert revision_of(connection) == NEWEST_REVISION
     assert not (old_file / COPY).exists()
+
+
+def test_numbers_that_had_come_back_before_revision_9_are_kept_as_ranges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, before, ignore=shutil.ignore_patterns("__pycache__", "r0009*"))
+    monkeypatch.setattr(schema, "MIGRATIONS", before)
+    monkeypatch.setattr(schema, "NEWEST_REVISION", "0008")
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE, isolation_level=None)) as connection:
+        migrate(connection, tmp_path / DATABASE_FILE)
+    lost = "INSERT INTO lost_captures VALUES ('{}', 0, 20, 'x', 1, {}, {}, {}, {})"
+    change(
+        tmp_path,
+        lost.format("e-1", 4, "NULL", 3, 6),
+        lost.format("e-2", 0, 7, 0, 2**53),
+        "INSERT INTO receipt_alias VALUES (1, 7, 'e-1'), (2, 9, 'e-1'), (3, 8, 'e-3')",
+        "INSERT INTO salvaged_number VALUES ('e-1', 10)",
+    )
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
+    monkeypatch.setattr(schema, "NEWEST_REVISION", NEWEST_REVISION)
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE, isolation_level=None)) as connection:
+        migrate(connection, tmp_path / DATABASE_FILE)
+    ranges = "SELECT * FROM returned_numbers ORDER BY epoch, first_sequence"
+    assert query(tmp_path, ranges) == [("e-1", 5, 7), ("e-1", 9, 10), ("e-3", 8, 8)]
+    named = "SELECT epoch, named_through FROM lost_captures ORDER BY epoch"
+    assert query(tmp_path, named) == [("e-1", 0), ("e-2", 20)]
