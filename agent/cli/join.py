@@ -45,9 +45,10 @@ def join(
         bool, typer.Option("--force", help="Also if this machine has joined another head office.")
     ] = False,
 ) -> None:
-    """Join head office: fetch a token, write the settings, report the first delivery.
+    """Join head office with the code that it printed.
 
-    A code on a command line is seen by every user of this machine while the command runs; from
+    Fetches a token, writes the settings, restarts the service and reports the first delivery. A
+    code on a command line is seen by every user of this machine while the command runs; from
     standard input or a file it is not. Comments and other settings stay. Captures taken before are
     delivered under the new name. Interrupted, it continues when it is run again.
     """
