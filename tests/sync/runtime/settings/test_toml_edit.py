@@ -99,7 +99,10 @@ def test_kinds_of_nested_tables(before: str, after: str) -> None:
     assert set_texts(before, {("central", "auth", "kind"): "bearer"}) == after
 
 
-@pytest.mark.parametrize("before", ["store = { till_id = '1' }\n", "store.store_id.x = 1\n"])
+@pytest.mark.parametrize(
+    "before",
+    ["store = { till_id = '1' }\n", "store.store_id.x = 1\n", "[[store]]\nx = 1\n", "store = 1\n"],
+)
 def test_file_that_cannot_be_edited_safely_is_refused(before: str) -> None:
     with pytest.raises(TomlEditError, match=r"store\.store_id"):
         set_texts(before, {("store", "store_id"): "7"})
