@@ -116,9 +116,13 @@ def _overtaken(
     for one in told:
         if (row := rows.get(one.epoch)) is None:
             continue
-        if values := overtaken_extent(one, row, transaction.now).changes(row):
+        extent = overtaken_extent(one, row, transaction.now)
+        if values := extent.changes(row):
             transaction.execute(statements.UPDATE_AGENT, one.epoch, **values)
-        accepted.append(AcceptedThrough(epoch=one.epoch, accepted_through=row["accepted_through"]))
+        # The first message of a boot may be of an image that was put back.
+        is_current = one.epoch == heartbeat.epoch
+        reached = _reached(one, row, extent) if is_current else extent.accepted_through
+        accepted.append(AcceptedThrough(epoch=one.epoch, accepted_through=reached))
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
     is_shared = transaction.name_use().is_shared(transaction.now)
     return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=is_shared)

@@ -130,6 +130,20 @@ async def test_machine_that_comes_back_counts_from_its_second_heartbeat(
     assert (await till_rows(office, "is_current"))[OLD.epoch] == (True,)
 
 
+async def test_image_that_is_put_back_is_told_at_once_of_the_numbers_that_it_has_forgotten(
+    office: LedgerDriver,
+) -> None:
+    """Else the agent gives them out again until its second heartbeat."""
+    await hear(office, OLD, MINUTE, lastSequence=10, bootId="before")
+    await office.take(OLD, *sessions(1, 5), bootId="before")
+    await hear(office, NEW, 3 * MINUTE, bootId="before")
+
+    office.at = AT + 5 * MINUTE
+    answered = await office.heartbeat(OLD, lastSequence=5, bootId="put-back")
+
+    assert answered[OLD.epoch] == 10
+
+
 async def test_usual_heartbeat_runs_no_more_statements(office: LedgerDriver) -> None:
     for minute in (1, 2):
         await hear(office, OLD, minute * MINUTE)
