@@ -73,6 +73,10 @@ HISTORIES: Mapping[str, History] = {
     "number_that_nobody_heard_of_is_used_again_after_an_image_with_its_mark": [
         *(("image", 0), SESSION, ("put_back", 0, 1), SESSION),
     ],
+    "session_of_a_machine_that_died_is_repeated_on_its_replacement": [
+        *(("replace", 0), ("replace", 0), SESSION, ("enroll", 0), ("heartbeat", 0)),
+        *(("replace", 0), ("repeat_session", 0, 0)),
+    ],
     "clock_set_ahead_and_retention": [
         *(SESSION, ("deliver", 0), ("step_clock", 0, 3), ("clean_up", 0)),
     ],

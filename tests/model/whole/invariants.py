@@ -229,8 +229,8 @@ def false_alarms(found: Findings) -> Iterator[str]:
 def outstanding_for_ever(found: Findings) -> Iterator[str]:
     """No number is called outstanding whose capture has arrived under another one.
 
-    Unless a person put back database and mark, so that no machine knows of the number: then head
-    office says that it lacks it, until somebody acknowledges that.
+    Unless no machine knows of the number any more: a person put back database and mark, or the
+    machine is gone. Then head office says that it lacks it, until somebody acknowledges that.
     """
     requests: dict[tuple[str, str, int], set[int]] = defaultdict(set)
     for number, receipts in found.chain.receipts.items():

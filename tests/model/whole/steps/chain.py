@@ -68,7 +68,8 @@ class Chain:
         self.receipts: dict[int, set[TillReceipt]] = {}
         self.discarded: set[int] = set()
         self.twice_by_a_person: set[str] = set()
-        # Epochs that a person put back, and with them all that their machine knew of them.
+        # Epochs of which no machine knows any more: a person put back database and mark, or the
+        # machine is gone.
         self.forgotten_epochs: set[str] = set()
         # Requests that were lost with all that a machine knew of them.
         self.by_a_person: set[int] = set()

@@ -51,6 +51,7 @@ class StoreSteps(Chain):
         dead = self.machine(which)
         await dead.stop()
         self.note_receipts(dead)
+        self.forgotten_epochs |= dead.epochs()
         dead.is_gone = self.needs_tokens = True
         await self.add_machine(dead.name)
 
@@ -59,6 +60,7 @@ class StoreSteps(Chain):
         gone = [machine for machine in self.machines if machine.is_gone]
         if machine := pick(gone, index):
             machine.is_gone, self.needs_tokens = False, True
+            self.forgotten_epochs -= machine.epochs()
             machine.set_token(await self.office.enroll(machine.name))
             for other in self.alive:
                 if other.name == machine.name:
