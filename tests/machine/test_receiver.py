@@ -88,11 +88,11 @@ async def test_stop_closes_the_till_and_a_restart_that_fails_does_not(
     token = machine.root / "etc/loyalty-agent/credentials/central-token"
     token.write_text(machine.run(*ENROLL))
     machine.run("systemctl", "restart", UNIT)
+    assert (await service.start_session()).status == 200
     machine.run("loyalty-agent", "sync", "--wait")
     machine.run("systemctl", "stop", UNIT)
     stopped = _closed_at(machine)
     machine.run("systemctl", "start", UNIT)
-    machine.run("loyalty-agent", "sync", "--wait")
     await wait_until(lambda: _is_open(machine))
     service.add_to_unit("ExecStartPre=/bin/false")
     machine.run("systemctl", "restart", UNIT, check=False)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
@@ -46,6 +46,12 @@ class EventState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class _ReadStores(Protocol):
+    def __call__(
+        self, connection: sa.Connection, text: str, stores: StoreRange
+    ) -> "list[FoundEvent]": ...
+
+
 class FoundEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """An event with its way.
 
@@ -74,7 +80,8 @@ async def find_events(
 ) -> AsyncIterator[FoundEvent]:
     """Yield what the query finds, of one store or of all; nothing if that is nothing.
 
-    Of a store and a time, the nearest event comes first.
+    Of a store and a time, the nearest event comes first. A text that is a correlation id is not
+    looked for as a number of the POS.
     """
     if query.store_and_time is not None:
         for event in await database.read(partial(_around, place=query.store_and_time)):
@@ -82,10 +89,25 @@ async def find_events(
     if query.receipt is not None:
         for event in await database.read(partial(_by_receipt, receipt=query.receipt)):
             yield event
+    is_id = False
+    async for event in _in_all_stores(database, _by_id, query.text, store_id):
+        is_id = True
+        yield event
+    if is_id:
+        return
+    # The numbers of the POS have no index: every session is read.
+    async for event in _in_all_stores(database, _by_pos_number, query.text, store_id):
+        yield event
+
+
+async def _in_all_stores(
+    database: Reads, read: _ReadStores, text: str, store_id: str | None
+) -> AsyncIterator[FoundEvent]:
+    """Yield what `read` finds in one store or in all, in reads of some stores each."""
     after = ""
     while True:
         stores = await _next_stores(database, store_id, after)
-        for event in await database.read(partial(_by_ids, text=query.text, stores=stores)):
+        for event in await database.read(partial(read, text=text, stores=stores)):
             yield event
         if stores.through is None or store_id is not None:
             return
@@ -126,23 +148,27 @@ def found_event(table: sa.Table, row: sa.RowMapping) -> FoundEvent:
     )
 
 
-def _by_ids(connection: sa.Connection, text: str, stores: StoreRange) -> list[FoundEvent]:
-    """Return the events under a correlation id or a number of the POS, with their answers."""
-    numbered = sa.select(sessions).where(
-        _is_in(sessions, stores), sessions.c.external_identifier == text
-    )
+def _by_id(connection: sa.Connection, text: str, stores: StoreRange) -> list[FoundEvent]:
+    """Return the events under a correlation id."""
+    found: list[FoundEvent] = []
+    for table in (sessions, answers, rejections, duplicates):
+        found += _rows(connection, table, _under_id(table, text, stores))
+    return found
+
+
+def _by_pos_number(connection: sa.Connection, text: str, stores: StoreRange) -> list[FoundEvent]:
+    """Return the sessions with a number of the POS, and the other events under their ids."""
+    has_number = sessions.c.external_identifier == text
+    numbered = sa.select(sessions).where(_is_in(sessions, stores), has_number)
     found = list(_rows(connection, sessions, numbered))
     ids = {(event.store_id, event.correlation_id) for event in found}
-    # Its own session is found by the number; the answers to it by the session's id.
     for table in (answers, rejections, duplicates):
         for store_id, correlation_id in sorted(ids, key=str):
             under = sa.select(table).where(
                 table.c.store_id == store_id, table.c.correlation_id == correlation_id
             )
             found += _rows(connection, table, under)
-    for table in (sessions, answers, rejections, duplicates):
-        found += _rows(connection, table, _under_id(table, text, stores))
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _under_id(table: sa.Table, text: str, stores: StoreRange) -> sa.Select[Any]:
