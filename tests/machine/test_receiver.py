@@ -36,7 +36,7 @@ async def test_agent_serves_before_enrollment_and_delivers_after_it(
     machine.run("systemctl", "restart", UNIT)
     assert (await service.start_session()).status == 200
     token = machine.root / "etc/loyalty-agent/credentials/central-token"
-    token.write_text(machine.run(*ENROLL))
+    token.write_text(_token_in(machine.run(*ENROLL)))
     machine.run("systemctl", "restart", UNIT)
     machine.run("loyalty-agent", "sync", "--wait")
     assert service.status()["waiting"] == 0
@@ -49,7 +49,7 @@ async def test_doctor_finds_the_credentials_of_the_running_or_stopped_service(
     (machine.root / "etc/loyalty-agent/config.toml").write_text(CONFIG)
     machine.run("systemctl", "enable", "--now", RECEIVER)
     token = machine.root / "etc/loyalty-agent/credentials/central-token"
-    token.write_text(machine.run(*ENROLL))
+    token.write_text(_token_in(machine.run(*ENROLL)))
     machine.run("systemctl", "restart", UNIT)
     machine.run("systemctl", verb, UNIT)
     # Exit code 1 is expected: this bare machine fails other checks.
@@ -86,7 +86,7 @@ async def test_stop_closes_the_till_and_a_restart_that_fails_does_not(
     (machine.root / "etc/loyalty-agent/config.toml").write_text(CONFIG)
     machine.run("systemctl", "enable", "--now", RECEIVER)
     token = machine.root / "etc/loyalty-agent/credentials/central-token"
-    token.write_text(machine.run(*ENROLL))
+    token.write_text(_token_in(machine.run(*ENROLL)))
     machine.run("systemctl", "restart", UNIT)
     assert (await service.start_session()).status == 200
     machine.run("loyalty-agent", "sync", "--wait")
@@ -99,6 +99,11 @@ async def test_stop_closes_the_till_and_a_restart_that_fails_does_not(
 
     assert stopped is not None
     assert _closed_at(machine) is None
+
+
+def _token_in(output: str) -> str:
+    """Return the token; the configuration stands on a line of its own."""
+    return next(one for one in output.splitlines() if not one.startswith("Configuration"))
 
 
 async def _is_open(machine: Machine) -> bool:
