@@ -113,16 +113,19 @@ def _overtaken(
 ) -> HeartbeatAnswer:
     """Store that numbers exist of which a heartbeat tells that was overtaken; answer it."""
     accepted: list[AcceptedThrough] = []
+    changed: list[Row] = []
     for one in told:
         if (row := rows.get(one.epoch)) is None:
             continue
         extent = overtaken_extent(one, row, transaction.now)
         if values := extent.changes(row):
-            transaction.execute(statements.UPDATE_AGENT, one.epoch, **values)
+            changed.append({**conditions.params_for(transaction.agent.name, one.epoch), **values})
         # The first message of a boot may be of an image that was put back.
         is_current = one.epoch == heartbeat.epoch
         reached = _reached(one, row, extent) if is_current else extent.accepted_through
         accepted.append(AcceptedThrough(epoch=one.epoch, accepted_through=reached))
+    if changed:
+        transaction.connection.execute(statements.UPDATE_AGENT, changed)
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
     is_shared = transaction.name_use().is_shared(transaction.now)
     return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=is_shared)
