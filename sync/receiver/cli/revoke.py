@@ -32,7 +32,7 @@ def revoke(
         bool, typer.Option("--code", help="Only the till's join code; its tokens stay valid.")
     ] = False,
     codes: Annotated[
-        bool, typer.Option("--codes", help="List the join codes, of STORE or all, and end nothing.")
+        bool, typer.Option("--list", help="List the join codes, of STORE or all, and end nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +47,7 @@ def revoke(
     if codes:
         _list(settings, store_id, as_json=as_json)
     if store_id is None or till_id is None or as_json:
-        raise typer.BadParameter("expected STORE TILL, or --codes [STORE]")
+        raise typer.BadParameter("expected STORE TILL, or --list [STORE]")
     name = AgentName(store_id, checked_name("TILL", till_id))
     check_known(settings, store_id, till_id)
     audit = audit_log()

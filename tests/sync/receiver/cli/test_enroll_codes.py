@@ -218,7 +218,7 @@ def test_part_for_another_url_is_not_continued(config: Path, tmp_path: Path) -> 
 def test_codes_are_listed_and_voided(config: Path, tmp_path: Path) -> None:
     enroll(config, "0042", "till-1", "--url", URL)
 
-    listed = run(config, "revoke", "--codes", "--json")
+    listed = run(config, "revoke", "--list", "--json")
     voided = run(config, "revoke", "0042", "till-1", "--code")
     again = run(config, "revoke", "0042", "till-1")
 

@@ -29,7 +29,7 @@ UNKNOWN = [
     ("epochs", "acknowledge", "4711", "till-1", EPOCH, "--reason", "x"),
     ("audit", "--store", "4711"),
     ("revoke", "4711", "till-1"),
-    ("revoke", "--codes", "4711"),
+    ("revoke", "--list", "4711"),
     ("retire", "4711", "till-1"),
 ]
 WRONG_PERIODS = [
