@@ -121,6 +121,8 @@ def _summary(totals: Totals) -> str:
     ]
     if totals.acknowledged:
         parts.append(f"{totals.acknowledged} acknowledged as lost")
+    if totals.moved:
+        parts.append(f"{totals.moved} with new numbers in a later epoch")
     if totals.unconfirmed:
         parts.append(f"{count(totals.unconfirmed, 'ended epoch')} not confirmed (see epochs list)")
     if totals.unlisted:
@@ -146,7 +148,8 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
     kinds: dict[str, list[Range] | list[AcknowledgedGap]] = {
         "missing": epoch.missing,
         "lost": epoch.gaps,
-        "acknowledged": epoch.acknowledged_gaps,
+        "acknowledged": [one for one in epoch.acknowledged_gaps if not one.has_moved],
+        "moved": [one for one in epoch.acknowledged_gaps if one.has_moved],
         "outstanding": epoch.outstanding,
         "rejected": epoch.rejected,
     }

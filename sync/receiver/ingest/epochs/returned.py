@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
 
 MOVED = "these events have new numbers in a later epoch"
-_AGENT = "the agent"
+AGENT = "the agent"
 
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 def moved_gap(first: int, last: int, now: datetime) -> Gap:
     """Return the gap of numbers that have new ones."""
-    return Gap(first, last, MOVED, Acknowledgement(now, _AGENT, MOVED))
+    return Gap(first, last, MOVED, Acknowledgement(now, AGENT, MOVED))
 
 
 def judge(first: int, last: int, returned: Ranges) -> Iterator[Part]:
@@ -46,7 +46,7 @@ def judge(first: int, last: int, returned: Ranges) -> Iterator[Part]:
 
 def resolve(gap: Gap, returned: Ranges, now: datetime) -> list[Gap]:
     """Return the parts of a gap: those that have returned are resolved."""
-    accepted = gap.acknowledgement or Acknowledgement(now, _AGENT, MOVED)
+    accepted = gap.acknowledgement or Acknowledgement(now, AGENT, MOVED)
     return [
         replace(gap, first=first, last=last, reason=MOVED, acknowledgement=accepted)
         if is_returned

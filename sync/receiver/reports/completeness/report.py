@@ -19,6 +19,7 @@ from sync.receiver.reports.unheard import Unheard, unheard_tills
 class Totals:
     """Number of epochs, and of sequence numbers by state.
 
+    `moved` counts events that have new numbers in a later epoch, and are not lost.
     `unconfirmed` counts the ended epochs whose machine may hold more; `truncated` the epochs of
     which only some ranges are listed and counted; `captured` the captures of a period, of which
     `untrusted_times` count by their time of receipt.
@@ -31,6 +32,7 @@ class Totals:
     rejected: int = 0
     gaps: int = 0
     acknowledged: int = 0
+    moved: int = 0
     missing: int = 0
     unconfirmed: int = 0
     truncated: int = 0
@@ -52,7 +54,9 @@ class Totals:
         self.outstanding += _count(epoch.outstanding)
         self.rejected += _count(epoch.rejected)
         self.gaps += _count(epoch.gaps)
-        self.acknowledged += _count(epoch.acknowledged_gaps)
+        moved = _count(one for one in epoch.acknowledged_gaps if one.has_moved)
+        self.acknowledged += _count(epoch.acknowledged_gaps) - moved
+        self.moved += moved
         self.missing += _count(epoch.missing)
         self.captured += epoch.captured or 0
         self.untrusted_times += epoch.untrusted_times

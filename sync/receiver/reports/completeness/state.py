@@ -3,6 +3,7 @@
 import msgspec
 
 from sync.receiver.ingest.epochs.end import EpochEnd
+from sync.receiver.ingest.epochs.returned import AGENT, MOVED
 
 
 class Range(msgspec.Struct, frozen=True, order=True):
@@ -13,13 +14,18 @@ class Range(msgspec.Struct, frozen=True, order=True):
 
 
 class AcknowledgedGap(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """Numbers that will never arrive, accepted as lost by a person."""
+    """Numbers that will never arrive: accepted as lost by a person, or given up for new ones."""
 
     first: int
     last: int
     acknowledged_at: str
     acknowledged_by: str
     reason: str
+
+    @property
+    def has_moved(self) -> bool:
+        """Return whether the events have new numbers, by the word of their agent."""
+        return (self.acknowledged_by, self.reason) == (AGENT, MOVED)
 
 
 class Unconfirmed(msgspec.Struct, rename="camel", frozen=True, kw_only=True):

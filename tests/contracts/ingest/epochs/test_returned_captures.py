@@ -9,6 +9,7 @@ from sync.receiver.db.tables import GapRecord
 from sync.receiver.ingest.acknowledge import GapName, acknowledge_gap
 from sync.receiver.ingest.epochs.returned import MOVED
 from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.report import Totals
 from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from sync.runtime.http_errors import HttpError
 from tests.support.head_office.audit import audit_by
@@ -69,6 +70,9 @@ async def test_captures_that_came_back_behind_a_hole_are_not_lost(office: Ledger
     ]
     old = await audited(office)
     assert (old.gaps, old.outstanding, old.unconfirmed) == ([Range(5, 5), Range(8, 8)], [], None)
+    totals = Totals()
+    totals.add(old)
+    assert (totals.gaps, totals.acknowledged, totals.moved) == (2, 0, 4)
 
 
 async def test_nothing_is_said_of_numbers_that_a_later_page_names(office: LedgerDriver) -> None:
