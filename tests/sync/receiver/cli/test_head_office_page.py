@@ -16,12 +16,12 @@ from tests.support.prometheus import parse_samples
 
 PAGE = (ROOT / "docs" / "head-office.md").read_text("utf-8")
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
-COMMANDS = re.findall(r"loyalty-hq --config (.*)", SHELL)
+COMMANDS = re.findall(r"(?:^|\| |-- )loyalty-hq (.*)", SHELL, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_command_on_the_page_has_valid_arguments(arguments: str) -> None:
-    result = CliRunner().invoke(app, ["--config", *shlex.split(arguments), "--help"])
+    result = CliRunner().invoke(app, [*shlex.split(arguments), "--help"])
 
     assert result.exit_code == 0
 
