@@ -73,17 +73,18 @@ class HeadOffice:
         """Return the authority's certificate (PEM), whose fingerprint the code has.
 
         The connection is not verified, so nothing secret is sent on it, and what it brings counts
-        only by its fingerprint. Raises `RegistrationError`.
+        only by its fingerprint: this one certificate, not the text in which it came, to which
+        somebody in between may add others. Raises `RegistrationError`.
         """
         url = self._url(AUTHORITY_PATH.format(mark=self.code.authority))
         answer = await self._patiently(lambda: self._get_unverified(url))
-        certificate = self._decoded(answer, AuthorityAnswer).certificate
-        if _mark_of(certificate) != self.code.authority:
+        certificate = _certificate_in(self._decoded(answer, AuthorityAnswer).certificate)
+        if certificate is None or _mark_of(certificate) != self.code.authority:
             raise RegistrationError(
                 f"{self.code.url} presents another certificate authority than the join code names:"
                 " this is not the head office that issued the code, or somebody is between"
             )
-        return certificate
+        return certificate.public_bytes(Encoding.PEM).decode()
 
     async def register(self, token_hash: str, ca_file: Path | None) -> None:
         """Register the hash of this machine's token. Idempotent. Raises `RegistrationError`."""
@@ -155,8 +156,12 @@ class HeadOffice:
                     url, ssl=tls, allow_redirects=False, proxy=options.proxy or None
                 ) as response,
             ):
-                body = await response.content.read(_MAX_CERTIFICATE_BYTES)
-                return HttpResponse(response.status, response.headers, body)
+                body = bytearray()
+                async for part in response.content.iter_any():
+                    body += part
+                    if len(body) > _MAX_CERTIFICATE_BYTES:
+                        break
+                return HttpResponse(response.status, response.headers, bytes(body))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return failure_from(error)
 
@@ -223,9 +228,12 @@ def _last_result(state: RetryCallState) -> _Answer:
     return outcome
 
 
-def _mark_of(certificate: str) -> str:
+def _certificate_in(text: str) -> x509.Certificate | None:
     try:
-        loaded = x509.load_pem_x509_certificate(certificate.encode())
+        return x509.load_pem_x509_certificate(text.encode())
     except ValueError:
-        return ""
-    return authority_mark(loaded.public_bytes(Encoding.DER))
+        return None
+
+
+def _mark_of(certificate: x509.Certificate) -> str:
+    return authority_mark(certificate.public_bytes(Encoding.DER))

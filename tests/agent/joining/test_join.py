@@ -1,6 +1,7 @@
 """A machine joins head office: its files afterwards, and after anything that went wrong."""
 
 import asyncio
+import json
 import os
 import pwd
 from contextlib import AbstractContextManager
@@ -8,6 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pytest_aiohttp import AiohttpServer
 
 from agent.config import ConfigurationError, load_settings
 from agent.joining import files
@@ -20,11 +25,13 @@ from agent.joining.files import (
 from agent.joining.plan import joined_elsewhere
 from agent.joining.registration import HeadOffice, RegistrationError
 from sync.protocol.agent_token import hash_token
-from sync.protocol.join_code import JoinCode
+from sync.protocol.join_code import JoinCode, authority_mark
+from sync.receiver.auth.authority import read_authority
 from sync.receiver.auth.tokens import AgentName
 from sync.runtime import atomic_file as files_of_both
 from sync.runtime.settings.toml_edit import TomlEditError
 from tests.agent.joining.conftest import EXAMPLE, Machine, Office
+from tests.support.certificates import make_authority
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.messages import AT
 
@@ -254,6 +261,50 @@ async def test_other_authority_than_the_codes_gets_no_secret(
         await machine.join(between)
 
     assert machine.config.read_text() == EXAMPLE
+
+
+async def test_certificate_added_to_the_authoritys_is_never_trusted(
+    office: Office, machine: Machine, tmp_path: Path
+) -> None:
+    """Somebody between adds an authority of their own to the one that the code names."""
+    code = await office.issue()
+    joins = office.running.join_codes
+    own = await joins.authority(code.authority)
+    assert own is not None
+    added = make_authority(tmp_path / "added").cert_file.read_text()
+    await joins.add_authority(code.authority, f"{own}{added}", AT)
+
+    await machine.join(code)
+
+    written = machine.config.with_name("head-office-ca.pem").read_bytes()
+    (certificate,) = x509.load_pem_x509_certificates(written)
+    assert authority_mark(certificate.public_bytes(Encoding.DER)) == code.authority
+
+
+async def test_authority_that_arrives_in_pieces_is_read_whole(
+    machine: Machine, tmp_path: Path, aiohttp_server: AiohttpServer
+) -> None:
+    """As a proxy passes it on, or a slow line."""
+    made = make_authority(tmp_path / "tls")
+    authority = read_authority(made.cert_file)
+    answer = json.dumps({"certificate": authority.certificate}).encode()
+
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for at in range(0, len(answer), 100):
+            await response.write(answer[at : at + 100])
+            for _ in range(20):
+                await asyncio.sleep(0)  # the client, in the same event loop, reads
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", in_pieces)
+    server = await aiohttp_server(app, ssl=made.served.served())
+    code = JoinCode("0042", "till-1", f"https://127.0.0.1:{server.port}", "S" * 25, authority.mark)
+    head_office = HeadOffice(code, load_settings(machine.config, machine.environ))
+
+    assert await head_office.fetch_authority() == authority.certificate
 
 
 async def test_head_office_that_is_not_trusted_gets_no_secret(
