@@ -21,7 +21,10 @@ _NEEDS_QUOTES = re.compile(r'[",\r\n]|^$|^\s|\s$')
 Write: TypeAlias = Callable[[bytes], int]
 # Where a spreadsheet may see a cell that begins with a formula. It may split the line at semicolons
 # or tabs, as it does in countries with decimal commas, and then also at line breaks in a field.
-_FORMULA = re.compile('(^|[;\t\r\n])(?=[\\s"]*[=+\\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])')
+# A cell that begins with a tab or a carriage return is read as if it began after it.
+_FORMULA = re.compile(
+    '(?:^|[;\t\r\n])(?=[\\s"]*[=+\\-@\uff1d\uff0b\uff0d\uff20])|(?:^|[;\r\n])(?="*[\t\r])'
+)
 
 
 class Format(StrEnum):
@@ -77,7 +80,7 @@ class CsvRows(RowWriter):
     def _quoted(self, text: str) -> str:
         if self._for_spreadsheet and _FORMULA.search(text):
             self.changed += 1
-            text = _FORMULA.sub(r"\1'", text)
+            text = _FORMULA.sub(r"\g<0>'", text)
         if _NEEDS_QUOTES.search(text):
             return '"' + text.replace('"', '""') + '"'
         return text

@@ -137,6 +137,10 @@ def test_spreadsheet_csv_escapes_and_counts_formulas(
         "a\t@SUM(1)",
         "\uff1d1",
         "x;\uff201",
+        ";\t",
+        "\n\t",
+        'a;"\t',
+        "a\n\r",
     ],
 )
 def test_no_separator_of_a_spreadsheet_starts_a_formula(attack: str) -> None:
