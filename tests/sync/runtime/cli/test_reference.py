@@ -74,13 +74,13 @@ def tool(name: str) -> str:
 def complete_bash(place: Path, *words: str, path: str | None = None) -> list[str]:
     script = place / "completion"
     script.write_text(bash_completion(of(words[0])))
-    return run(tool("bash"), "--norc", "-c", BASH, str(script), *words, path=path)
+    return run(tool("bash"), "--norc", "-c", BASH, str(script), *words, home=place, path=path)
 
 
 def complete_zsh(place: Path, *words: str) -> list[str]:
     script = place / "completion"
     script.write_text(zsh_completion(of(words[0])))
-    found = run(tool("zsh"), "-f", "-c", ZSH, "zsh", str(script), *words)
+    found = run(tool("zsh"), "-f", "-c", ZSH, "zsh", str(script), *words, home=place)
     return [line.partition(":")[0] for line in found]
 
 
@@ -88,7 +88,7 @@ def complete_fish(place: Path, *words: str) -> list[str]:
     script = place / "completion"
     script.write_text(fish_completion(of(words[0])))
     asked = f"source {script}; complete -C '{' '.join(words)}'"
-    found = run(tool("fish"), "--no-config", "-c", asked)
+    found = run(tool("fish"), "--no-config", "-c", asked, home=place)
     return [line.partition("\t")[0] for line in found]
 
 
@@ -96,13 +96,13 @@ SHELLS = pytest.mark.parametrize("complete", [complete_bash, complete_zsh, compl
 Complete = Callable[..., list[str]]
 
 
-def run(*command: str, path: str | None = None) -> list[str]:
+def run(*command: str, home: Path, path: str | None = None) -> list[str]:
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PATH": path or os.environ["PATH"], "HOME": "/nonexistent"},
+        env={**os.environ, "PATH": path or os.environ["PATH"], "HOME": str(home)},
     )
     assert not done.stderr, done.stderr
     return [line for line in done.stdout.splitlines() if line]
