@@ -1,5 +1,6 @@
 """Completeness of a period: what was captured in it and is here, and what may be missing of it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, answer, session, wire_time
 
 TILL = SimulatedAgent()
+NEW = replace(TILL, epoch="0b4d5f1e-7f0a-4f0e-8f43-1c1c4d9a7e21")
 DAY = timedelta(days=1)
 DAY_SECONDS = 86_400
 # The day before AT, to the second.
@@ -178,3 +180,28 @@ def test_day_begins_in_utc_unless_it_has_an_offset(given: str, start: str) -> No
 def test_wrong_periods_are_refused(since: str | None, until: str | None) -> None:
     with pytest.raises(ValueError, match=r"expected a day|must be later"):
         parse_period(since, until)
+
+
+@pytest.mark.parametrize("has_arrived", [False, True])
+async def test_salvaged_captures_that_are_outstanding_are_of_the_day_of_their_capture(
+    office: LedgerDriver, *, has_arrived: bool
+) -> None:
+    """They have numbers behind those of today: the proof of yesterday said that all was here."""
+    office.at = AT - DAY / 24
+    await office.take(TILL, *(captured(number, 0.5) for number in range(1, 5)))
+    await office.heartbeat(TILL, lastSequence=9)
+    office.at = AT + DAY / 4
+    later, before = wire_time(DAY_SECONDS / 10), wire_time(-DAY_SECONDS / 2)
+    today = [session(number, f"today-{number}", occurredAt=later) for number in (1, 2, 3)]
+    salvaged = [session(one, f"session-{one + 1}", occurredAt=before) for one in range(4, 9)]
+    await office.take(NEW, *today, *(salvaged if has_arrived else []))
+    end: dict[str, object] = {"epoch": TILL.epoch, "lastSequence": 0, "baseSequence": 1}
+    end |= {"endedReason": "damaged", "movedThrough": 9, "lostThrough": 9}
+    end |= {"returned": [[5, 9]], "returnedThrough": 9}
+    counts = {"pending": 0, "salvaged": 5, "unreadable": 0}
+    await office.heartbeat(NEW, lastSequence=8, salvage=counts, epochs=[end])
+
+    found = {epoch.epoch: epoch for epoch in await of_yesterday(office)}
+
+    assert found[TILL.epoch].is_complete
+    assert found[NEW.epoch].outstanding == ([] if has_arrived else [Range(4, 8)])

@@ -3,7 +3,8 @@
 The numbers of an epoch are in the order of capture. So a range of numbers without a row was
 captured between the events beside it, and is left out only if that is certainly outside of the
 period. Where no event with a trusted time is beside it, it stays: a report never says more than is
-known.
+known. Nor is a range of a till that has ever salvaged captures left out: those have numbers in the
+order in which they were found, among those of later captures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from sqlalchemy import func
 
 from sync.receiver.db.period import Period, captured_at
-from sync.receiver.db.tables import answers, sessions
+from sync.receiver.db.tables import agents, answers, sessions
 from sync.receiver.ingest.times.clock_skew import TOLERANCE
 from sync.receiver.reports.completeness.state import AcknowledgedGap, EpochCompleteness, Range
 
@@ -30,11 +31,15 @@ def narrowed(
     connection: sa.Connection, epochs: Sequence[EpochCompleteness], period: Period
 ) -> list[EpochCompleteness]:
     """Return epochs of one store by what concerns the period; without ended ones that do not."""
-    counts = _counts(connection, epochs, period) if epochs else {}
+    if not epochs:
+        return []
+    counts = _counts(connection, epochs, period)
+    unordered = _tills_with_salvage(connection, epochs)
     found = []
     for epoch in epochs:
         captured, untrusted = counts.get((epoch.till_id, epoch.epoch), (0, 0))
-        one = _narrowed(_Times(connection, epoch, period), epoch)
+        is_ordered = epoch.till_id not in unordered
+        one = _narrowed(_Times(connection, epoch, period), epoch) if is_ordered else epoch
         one = replace(one, captured=captured, untrusted_times=untrusted)
         if captured or epoch.ended is None or not one.is_complete or one.acknowledged_gaps:
             found.append(one)
@@ -103,6 +108,18 @@ class _Times:
         if is_before:
             return found.where(sequence < number).order_by(sequence.desc())
         return found.where(sequence > number).order_by(sequence)
+
+
+def _tills_with_salvage(
+    connection: sa.Connection, epochs: Sequence[EpochCompleteness]
+) -> frozenset[str]:
+    """Return those of these tills that have told of salvaged captures, in any of their epochs."""
+    salvaged = sa.select(agents.c.till_id).where(
+        agents.c.store_id == epochs[0].store_id,
+        agents.c.till_id.between(epochs[0].till_id, epochs[-1].till_id),
+        agents.c.salvage_salvaged > 0,
+    )
+    return frozenset(connection.scalars(salvaged))
 
 
 def _counts(
