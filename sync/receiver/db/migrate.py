@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
-NEWEST_REVISION = "0022"
+NEWEST_REVISION = "0023"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -170,12 +170,12 @@ class AgentTransaction:
         if sending is None:
             return use
         speaker = sending.speaker
-        if use.speaker != str(speaker):
+        if use.last != speaker:
             spoke = {"boot_spoke": self._boot_spoke, "epoch_spoke": was_heard}
             self.execute(statements.UPDATE_BOOT, of_boot=speaker.boot_id, spoke_at=self.now)
             is_return = use.is_return(speaker, **spoke)
             was_shared = use.is_shared(self.now)
-            use = use.after(str(speaker), self.now, is_return=is_return)
+            use = use.after(speaker, self.now, is_return=is_return)
             if use.is_shared(self.now) and not was_shared:
                 log_event(_log, logging.WARNING, "agent.name_shared", **self._name)
         return replace(use, speaker_sent_us=sending.sent_us)

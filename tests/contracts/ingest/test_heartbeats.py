@@ -77,6 +77,7 @@ async def test_heartbeat_stores_the_state_of_the_agent(office: LedgerDriver) -> 
             "speaker_returned_at": None,
             "speaker_before": None,
             "speaker_sent_us": 5_000_000,
+            "speaker_run_id": None,
             "salvage_pending": None,
             "salvage_salvaged": None,
             "salvage_unreadable": None,

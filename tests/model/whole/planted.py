@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,7 +24,7 @@ from sync.receiver.ingest import accept, agent_transaction, events
 from sync.receiver.ingest.deduplication.purged import PurgedNumbers
 from sync.receiver.ingest.deduplication.sessions import KnownSessions
 from sync.receiver.ingest.epochs import extents
-from sync.receiver.ingest.epochs.shared_name import NameUse
+from sync.receiver.ingest.epochs.shared_name import NameUse, Speaker
 from sync.receiver.ingest.events import Event, SessionEvent
 from sync.receiver.ingest.times.clock_skew import BootClock
 from sync.receiver.reports.completeness import audit as completeness_audit
@@ -90,8 +90,10 @@ def _agent_tells_of_no_loss(patch: pytest.MonkeyPatch) -> None:
 
 
 def _second_machine_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
-    def after(use: NameUse, speaker: str, _now: datetime, *, is_return: bool) -> NameUse:
-        return replace(use, speaker=speaker, speaker_before=use.speaker)
+    noted = NameUse.after
+
+    def after(use: NameUse, speaker: Speaker, now: datetime, **_is_return: bool) -> NameUse:
+        return noted(use, speaker, now, is_return=False)
 
     patch.setattr(NameUse, "after", after)
 
@@ -117,7 +119,9 @@ def _etag_of_misread_terms_is_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def _newest_measurement_of_a_boot_counts(patch: pytest.MonkeyPatch) -> None:
-    def with_measurement(_clock: BootClock, zero_at: datetime, now: datetime) -> BootClock:
+    def with_measurement(
+        _clock: BootClock, zero_at: datetime, now: datetime, _round_trip: timedelta | None = None
+    ) -> BootClock:
         return BootClock(zero_at, now, is_confirmed=True)
 
     patch.setattr(BootClock, "with_measurement", with_measurement)

@@ -121,6 +121,7 @@ class AgentRecord(EpochTable, table=True):
     heard_monotonic_us: int | None = Field(sa_type=BigInteger)
     speaker_before: str | None = Field(default=None, sa_type=Text)
     speaker_sent_us: int | None = Field(default=None, sa_type=BigInteger)
+    speaker_run_id: str | None = Field(default=None, sa_type=Text)
 
 
 class BootRecord(TillTable, table=True):

@@ -10,7 +10,9 @@ was heard is a second machine, or a second agent on one, unless its message was 
 Agents of before name no process. Their boot and epoch cannot come back after another one of the
 same boot and epoch.
 
-The columns are of the till, and stand in the row of its current epoch.
+The columns are of the till, and stand in the row of its current epoch. The process has a column of
+its own: a receiver of the version before, beside a new one in a rolling upgrade, knows `speaker` as
+boot and epoch, and would take each turn of the two for a return.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +44,8 @@ class Speaker(NamedTuple):
 class NameUse:
     """The last two speakers under the name of a till, how often one came back, and when last.
 
-    `speaker_sent_us`: the monotonic clock of the last one at its last heartbeat.
+    `speaker` is the boot and epoch of the last one, `speaker_run_id` its process,
+    `speaker_sent_us` its monotonic clock at its last heartbeat; `speaker_before` is the whole one.
     """
 
     speaker: str | None = None
@@ -50,11 +53,15 @@ class NameUse:
     speaker_returned_at: datetime | None = None
     speaker_before: str | None = None
     speaker_sent_us: int | None = None
+    speaker_run_id: str | None = None
 
     @property
     def last(self) -> Speaker | None:
         """The last speaker; None if there was none."""
-        return None if self.speaker is None else Speaker(*self.speaker.split(" ", 2))
+        if self.speaker is None:
+            return None
+        boot_id, _, epoch = self.speaker.partition(" ")
+        return Speaker(boot_id, epoch, self.speaker_run_id or "")
 
     def is_shared(self, now: datetime) -> bool:
         """Return whether two machines have been heard of late."""
@@ -72,12 +79,19 @@ class NameUse:
             return str(speaker) == self.speaker_before
         return boot_spoke and (epoch_spoke or speaker.boot_id != last.boot_id)
 
-    def after(self, speaker: str, now: datetime, *, is_return: bool) -> "NameUse":
+    def after(self, speaker: Speaker, now: datetime, *, is_return: bool) -> "NameUse":
         """Return the use of the name after another speaker was heard."""
+        use = replace(
+            self,
+            speaker=f"{speaker.boot_id} {speaker.epoch}",
+            speaker_run_id=speaker.run_id or None,
+            speaker_before=None if self.last is None else str(self.last),
+            speaker_sent_us=None,
+        )
         if not is_return:
-            return replace(self, speaker=speaker, speaker_before=self.speaker)
+            return use
         returns = 1 if self._is_over(now) else (self.speaker_returns or 0) + 1
-        return NameUse(speaker, returns, now, self.speaker)
+        return replace(use, speaker_returns=returns, speaker_returned_at=now)
 
     def row(self) -> Row:
         """Return the columns."""

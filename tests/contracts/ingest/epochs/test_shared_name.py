@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from sync.protocol.wire import HeartbeatAnswer
+from sync.receiver.db.tables import AgentRecord
 from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.store_list import stores_json
 from sync.receiver.reports.tills import Reference, list_tills
@@ -215,6 +216,16 @@ async def test_receivers_with_clocks_apart_make_no_second_machine(office: Ledger
         apart = 20 * SECOND if minute % 2 else -20 * SECOND
         sent = (minute + 1) * MINUTE
         assert not await booted.is_told(office, sent, received=sent + apart)
+
+
+async def test_receiver_of_the_version_before_knows_the_speaker_that_names_its_process(
+    office: LedgerDriver,
+) -> None:
+    """It compares `speaker` with boot and epoch: each turn of the two was a return to it."""
+    machine = Machine("a", run_id="run-1")
+    for minute in range(6):
+        assert not await machine.is_told(office, minute * MINUTE)
+        assert await office.rows(AgentRecord, "speaker") == [(f"a {TILL.epoch}",)]
 
 
 async def test_usual_heartbeat_runs_no_more_statements(office: LedgerDriver) -> None:
