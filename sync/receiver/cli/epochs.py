@@ -93,7 +93,7 @@ def _is_open(entry: Entry) -> bool:
 
 def _entry(row: RowMapping) -> dict[str, object]:
     accepted_at, heard_at = row["acknowledged_at"], row["last_seen_at"]
-    followed_at = row["followed_at"]
+    followed_at, closed_at = row["followed_at"], row["closed_at"]
     return {
         "storeId": row["store_id"],
         "tillId": row["till_id"],
@@ -102,6 +102,7 @@ def _entry(row: RowMapping) -> dict[str, object]:
         "captures": row["last_sequence"],
         "outstanding": row["last_sequence"] - row["accepted_through"],
         "lastWordAt": heard_at and to_rfc3339(heard_at, "milliseconds"),
+        "closedAt": closed_at and to_rfc3339(closed_at, "milliseconds"),
         "followedAt": followed_at and to_rfc3339(followed_at, "milliseconds"),
         "endedReason": row["ended_reason"],
         "acknowledgedAt": accepted_at and to_rfc3339(accepted_at, "milliseconds"),

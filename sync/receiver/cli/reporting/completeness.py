@@ -141,7 +141,8 @@ def _end_of(epoch: EpochCompleteness) -> list[tuple[str, str]]:
     known = count(ended.captures, "capture")
     if ended.last_word_at is None:
         return [("unconfirmed", f"{known}, its machine was never heard, more may exist")]
-    return [("unconfirmed", f"{known} up to {ended.last_word_at} (its last word), more may exist")]
+    last_word = "its last word" if ended.closed_at is None else "switched off in order"
+    return [("unconfirmed", f"{known} up to {ended.last_word_at} ({last_word}), more may exist")]
 
 
 def _show(epoch: EpochCompleteness, *, always: bool) -> None:

@@ -4,7 +4,8 @@ The last heartbeat before an orderly stop says `closed`. It can arrive after the
 the next start, and a message that was sent before it can arrive after it. So the columns keep which
 message was sent last: by the clock of its boot, and between two boots by our time at sending.
 
-The columns are of the till, and stand in the row of its current epoch.
+The columns are of the till, and stand in the row of its current epoch. An epoch that another one
+has followed keeps what was true then.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import RowMapping
 
-from sync.receiver.ingest.epochs.shared_name import name_use_of
 from sync.receiver.ingest.rows import Row
 
-CLOSED_IN_ORDER = "the machine was switched off in order, with all delivered"
 # Returns our time when the clock of a boot read zero; None if the boot is unknown.
 ZeroOf = Callable[[str], datetime | None]
 
@@ -66,19 +65,6 @@ def last_message_of(current: RowMapping | None) -> LastMessage:
     if current is None:
         return LastMessage()
     return LastMessage(*(current[name] for name in LastMessage.__dataclass_fields__))
-
-
-def was_closed_in_order(current: RowMapping, now: datetime) -> bool:
-    """Return whether the till is closed, and its machine and we both say that all is here."""
-    return (
-        current["closed_at"] is not None
-        and current["outstanding"] == 0
-        and not current["salvage_pending"]
-        and (current["watermark"] or 0) >= current["last_sequence"]
-        and current["accepted_through"] >= current["last_sequence"]
-        # The other machine may hold more in the same epoch.
-        and not name_use_of(current).is_shared(now)
-    )
 
 
 def _sent_at(zero_at: datetime | None, monotonic_us: int) -> datetime | None:

@@ -1,17 +1,18 @@
 """How an epoch stops being a till's current one. Pure, no I/O.
 
 Another epoch follows it. Usually that is a new one, and its machine says what became of the one
-before. A machine that was switched off in order, with all delivered, has said so already. One that
-was replaced and comes back (its disk was found) is a visitor: its epoch is current for a while,
-until the replacement is heard again. If it has delivered all, and tills have captured on the
-replacement only since, it holds nothing more: that is its last word.
+before. A machine that was replaced and comes back (its disk was found) is a visitor: its epoch is
+current for a while, until the replacement is heard again. If it has delivered all, and tills have
+captured on the replacement only since, it holds nothing more: that is its last word.
+
+A `closed` heartbeat is no last word, even with all delivered: the machine may have been started
+again without a line to head office, have captured, and have died.
 """
 
 from datetime import datetime
 
 from sqlalchemy import RowMapping
 
-from sync.receiver.ingest.epochs.closing import CLOSED_IN_ORDER, was_closed_in_order
 from sync.receiver.ingest.rows import Row
 
 
@@ -33,12 +34,6 @@ def end_of(row: RowMapping | None, follower_captured_at: datetime | None, now: d
     # A person who accepted an earlier end did not know of this one.
     accepted = ("acknowledged_at", "acknowledged_by", "acknowledged_reason")
     ends_now: Row = {"followed_at": now, **dict.fromkeys(accepted)}
-    if row is not None and was_closed_in_order(row, now):
-        return {
-            **ends_now,
-            "ended_through": row["last_sequence"],
-            "ended_reason": CLOSED_IN_ORDER,
-        }
     if row is None or row["followed_at"] is None:
         return ends_now
     captured_at = captured_last(row["heartbeat_at"], row["agent_sent_at"], row["last_activity_at"])

@@ -171,6 +171,7 @@ def _end_of(row: sa.Row[Any], *, is_listed: bool) -> dict[str, Any]:
             captures=row.last_sequence,
             followed_at=_time(row.followed_at),
             last_word_at=row.last_seen_at and _time(row.last_seen_at),
+            closed_at=row.closed_at and _time(row.closed_at),
         )
     elif ended is EpochEnd.ACKNOWLEDGED:
         acknowledged = AcknowledgedEnd(

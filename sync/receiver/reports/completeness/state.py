@@ -31,12 +31,14 @@ class AcknowledgedGap(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
 class Unconfirmed(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """An ended epoch of which the machine never said that this was all.
 
-    Known are `captures` of it, and when it was heard last; its machine may hold more.
+    Known are `captures` of it, when it was heard last, and whether it was switched off in order
+    (`closed_at`) and not heard since; its machine may hold more.
     """
 
     captures: int
     followed_at: str
     last_word_at: str | None
+    closed_at: str | None = None
 
 
 class AcknowledgedEnd(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
