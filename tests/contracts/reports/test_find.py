@@ -1,6 +1,7 @@
 """Events are found by what a person holds, each with its way."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, timedelta
 
 import pytest
@@ -111,6 +112,37 @@ async def test_receipt_says_where_its_event_is(office: LedgerDriver) -> None:
         16: "unknown",
     }
     assert await find(office, f"{OTHER.epoch}/1") == []
+
+
+@pytest.mark.parametrize("is_all", [True, False])
+async def test_receipt_of_a_capture_that_has_moved_is_neither_lost_nor_unknown(
+    office: LedgerDriver, *, is_all: bool
+) -> None:
+    """Its database was set aside and salvaged: the till's receipt names the number before."""
+    await office.take(TILL, *sessions(1, 4))
+    await office.heartbeat(TILL, lastSequence=9)
+    new = replace(TILL, epoch=OTHER.epoch)
+    end: dict[str, object] = {"epoch": EPOCH, "lastSequence": 0, "baseSequence": 1}
+    end |= {"endedReason": "damaged", "movedThrough": 9, "lostThrough": 9}
+    end |= {"returned": [[5 if is_all else 6, 9]], "returnedThrough": 9}
+    await office.heartbeat(new, lastSequence=5, epochs=[end])
+
+    states = [str(one.state) for n in (5, 7, 10) for one in await find(office, f"{EPOCH}/{n}")]
+
+    assert states == ["moved" if is_all else "lost", "moved", "unknown"]
+
+
+async def test_till_hides_no_events_of_others_behind_many_of_its_own(
+    office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find_reads, "MAX_ROWS", 3)
+    await office.take(TILL, numbered(1, "4711"), *(answer(n, "session-1") for n in range(2, 9)))
+    await office.take(OTHER, numbered(1, "4711"), answer(2, "session-1"))
+
+    for text in ("session-1", "4711"):
+        found = await find(office, text)
+        assert len(found) == 10
+        assert [one.sequence for one in found if one.store_id == OTHER.store_id] == [1, 2]
 
 
 async def test_event_that_is_not_here_yet_says_when_its_till_was_heard(

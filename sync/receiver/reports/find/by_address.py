@@ -20,20 +20,26 @@ async def find_by_address(
 ) -> AsyncIterator[FoundEvent]:
     """Yield the events, without the address; count the other rows that hold it, by table."""
     seen: set[FoundEvent] = set()
+    known: set[tuple[str | None, str | None]] = set()
     async for table, rows in rows_with_address(database, address):
         if table not in _EVENTS:
             others[table.name] += len(rows)
             continue
-        for row in rows:
-            async for event in _with_its_session(database, found_event(table, row)):
+        for one in (found_event(table, row) for row in rows):
+            # A till can give thousands of answers to one session: it is read once.
+            is_known = (one.store_id, one.correlation_id) in known
+            known.add((one.store_id, one.correlation_id))
+            async for event in _with_its_session(database, one, is_known=is_known):
                 if event not in seen:
                     seen.add(event)
                     yield _without(address, event)
 
 
-async def _with_its_session(database: Database, event: FoundEvent) -> AsyncIterator[FoundEvent]:
+async def _with_its_session(
+    database: Database, event: FoundEvent, *, is_known: bool
+) -> AsyncIterator[FoundEvent]:
     yield event
-    if event.correlation_id is not None:
+    if event.correlation_id is not None and not is_known:
         async for other in find_events(database, Query(event.correlation_id), event.store_id):
             yield other
 

@@ -1,9 +1,11 @@
 """The events that a query finds, each with its way: captured, here, not here yet, or unknown.
 
-In bounded reads: of some stores each, because no index begins with an id. Never an e-mail address.
+In bounded reads: of some stores each, because no index begins with an id, and of some rows each.
+None is left out: a till chooses its ids, and could hide the events of others behind thousands of
+its own. Never an e-mail address.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -19,12 +21,13 @@ from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
 from sync.receiver.db.period import captured_at
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
+from sync.receiver.ingest.epochs.returned import MOVED
 from sync.receiver.reports.find.query import Query, Receipt, StoreAndTime
 from sync.receiver.reports.store_list import StoreRange
 from sync.receiver.reports.till_conditions import SecondsBetween
 
 STORES_PER_READ = 200
-# Of one table in one read: a till chooses its ids, and can give thousands of answers to one.
+# Of one table in one read; about a time, the nearest in all.
 MAX_ROWS = 200
 _KEY = ("store_id", "till_id", "epoch", "sequence")
 
@@ -32,13 +35,14 @@ _KEY = ("store_id", "till_id", "epoch", "sequence")
 class EventState(StrEnum):
     """Where an event is. The values are those of the JSON API.
 
-    `MISSING` was accepted, and its row is gone; `DUPLICATE` is stored under another number;
-    `UNKNOWN`: no till ever said that it has it.
+    `MISSING` was accepted, and its row is gone; `DUPLICATE` is stored under another number; `MOVED`
+    has another number in a later epoch; `UNKNOWN`: no till ever said that it has it.
     """
 
     HERE = "here"
     REJECTED = "rejected"
     DUPLICATE = "duplicate"
+    MOVED = "moved"
     LOST = "lost"
     PURGED = "purged"
     MISSING = "missing"
@@ -46,10 +50,10 @@ class EventState(StrEnum):
     UNKNOWN = "unknown"
 
 
-class _ReadStores(Protocol):
+class _FindInStores(Protocol):
     def __call__(
-        self, connection: sa.Connection, text: str, stores: StoreRange
-    ) -> "list[FoundEvent]": ...
+        self, database: Reads, text: str, stores: StoreRange
+    ) -> "AsyncIterator[FoundEvent]": ...
 
 
 class FoundEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -101,13 +105,13 @@ async def find_events(
 
 
 async def _in_all_stores(
-    database: Reads, read: _ReadStores, text: str, store_id: str | None
+    database: Reads, find: _FindInStores, text: str, store_id: str | None
 ) -> AsyncIterator[FoundEvent]:
-    """Yield what `read` finds in one store or in all, in reads of some stores each."""
+    """Yield what `find` finds in one store or in all, some stores at a time."""
     after = ""
     while True:
         stores = await _next_stores(database, store_id, after)
-        for event in await database.read(partial(read, text=text, stores=stores)):
+        async for event in find(database, text, stores):
             yield event
         if stores.through is None or store_id is not None:
             return
@@ -148,27 +152,27 @@ def found_event(table: sa.Table, row: sa.RowMapping) -> FoundEvent:
     )
 
 
-def _by_id(connection: sa.Connection, text: str, stores: StoreRange) -> list[FoundEvent]:
-    """Return the events under a correlation id."""
-    found: list[FoundEvent] = []
+async def _by_id(database: Reads, text: str, stores: StoreRange) -> AsyncIterator[FoundEvent]:
+    """Yield the events under a correlation id."""
     for table in (sessions, answers, rejections, duplicates):
-        found += _rows(connection, table, _under_id(table, text, stores))
-    return found
+        async for event in _all(database, table, _under_id(table, text, stores)):
+            yield event
 
 
-def _by_pos_number(connection: sa.Connection, text: str, stores: StoreRange) -> list[FoundEvent]:
-    """Return the sessions with a number of the POS, and the other events under their ids."""
+async def _by_pos_number(
+    database: Reads, text: str, stores: StoreRange
+) -> AsyncIterator[FoundEvent]:
+    """Yield the sessions with a number of the POS, each with the other events under its id."""
     has_number = sessions.c.external_identifier == text
     numbered = sa.select(sessions).where(_is_in(sessions, stores), has_number)
-    found = list(_rows(connection, sessions, numbered))
-    ids = {(event.store_id, event.correlation_id) for event in found}
-    for table in (answers, rejections, duplicates):
-        for store_id, correlation_id in sorted(ids, key=str):
+    async for found in _all(database, sessions, numbered):
+        yield found
+        for table in (answers, rejections, duplicates):
             under = sa.select(table).where(
-                table.c.store_id == store_id, table.c.correlation_id == correlation_id
+                table.c.store_id == found.store_id, table.c.correlation_id == found.correlation_id
             )
-            found += _rows(connection, table, under)
-    return found
+            async for event in _all(database, table, under):
+                yield event
 
 
 def _under_id(table: sa.Table, text: str, stores: StoreRange) -> sa.Select[Any]:
@@ -216,7 +220,9 @@ def _of_epoch(connection: sa.Connection, epoch: sa.RowMapping, receipt: Receipt)
     key = {name: epoch[name] for name in _KEY[:3]}
     heard_at = _time(epoch["last_seen_at"])
     state, number = EventState.MISSING, receipt.sequence
-    if number > epoch["last_sequence"] or number < 1:
+    if epoch["last_sequence"] < number <= (epoch["ended_through"] or 0):
+        state = EventState.MOVED
+    elif number > epoch["last_sequence"] or number < 1:
         state = EventState.UNKNOWN
     elif number > epoch["accepted_through"]:
         state = EventState.NOT_HERE_YET
@@ -224,7 +230,7 @@ def _of_epoch(connection: sa.Connection, epoch: sa.RowMapping, receipt: Receipt)
         state = EventState.PURGED
     gap = connection.execute(_gap_of(epoch, number)).mappings().first()
     if gap is not None:
-        state = EventState.LOST
+        state = EventState.MOVED if gap["reason"] == MOVED else EventState.LOST
     return FoundEvent(
         state=state,
         **key,
@@ -246,12 +252,27 @@ def _gap_of(epoch: sa.RowMapping, number: int) -> sa.Select[Any]:
     )
 
 
+async def _all(
+    database: Reads, table: sa.Table, statement: sa.Select[Any]
+) -> AsyncIterator[FoundEvent]:
+    """Yield all rows of a statement in the order of their key, `MAX_ROWS` in each read."""
+    key = tuple(table.c[name] for name in _KEY)
+    page = statement
+    while True:
+        found = await database.read(partial(_rows, table=table, statement=page))
+        for event in found:
+            yield event
+        if len(found) < MAX_ROWS:
+            return
+        last = tuple(getattr(found[-1], name) for name in _KEY)
+        page = statement.where(sa.tuple_(*key) > sa.tuple_(*last))
+
+
 def _rows(
     connection: sa.Connection, table: sa.Table, statement: sa.Select[Any]
-) -> Iterator[FoundEvent]:
-    in_order = statement.order_by(*table.primary_key).limit(MAX_ROWS)
-    for row in connection.execute(in_order).mappings():
-        yield found_event(table, row)
+) -> list[FoundEvent]:
+    in_order = statement.order_by(*(table.c[name] for name in _KEY)).limit(MAX_ROWS)
+    return [found_event(table, row) for row in connection.execute(in_order).mappings()]
 
 
 def _time(at: datetime | None) -> str | None:
