@@ -116,14 +116,19 @@ class NoOpenSession:
 Outcome = Recorded | IdTaken | NoOpenSession
 
 
-def unset_for_delivery(store_id: str, till_id: str, central_url: str) -> str:
-    """Return which settings are missing for delivery, as the start of a sentence; empty if none."""
+def settings_missing_for_delivery(store_id: str, till_id: str, central_url: str) -> list[str]:
+    """Return the names of the settings that are missing for delivery."""
     missing = {
         "store.store_id": store_id == UNNAMED_STORE,
         "store.till_id": till_id == UNNAMED_TILL,
         "central.url": not central_url,
     }
-    *others, last = [name for name, is_missing in missing.items() if is_missing] or [""]
+    return [name for name, is_missing in missing.items() if is_missing]
+
+
+def unset_for_delivery(store_id: str, till_id: str, central_url: str) -> str:
+    """Return which settings are missing for delivery, as the start of a sentence; empty if none."""
+    *others, last = settings_missing_for_delivery(store_id, till_id, central_url) or [""]
     if not others:
         return last and f"{last} is not set"
     return f"{', '.join(others)} and {last} are not set"

@@ -66,6 +66,11 @@ class Access:
         if self._token is not None:
             self._check_token(request)
 
+    @property
+    def needs_admin_token(self) -> bool:
+        """Whether an action needs the token in `[api] admin_token_file`."""
+        return self._admin_token is not None
+
     def require_admin(self, request: web.BaseRequest) -> str:
         """Return the kind of the request's token: `admin`, `api` or `none`.
 

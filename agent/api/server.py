@@ -10,6 +10,8 @@ from agent.api.context import CONTEXT, Context
 from agent.api.fast_path import FastPath, FastRoute, WholeAnswer
 from agent.api.openapi import viewer
 from agent.api.openapi.document import show_openapi
+from agent.api.page import endpoints as page
+from agent.api.page.activity import ActivityReader
 from agent.api.reasons import REASON, header_value, reason_of
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
@@ -56,7 +58,9 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get(_DEAD_LETTER, dead_letters.show_dead_letter)
     app.router.add_post(f"{_DEAD_LETTER}/retry", dead_letters.retry_dead_letter)
     app.router.add_post(f"{_DEAD_LETTER}/discard", dead_letters.discard_dead_letter)
-    app.router.add_get("/", endpoints.show_page)
+    app[page.ACTIVITY] = ActivityReader(context)
+    app.router.add_get("/", page.show_page)
+    app.router.add_get(page.ASSETS, page.show_asset)
     app.router.add_get("/openapi.json", show_openapi)
     app.router.add_get("/docs", viewer.show_docs)
     app.router.add_get(viewer.ASSETS, viewer.show_asset)

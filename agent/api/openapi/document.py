@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from agent.api.context import CONTEXT
+from agent.api.openapi import viewer
 from agent.api.openapi.schemas import (
     EXAMPLES,
     REF,
@@ -18,7 +19,7 @@ from agent.api.openapi.schemas import (
     request_schemas,
     with_types,
 )
-from agent.api.openapi.viewer import ASSETS
+from agent.api.page import endpoints
 from agent.api.reasons import MAX_CHARACTERS
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import CorrelationId, Epoch, Operation, Sequence
@@ -114,7 +115,7 @@ def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
         for route in routes
         if route.resource is not None
         and route.method != hdrs.METH_HEAD
-        and route.resource.canonical != ASSETS
+        and route.resource.canonical not in (viewer.ASSETS, endpoints.ASSETS)
     ]
     answers, components = msgspec.json.schema_components(
         [str if isinstance(one.answer, str) else one.answer for *_, one in described],

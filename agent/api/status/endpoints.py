@@ -1,4 +1,4 @@
-"""Status, health and metrics: `/agent/v1/status`, `/`, `/healthz`, `/readyz`, `/metrics`."""
+"""Status, health and metrics: `/agent/v1/status`, `/healthz`, `/readyz`, `/metrics`."""
 
 from typing import Literal, TypedDict
 
@@ -9,7 +9,6 @@ from agent.api.delivery import sync_metrics
 from agent.api.responses import Operation
 from agent.api.status.health import CHECK_TIMEOUT_SECONDS, read_health
 from agent.api.status.metrics import health_metrics
-from agent.api.status.page import status_page
 from agent.api.status.report import StatusReport, status_report
 from agent.store.files.storage_errors import StorageDownError, StorageFullError
 from sync.runtime.http_server import json_response
@@ -28,16 +27,6 @@ async def show_status(request: web.Request) -> web.Response:
     """Return the status as JSON."""
     context = request.app[CONTEXT]
     return json_response(status_report(context, await read_health(context)))
-
-
-@Operation("text/html")
-async def show_page(request: web.Request) -> web.Response:
-    """Return the status as an HTML page for store IT."""
-    context = request.app[CONTEXT]
-    page, policy = status_page(status_report(context, await read_health(context)))
-    return web.Response(
-        text=page, content_type="text/html", headers={"Content-Security-Policy": policy}
-    )
 
 
 @Operation("text/plain")

@@ -1,17 +1,17 @@
-"""State of the captures of a session: receipts and delivery."""
+"""State of captures, of a session or the newest ones: receipts and delivery."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.facts import DeliveryState, EmailStatus, Receipt
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
+from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.rows import int_or_none
 
-_CAPTURES = """
-WITH start AS (SELECT position FROM session WHERE correlation_id = :correlation_id)
+_STATE = """
 SELECT event.position, event.session_position, occurred_at_us, email_answer.status,
     dead_letter.position IS NOT NULL, coalesce(settled.delivered_at_us, (
         SELECT delivered_at_us FROM delivery
@@ -23,11 +23,19 @@ LEFT JOIN email_answer ON email_answer.position = event.position
 LEFT JOIN dead_letter ON dead_letter.destination = 'central'
     AND dead_letter.position = event.position
 LEFT JOIN settled ON settled.destination = 'central' AND settled.position = event.position
+"""
+_CAPTURES = f"""
+WITH start AS (SELECT position FROM session WHERE correlation_id = :correlation_id)
+{_STATE}
 WHERE event.position IN (
     SELECT position FROM start UNION ALL SELECT email_answer.position
     FROM start JOIN email_answer ON email_answer.session_position = start.position
 )
 ORDER BY event.position
+"""  # noqa: S608 - contains no value
+_NEWEST = f"""
+{_STATE}
+WHERE event.position <= {MAX_POSITION} ORDER BY event.position DESC LIMIT :limit
 """
 
 
@@ -44,20 +52,34 @@ class _Capture(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CaptureStatus:
-    """State of one capture. Times in microseconds since 1970 UTC; `status` of an e-mail answer."""
+    """State of one capture. Times in microseconds since 1970 UTC; `status` of an e-mail answer.
+
+    `is_answer`: an e-mail answer, even if its status is damaged.
+    """
 
     receipt: Receipt
     captured_at_us: int
     state: DeliveryState
     delivered_at_us: int | None
     status: EmailStatus | None
+    is_answer: bool
 
 
 def read_captures(connection: sqlite3.Connection, correlation_id: str) -> list[CaptureStatus]:
     """Return a session start and its answers, in order; empty if there is none."""
+    return _read(connection, _CAPTURES, {"correlation_id": correlation_id})
+
+
+def read_newest(connection: sqlite3.Connection, limit: int) -> list[CaptureStatus]:
+    """Return the newest captures by their order, the newest first."""
+    return _read(connection, _NEWEST, {"limit": limit})
+
+
+def _read(
+    connection: sqlite3.Connection, query: str, values: Mapping[str, object]
+) -> list[CaptureStatus]:
     epochs = read_epochs(connection)
     watermark = read_cursor(connection).watermark
-    rows = connection.execute(_CAPTURES, {"correlation_id": correlation_id})
     return [
         CaptureStatus(
             receipt=_receipt(row, epochs),
@@ -65,8 +87,9 @@ def read_captures(connection: sqlite3.Connection, correlation_id: str) -> list[C
             state=_state(row, watermark),
             delivered_at_us=None if row.is_refused else row.delivered_at_us,
             status=row.status,
+            is_answer=row.session_position != row.position,
         )
-        for row in map(_capture, rows)
+        for row in map(_capture, connection.execute(query, values))
     ]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import sync.receiver.pages
 from sync.receiver.pages.i18n import languages, negotiate
+from sync.runtime import i18n
 
 PAGES = Path(sync.receiver.pages.__path__[0])
 ENGLISH, FRENCH = languages().values()
@@ -43,7 +44,7 @@ def test_all_languages_have_the_same_messages_and_placeholders() -> None:
 
 
 def test_no_message_is_unused() -> None:
-    sources = [*PAGES.glob("templates/*.html"), *PAGES.glob("*.py")]
+    sources = [*PAGES.glob("templates/*.html"), *PAGES.glob("*.py"), Path(i18n.__file__)]
     texts = "".join(source.read_text("utf-8") for source in sources)
     asked = set(re.findall(r"""["']([a-z_]+(?:\.[a-z_-]+)*)["']""", texts))
     known = set(ENGLISH._messages)  # noqa: SLF001 - all of them

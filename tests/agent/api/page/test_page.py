@@ -1,7 +1,5 @@
-"""Status page: notices, figures, no script, no external resource."""
+"""Status page: notices, figures, activity, languages; only files of the agent."""
 
-import base64
-import hashlib
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -9,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.api.status.page import status_page
+from agent.api.page.activity import Activity
+from agent.api.page.page import status_page
+from agent.languages.catalogue import languages
 from tests.support.agent.in_process import Agent
 from tests.support.central import ScriptedCentral
 from tests.support.shop.shop import shop_at
@@ -56,17 +56,24 @@ def page_of(
 ) -> str:
     """Return the page of a healthy agent with these changes."""
     report = REPORT | {"storage": STORAGE | (storage or {}), "sync": SYNC | (sync or {})} | changes
-    return status_page(report)[0]
+    return page_in("en", report)
+
+
+def page_in(code: str, report: dict[str, object]) -> str:
+    activity = Activity([], None, [])
+    now = "2026-01-02T03:04:05.678Z"
+    return status_page(report, activity, languages()[code], now, needs_token=False)
 
 
 def notices(page: str) -> list[tuple[str, str]]:
     """Return the notices: kind and text."""
-    found = re.findall(r'<p class="state (\w+)" role="status">(.*?)</p>', page)
+    found = re.findall(r'<p class="state (\w+)">(.*?)</p>', page)
     return [(kind, unescape(text)) for kind, text in found]
 
 
 def figures(page: str) -> dict[str, str]:
-    return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
+    return {name: re.sub("<[^>]*>", "", text) for name, text in found}
 
 
 class Elements(HTMLParser):
@@ -82,20 +89,48 @@ class Elements(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
 
 
-async def test_page_has_no_script_or_external_resource_and_a_matching_csp(agent: Agent) -> None:
+async def test_page_has_nothing_inline_no_refresh_and_only_files_of_the_agent(agent: Agent) -> None:
     answer = await agent.get("/")
 
     page, elements = answer.body.decode(), Elements()
     elements.feed(page)
     assert (answer.header("Content-Type") or "").startswith("text/html")
-    assert not elements.tags & {"script", "img", "iframe", "object", "form", "link", "a"}
-    assert not elements.attributes & {"src", "href", "style", "onclick", "onload"}
+    assert not elements.tags & {"img", "iframe", "object", "style"}
+    assert not elements.attributes & {"style", "onclick", "onload", "http-equiv"}
+    assert re.findall(r"<script([^>]*)>(.*?)</script>", page) == [
+        (' src="/page/page.js" defer', "")
+    ]
+    sources = set(re.findall(r'(?:src|href)="([^"]*)"', page))
+    assert sources == {"/page/page.css", "/page/page.js", "/", "data:,"}
     policy = answer.header("Content-Security-Policy") or ""
-    assert "default-src 'none'" in policy
+    assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
-    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in policy
+    assert not re.search(r"https?:|\*", policy)
+
+
+@pytest.mark.parametrize("name", ["x.js", "..%2fpage.py", ""])
+async def test_only_the_files_of_the_page_are_served(agent: Agent, name: str) -> None:
+    assert (await agent.get("/page/page.js")).status == 200
+    assert (await agent.get(f"/page/{name}")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("accepted", "code", "word"),
+    [
+        ("fr-CA,fr;q=0.9,en;q=0.8", "fr", "Siège"),
+        ("en", "en", "Head office"),
+        ("de", "en", "Agent"),
+    ],
+)
+async def test_page_is_in_the_language_of_the_browser(
+    agent: Agent, accepted: str, code: str, word: str
+) -> None:
+    answer = await agent.request("GET", "/", headers={"Accept-Language": accepted})
+
+    page = answer.body.decode()
+    assert answer.header("Content-Language") == code
+    assert f'<html lang="{code}">' in page
+    assert f"<h2>{word}</h2>" in page
 
 
 def test_page_escapes_all_values() -> None:
@@ -111,7 +146,7 @@ def test_page_escapes_all_values() -> None:
 
     elements = Elements()
     elements.feed(page)
-    assert "script" not in elements.tags
+    assert page.count("<script") == 1
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;$till${state}") >= 9
 
 

@@ -1,0 +1,1 @@
+"""The agent's own page, `/`: status, plots, captures and rejections for people in a store."""

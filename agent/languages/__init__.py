@@ -1,0 +1,1 @@
+"""Languages of the status page and of the commands: English and French."""

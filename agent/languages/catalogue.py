@@ -1,0 +1,36 @@
+"""The catalogues of the agent, and which of them a browser or a terminal asks for."""
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from sync.runtime.i18n import DEFAULT, Language, load_languages, negotiate
+
+_DIRECTORY = Path(__file__).parent
+# In the order in which POSIX looks at them: the first that is set and not empty decides.
+_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
+
+
+@cache
+def languages() -> Mapping[str, Language]:
+    """Return all languages by code, the default first."""
+    return load_languages(_DIRECTORY)
+
+
+def english() -> Language:
+    """Return the language of everything that programs read."""
+    return languages()[DEFAULT]
+
+
+def language_of_request(accepted: str) -> Language:
+    """Return the best language for an `Accept-Language`."""
+    return negotiate(languages(), "", accepted)
+
+
+def language_of_terminal(variables: Mapping[str, str] | None = None) -> Language:
+    """Return the language of the locale; English for `C`, `POSIX` and unknown ones."""
+    found = os.environ if variables is None else variables
+    locale = next((found[name] for name in _VARIABLES if found.get(name)), "")
+    code = locale.partition(".")[0].partition("@")[0].partition("_")[0].lower()
+    return languages().get(code, english())

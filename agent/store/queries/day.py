@@ -1,0 +1,123 @@
+"""The last 24 hours by the hour: captures recorded, delivered, and waiting at its end.
+
+Bounded: reads at most `MAX_ROWS` of the newest rows of each table, along its key. `event` has no
+index on the time, which the tills would pay for with each capture.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent.store.db.cursor import read_cursor
+from agent.store.db.epochs import read_epochs
+
+HOURS = 24
+MAX_ROWS = 50_000
+HOUR_US = 3600 * 1_000_000
+_CAPTURED = """
+SELECT (occurred_at_us - :start) / :hour, count(*) FROM event
+WHERE position > :floor AND position <= :last
+    AND occurred_at_us >= :start AND occurred_at_us < :start + 24 * :hour
+GROUP BY 1
+"""
+_OLDEST_COUNTED = """
+SELECT occurred_at_us FROM event WHERE position > :floor AND position <= :last
+ORDER BY position LIMIT 1
+"""
+# A row stands for all events since the row before it.
+_SETTLED = """
+SELECT (delivered_at_us - :start) / :hour, sum(through_position - before) FROM (
+    SELECT through_position, delivered_at_us,
+        lag(through_position, 1, :purged) OVER (ORDER BY through_position) AS before
+    FROM (SELECT through_position, delivered_at_us FROM delivery
+        WHERE destination = 'central' ORDER BY through_position DESC LIMIT :rows)
+) WHERE delivered_at_us >= :start AND delivered_at_us < :start + 24 * :hour
+GROUP BY 1
+"""
+_SETTLED_AHEAD = """
+SELECT (delivered_at_us - :start) / :hour, count(*) FROM (
+    SELECT delivered_at_us FROM settled
+    WHERE destination = 'central' AND position > :watermark ORDER BY position LIMIT :rows
+) WHERE delivered_at_us >= :start AND delivered_at_us < :start + 24 * :hour
+GROUP BY 1
+"""
+_REFUSED = """
+SELECT (refused_at_us - :start) / :hour, count(*) FROM (
+    SELECT refused_at_us FROM dead_letter
+    WHERE destination = 'central' ORDER BY position DESC LIMIT :rows
+) WHERE refused_at_us >= :start AND refused_at_us < :start + 24 * :hour
+GROUP BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """24 hours, the present one last: when each begins, and its counts.
+
+    `waiting`: at the end of each hour. `is_partial`: more than `MAX_ROWS` captures were recorded,
+    of which only the newest are counted.
+    """
+
+    starts_us: list[int]
+    captured: list[int]
+    delivered: list[int]
+    waiting: list[int]
+    is_partial: bool
+
+
+def read_day(connection: sqlite3.Connection, now_us: int) -> Day:
+    """Return the last 24 hours."""
+    start = now_us // HOUR_US * HOUR_US - (HOURS - 1) * HOUR_US
+    cursor, last = read_cursor(connection), read_epochs(connection).last_position
+    values = {
+        "start": start,
+        "hour": HOUR_US,
+        "last": last,
+        "floor": max(last - MAX_ROWS, 0),
+        "purged": cursor.purged_through,
+        "watermark": cursor.watermark,
+        "rows": MAX_ROWS,
+    }
+    captured = _by_hour(connection.execute(_CAPTURED, values))
+    ahead = _by_hour(connection.execute(_SETTLED_AHEAD, values))
+    settled = _sum(_by_hour(connection.execute(_SETTLED, values)), ahead)
+    refused = _by_hour(connection.execute(_REFUSED, values))
+    oldest = connection.execute(_OLDEST_COUNTED, values).fetchone()
+    return Day(
+        starts_us=[start + hour * HOUR_US for hour in range(HOURS)],
+        captured=captured,
+        delivered=[max(all_of - few, 0) for all_of, few in zip(settled, refused, strict=True)],
+        waiting=_waiting(captured, settled, _waiting_now(connection, last, cursor.watermark)),
+        is_partial=values["floor"] > 0 and oldest is not None and _is_after(oldest[0], start),
+    )
+
+
+def _waiting_now(connection: sqlite3.Connection, last: int, watermark: int) -> int:
+    query = "SELECT count(*) FROM settled WHERE destination = 'central' AND position > ?"
+    (ahead,) = connection.execute(query, (watermark,)).fetchone()
+    return max(last - watermark - int(ahead), 0)
+
+
+def _waiting(captured: list[int], settled: list[int], now: int) -> list[int]:
+    """Return how many waited at the end of each hour, counted back from now."""
+    waiting = [now]
+    for more, fewer in zip(reversed(captured[1:]), reversed(settled[1:]), strict=True):
+        waiting.append(max(waiting[-1] - more + fewer, 0))
+    return waiting[::-1]
+
+
+def _by_hour(rows: Iterable[tuple[object, object]]) -> list[int]:
+    """Return the counts of all hours; a damaged value counts for none."""
+    counts = [0] * HOURS
+    for hour, count in rows:
+        if isinstance(hour, int) and isinstance(count, int) and 0 <= hour < HOURS:
+            counts[hour] += max(count, 0)
+    return counts
+
+
+def _sum(some: list[int], others: list[int]) -> list[int]:
+    return [one + other for one, other in zip(some, others, strict=True)]
+
+
+def _is_after(time_us: object, start_us: int) -> bool:
+    return isinstance(time_us, int) and time_us >= start_us
