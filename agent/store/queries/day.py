@@ -5,14 +5,16 @@ index on the time, which the tills would pay for with each capture.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from agent.store.db.cursor import read_cursor
+from agent.store.db.cursor import DeliveryCursor, read_cursor
 from agent.store.db.epochs import read_epochs
+from agent.store.db.rows import intact_rows
 
 HOURS = 24
-MAX_ROWS = 50_000
+MAX_ROWS = 20_000
 HOUR_US = 3600 * 1_000_000
 _CAPTURED = """
 SELECT (occurred_at_us - :start) / :hour, count(*) FROM event
@@ -24,15 +26,14 @@ _OLDEST_COUNTED = """
 SELECT occurred_at_us FROM event WHERE position > :floor AND position <= :last
 ORDER BY position LIMIT 1
 """
-# A row stands for all events since the row before it.
-_SETTLED = """
-SELECT (delivered_at_us - :start) / :hour, sum(through_position - before) FROM (
-    SELECT through_position, delivered_at_us,
-        lag(through_position, 1, :purged) OVER (ORDER BY through_position) AS before
-    FROM (SELECT through_position, delivered_at_us FROM delivery
-        WHERE destination = 'central' ORDER BY through_position DESC LIMIT :rows)
-) WHERE delivered_at_us >= :start AND delivered_at_us < :start + 24 * :hour
-GROUP BY 1
+# A row stands for all events since the row before it; hour -1 is before the day.
+_SETTLED_THROUGH = """
+SELECT max((delivered_at_us - :start) / :hour, -1) AS of_hour, max(through_position),
+    min(through_position), count(*)
+FROM (SELECT through_position, delivered_at_us FROM delivery
+    WHERE destination = 'central' ORDER BY through_position DESC LIMIT :rows)
+WHERE delivered_at_us < :start + 24 * :hour AND typeof(delivered_at_us) = 'integer'
+GROUP BY of_hour ORDER BY of_hour
 """
 _SETTLED_AHEAD = """
 SELECT (delivered_at_us - :start) / :hour, count(*) FROM (
@@ -48,6 +49,15 @@ SELECT (refused_at_us - :start) / :hour, count(*) FROM (
 ) WHERE refused_at_us >= :start AND refused_at_us < :start + 24 * :hour
 GROUP BY 1
 """
+
+
+class _Through(NamedTuple):
+    """Acknowledgements of an hour: the last and the first position, and how many they are."""
+
+    hour: int
+    through: int
+    first: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ def read_day(connection: sqlite3.Connection, now_us: int) -> Day:
     }
     captured = _by_hour(connection.execute(_CAPTURED, values))
     ahead = _by_hour(connection.execute(_SETTLED_AHEAD, values))
-    settled = _sum(_by_hour(connection.execute(_SETTLED, values)), ahead)
+    settled = _sum(_settled(connection.execute(_SETTLED_THROUGH, values), cursor), ahead)
     refused = _by_hour(connection.execute(_REFUSED, values))
     oldest = connection.execute(_OLDEST_COUNTED, values).fetchone()
     return Day(
@@ -104,6 +114,19 @@ def _waiting(captured: list[int], settled: list[int], now: int) -> list[int]:
     for more, fewer in zip(reversed(captured[1:]), reversed(settled[1:]), strict=True):
         waiting.append(max(waiting[-1] - more + fewer, 0))
     return waiting[::-1]
+
+
+def _settled(rows: Iterable[Sequence[object]], cursor: DeliveryCursor) -> list[int]:
+    """Return how many events each hour settled, from the highest position that each reached."""
+    known = list(intact_rows(rows, _Through))
+    is_cut = sum(row.rows for row in known) >= MAX_ROWS
+    reached = min((row.first for row in known), default=0) if is_cut else cursor.purged_through
+    counts = [0] * HOURS
+    for row in known:
+        if 0 <= row.hour < HOURS:
+            counts[row.hour] = max(row.through - reached, 0)
+        reached = max(row.through, reached)
+    return counts
 
 
 def _by_hour(rows: Iterable[tuple[object, object]]) -> list[int]:

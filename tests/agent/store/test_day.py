@@ -99,3 +99,12 @@ def test_the_newest_captures_come_first_without_an_address(tmp_path: Path) -> No
 
     assert [one.receipt.sequence for one in newest] == [5, 4, 3]
     assert {one.state for one in newest} == {"waiting"}
+
+
+def test_deliveries_are_counted_where_the_acknowledgements_before_them_are_purged(
+    tmp_path: Path,
+) -> None:
+    purged = "UPDATE destination SET purged_through = 2"
+    day = day_of(tmp_path, [9, 9, 9, 9], watermark(4), purged, DELIVERY.format(4, hours_ago(0)))
+
+    assert day.delivered[-1] == 2
