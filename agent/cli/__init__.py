@@ -14,6 +14,8 @@ COMMANDS = {
     "status": LazyCommand("agent.cli.status", "Show the status of the agent."),
     "doctor": LazyCommand("agent.cli.doctor", "Check this machine and advise how to fix faults."),
     "drill": LazyCommand("agent.cli.drill", "Run a failure drill and verify the result."),
+    "sandbox": LazyCommand("agent.cli.sandbox", "Serve an agent that misbehaves on request."),
+    "certify": LazyCommand("agent.cli.certify", "Judge a till's manners in twelve situations."),
     "support-bundle": LazyCommand(
         "agent.cli.support_bundle", "Write an archive with diagnostics for support."
     ),

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 from pathlib import Path
 
 NAMES = ("drill-store", "drill-till")
@@ -118,6 +119,20 @@ def prepare_agent(directory: Path, port: int, central_url: str, token_file: Path
         sync.timeout_seconds = 5
         sync.backoff_base_seconds = 0.2
         sync.backoff_cap_seconds = 1
+        log.format = "json"
+    """
+    return ProgramProcess("agent", directory, settings)
+
+
+def prepare_lone_agent(
+    directory: Path, port: int, names: tuple[str, str], cors_origins: Sequence[str] = ()
+) -> ProgramProcess:
+    """Return an agent on `port` that captures only: it knows no head office."""
+    settings = f"""
+        store = {{ store_id = "{names[0]}", till_id = "{names[1]}" }}
+        api.port = {port}
+        api.cors_origins = {json.dumps([*cors_origins])}
+        storage.directory = {_quoted(directory)}
         log.format = "json"
     """
     return ProgramProcess("agent", directory, settings)

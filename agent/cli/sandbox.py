@@ -1,0 +1,156 @@
+"""`loyalty-agent sandbox`: an agent in a scratch directory that misbehaves on request."""
+
+import asyncio
+import socket
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.client import AGENT
+from agent.cli.lines import TypedLines, typed_lines
+from agent.drill.processes import ProcessFailedError
+from agent.sandbox.answers import NOTICE
+from agent.sandbox.control import Control, PlannedFaults, Restart
+from agent.sandbox.exchange import Exchange
+from agent.sandbox.faults import EXPLAINED, Call, FaultPlan, FaultSyntaxError, parse_words
+from agent.sandbox.front import AnswerControl, Front
+from agent.sandbox.scratch import DEFAULT_PORT, listen_on, run_in_scratch, running_sandbox
+from sync.runtime.cli.printing import echo
+from sync.runtime.masking import mask_path, mask_secrets
+from sync.runtime.printable import printable
+
+PORT_HELP = "The port; 8480 by default, another one if that is taken."
+ORIGIN_HELP = "Origin of a till that is a web page, as scheme://host:port. Repeatable."
+_MOST_CHARACTERS = 36
+_HELP = """\
+Type a fault and Enter; it is for the next call of the till:
+  slow [SECONDS]   {slow}
+  silent           {silent}
+  lost             {lost}
+  half             {half}
+  reset            {reset}
+  restart          {restart}
+  400              {refused}
+  503              {unavailable}
+  507              {full}
+then, if you like, `session` or `email`, and `x3` or `always`: `503 email x2`.
+  off (no fault any more), help, quit"""
+
+
+def sandbox(
+    *,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help=PORT_HELP)] = None,
+    cors_origin: Annotated[list[str] | None, typer.Option(help=ORIGIN_HELP)] = None,
+) -> None:
+    """Serve an agent that misbehaves on request.
+
+    For integrators of tills. Type a fault, or POST it to /sandbox/faults, and see what the till
+    does. The agent is a real one in a scratch directory, which is removed at the end (Ctrl-C).
+    Nothing is delivered; the agent installed on this machine is not touched.
+    """
+    sockets = listen_or_exit(port)
+
+    async def run(directory: Path) -> None:
+        await _serve(directory, sockets, cors_origin or [])
+
+    try:
+        run_in_scratch(run)
+    except ProcessFailedError as error:
+        AGENT.fail(f"the sandbox could not start: {error}")
+    echo("The sandbox has ended; its directory is removed.")
+
+
+def listen_or_exit(port: int | None) -> list[socket.socket]:
+    """Return the listening sockets of a sandbox; say where it listens. Exits if it cannot."""
+    try:
+        sockets = listen_on(port)
+    except OSError as error:
+        AGENT.fail(f"port {port} cannot be used ({error.strerror}): choose another with --port")
+    if port is None and port_of(sockets) != DEFAULT_PORT:
+        AGENT.warn(f"port {DEFAULT_PORT} is taken; the sandbox uses port {port_of(sockets)}")
+    return sockets
+
+
+def port_of(sockets: list[socket.socket]) -> int:
+    """Return the port of listening sockets."""
+    port: int = sockets[0].getsockname()[1]
+    return port
+
+
+def url_of(sockets: list[socket.socket]) -> str:
+    """Return the URL of listening sockets."""
+    return f"http://127.0.0.1:{port_of(sockets)}"
+
+
+async def _serve(directory: Path, sockets: list[socket.socket], origins: list[str]) -> None:
+    plan = FaultPlan()
+
+    def control(restart: Restart) -> AnswerControl:
+        return Control(plan, restart).answer
+
+    director = PlannedFaults(plan, lambda exchange: echo(line_of(exchange)))
+    async with (
+        running_sandbox(directory, sockets, director, control, origins) as front,
+        typed_lines() as lines,
+    ):
+        url = url_of(sockets)
+        echo(NOTICE, bold=True, fg="yellow")
+        echo(f"Serving at {url} (the till's address), in {directory}.")
+        echo(f"Faults: here, or POST {url}/sandbox/faults.\n")
+        echo(_help())
+        await _obey(lines, plan, front)
+
+
+async def _obey(lines: TypedLines, plan: FaultPlan, front: Front) -> None:
+    """Obey what is typed until `quit`; at the end of input serve on until a signal."""
+    while (line := await lines.next()) is not None:
+        if line in {"quit", "exit", "q"}:
+            return
+        await _obey_line(line, plan, front)
+    await asyncio.Event().wait()
+
+
+async def _obey_line(line: str, plan: FaultPlan, front: Front) -> None:
+    match line:
+        case "":
+            pass
+        case "help" | "?":
+            echo(_help())
+        case "off":
+            plan.clear()
+            echo("No faults.")
+        case "restart":
+            await front.restart()
+            echo("The agent was killed and runs again.")
+        case _:
+            try:
+                plan.add(fault := parse_words(line))
+            except FaultSyntaxError as error:
+                echo(f"{error}. Type help.")
+            else:
+                echo(f"To come: {fault}")
+
+
+def line_of(exchange: Exchange) -> str:
+    """Return the log line of an exchange; never an address."""
+    seconds = (exchange.ended or exchange.started) - exchange.started
+    ending = exchange.ending.value if exchange.ending else "in progress"
+    status = f" {exchange.status}" if exchange.status else ""
+    what = f"{exchange.call} {_shown_id(exchange.correlation_id)}"
+    if exchange.call is Call.OTHER:
+        what = printable(f"{exchange.method} {mask_path(exchange.path)}")
+    fault = f"  fault: {exchange.fault.kind}" if exchange.fault else ""
+    at = datetime.now().astimezone()
+    return f"SANDBOX {at:%H:%M:%S} {what}\n    {ending}{status} after {seconds:.3f} s{fault}"
+
+
+def _shown_id(correlation_id: str | None) -> str:
+    if correlation_id is None:
+        return "without an id"
+    return printable(mask_secrets(correlation_id))[:_MOST_CHARACTERS]
+
+
+def _help() -> str:
+    return _HELP.format_map({kind.name.lower(): text for kind, text in EXPLAINED.items()})

@@ -1,0 +1,118 @@
+"""A sandbox's real agent in a scratch directory, and its port."""
+
+import asyncio
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+
+from agent.api.access import Access
+from agent.drill.processes import ProgramProcess, free_port, prepare_lone_agent
+from agent.sandbox.control import Restart
+from agent.sandbox.front import AnswerControl, Director, Front
+from sync.runtime.network.loopback import loopback_sockets
+
+DEFAULT_PORT = 8480
+_HOST = "127.0.0.1"
+_NAMES = ("SANDBOX", "SANDBOX")
+_READY_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ResultT = TypeVar("ResultT")
+# Makes the control of a sandbox from its restart.
+MakeControl = Callable[[Restart], AnswerControl]
+
+
+class ScratchAgent:
+    """An agent without a head office; `restart` kills it as a power cut would."""
+
+    def __init__(self, directory: Path, cors_origins: Sequence[str]) -> None:
+        self.port = free_port()
+        self._process: ProgramProcess = prepare_lone_agent(
+            directory / "agent", self.port, _NAMES, cors_origins
+        )
+
+    async def start(self) -> None:
+        """Start; return when it takes captures. Raises `ProcessFailedError`."""
+        await self._process.start("run", "agent.serving")
+        async with asyncio.timeout(_READY_SECONDS), aiohttp.ClientSession() as client:
+            while not await self._is_ready(client):  # noqa: ASYNC110 - other process
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def restart(self) -> None:
+        """Kill the agent and start it again, on the same database."""
+        await self._process.crash()
+        await self.start()
+
+    async def stop(self) -> None:
+        """Stop the agent. Idempotent."""
+        await self._process.stop()
+
+    async def _is_ready(self, client: aiohttp.ClientSession) -> bool:
+        async with client.get(f"http://{_HOST}:{self.port}/readyz") as answer:
+            return answer.ok
+
+
+@asynccontextmanager
+async def running_sandbox(
+    directory: Path,
+    sockets: Sequence[socket.socket],
+    director: Director,
+    make_control: MakeControl | None = None,
+    cors_origins: Sequence[str] = (),
+) -> AsyncIterator[Front]:
+    """Run a sandbox in the empty `directory` until the block ends. Raises `ProcessFailedError`."""
+    agent = ScratchAgent(directory, cors_origins)
+    try:
+        await agent.start()
+        front = Front(agent.port, director, agent.restart)
+        front.access = Access(frozenset(), frozenset(cors_origins), None)
+        if make_control is not None:
+            front.control = make_control(front.restart)
+        try:
+            await front.open(sockets)
+            yield front
+        finally:
+            await front.close()
+    finally:
+        await agent.stop()
+
+
+def listen_on(port: int | None) -> list[socket.socket]:
+    """Return sockets on `port` of both loopback addresses; None: 8480, or any if it is taken.
+
+    Raises `OSError` if the given port is taken.
+    """
+    if port is not None:
+        return loopback_sockets(_HOST, port)
+    try:
+        found = loopback_sockets(_HOST, DEFAULT_PORT)
+    except OSError:
+        return loopback_sockets(_HOST, 0)
+    if len(found) == len(anywhere := loopback_sockets(_HOST, 0)):
+        found, anywhere = anywhere, found
+    for one in found:
+        one.close()  # `localhost` could still be another program's
+    return anywhere
+
+
+def run_in_scratch(run: Callable[[Path], Coroutine[None, None, ResultT]]) -> ResultT | None:
+    """Run in a new scratch directory, which is removed; None if a signal ends it."""
+
+    async def run_until_signal(directory: Path) -> ResultT | None:
+        running = asyncio.ensure_future(run(directory))
+        loop = asyncio.get_running_loop()
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, running.cancel)
+        try:
+            return await running
+        except asyncio.CancelledError:
+            return None
+
+    with tempfile.TemporaryDirectory(prefix="loyalty-sandbox-") as scratch:
+        return asyncio.run(run_until_signal(Path(scratch)))

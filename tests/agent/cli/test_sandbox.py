@@ -1,0 +1,180 @@
+"""`loyalty-agent sandbox` and `certify` as processes: port, scratch directory, verdict, samples."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from agent.certify.situations import SITUATIONS
+from agent.sandbox import scratch
+from tests.support.agent.process import AGENT
+from tests.support.processes import ROOT, clean_environment
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+SAMPLES = ROOT / "docs" / "samples"
+PATIENCE_SECONDS = 120
+# Waits of the samples, and shorter ones for a test.
+SCALES = {
+    "till.py": ("ATTEMPTS = 1, 3, 1, 2", "ATTEMPTS = 1, 1, 0.1, 2"),
+    "till.mjs": ("ANSWER_MS = 3000, PAUSE_MS = 1000", "ANSWER_MS = 1000, PAUSE_MS = 100"),
+}
+RUN = {"till.py": sys.executable, "till.mjs": "node", "till.php": "php", "Till.java": "java"}
+
+
+def environment(directory: Path) -> Mapping[str, str]:
+    """Return an environment whose scratch and home directories are in `directory`."""
+    (scratch_directory := directory / "scratch").mkdir(exist_ok=True)
+    own = {"TMPDIR": str(scratch_directory), "HOME": str(directory / "home")}
+    return {**clean_environment(), **own, "PYTHONPATH": str(ROOT)}
+
+
+def certify(directory: Path, *options: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `certify` to its end."""
+    result = subprocess.run(
+        [*AGENT, "certify", *options],
+        env=environment(directory),
+        cwd=directory,
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert [*(directory / "scratch").iterdir()] == []  # nothing is left
+    assert not (directory / "home").exists()
+    return result
+
+
+def test_port_8480_is_left_to_the_agent_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(scratch, "DEFAULT_PORT", port)
+        found = scratch.listen_on(None)
+        with pytest.raises(OSError, match="in use"):
+            scratch.listen_on(port)
+
+    assert found[0].getsockname()[1] != port
+    for one in found:
+        one.close()
+
+
+def test_port_8480_is_not_shared_with_an_agent_on_the_other_loopback_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(scratch, "DEFAULT_PORT", port)
+        found = scratch.listen_on(None)
+
+    assert [one.getsockname()[1] != port for one in found] == [True, True]
+    for one in found:
+        one.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, None])
+async def test_sandbox_obeys_the_terminal_and_leaves_nothing(
+    tmp_path: Path, end: signal.Signals | None
+) -> None:
+    pipe = asyncio.subprocess.PIPE
+    command = (*AGENT, "sandbox", "--port", "0")
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment(tmp_path), cwd=tmp_path, stdin=pipe, stdout=pipe
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await process.stdout.readuntil(b"quit\n")
+        process.stdin.write(b"503 email x2\nnonsense\n" + (b"quit\n" if end is None else b""))
+        await process.stdout.readuntil(b"Type help.\n")
+        if end is not None:
+            process.send_signal(end)
+        rest = await process.stdout.read()
+        code = await process.wait()
+
+    assert (code, rest) == (0, b"The sandbox has ended; its directory is removed.\n")
+    assert [*(tmp_path / "scratch").iterdir()] == []
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("sample", SCALES)
+def test_a_sample_is_certified(tmp_path: Path, sample: str) -> None:
+    command = RUN[sample]
+    if shutil.which(command) is None:
+        pytest.skip(f"this machine has no {command}")
+    text, (waits, short) = (SAMPLES / sample).read_text("utf-8"), SCALES[sample]
+    assert waits in text
+    (till := tmp_path / sample).write_text(text.replace(waits, short), "utf-8")
+
+    options = ("--report", "report.json", "--answer-limit", "4", "--port", "0")
+    result = certify(tmp_path, "--till-command", f"{command} {till} {{url}}", *options)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "\nPASSED: the till has the manners" in result.stdout
+    document = json.loads((tmp_path / "report.json").read_text())
+    found = {one["situation"]: one["verdict"] for one in document["situations"]}
+    assert found == {one.key: "passed" for one in SITUATIONS} | {"correction": "not seen"}
+    assert document["verdict"] == "passed"
+    assert "guest@example.com" not in json.dumps(document)
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("sample", RUN)
+def test_a_sample_is_certified_with_the_waits_that_it_has(tmp_path: Path, sample: str) -> None:
+    if shutil.which(RUN[sample]) is None:
+        pytest.skip(f"this machine has no {RUN[sample]}")
+
+    command = f"{RUN[sample]} {SAMPLES / sample} {{url}}"
+    result = certify(tmp_path, "--till-command", command, "--port", "0")
+
+    assert result.returncode == 0, result.stdout
+
+
+def test_json_stands_alone_on_standard_output_and_a_bad_till_exits_with_1(tmp_path: Path) -> None:
+    result = certify(
+        tmp_path, "--json", "--situation", "sale", "--till-command", "false", "--port", "0"
+    )
+
+    document = json.loads(result.stdout)
+    assert (result.returncode, document["verdict"]) == (1, "not seen")
+    assert "No request arrived." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--situation", "rain"), "no situation rain: use sale, "),
+        (("--till-command", "/no/such/till {url}"), "there is no program /no/such/till"),
+        (("--till-command", "a 'b"), "cannot be read"),
+    ],
+)
+def test_wrong_use_exits_with_2_and_its_reason(
+    tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    result = certify(tmp_path, *options, "--port", "0")
+
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_a_person_is_told_what_to_do_and_what_was_not_seen(tmp_path: Path) -> None:
+    keys = ("sale", "silent", "refused")
+    options = [word for key in keys for word in ("--situation", key)]
+
+    result = certify(tmp_path, *options, "--port", "0", typed="y\nwhat\ns\n")
+
+    lines = result.stdout.splitlines()
+    assert result.returncode == 1
+    assert "1. A sale with an e-mail address" in lines
+    assert "  not seen: No request arrived." in lines
+    assert "   Type y, n or s, and Enter." in lines
+    assert lines.count("  not seen: The situation was skipped.") == 2
+    assert os.linesep.join(lines[-2:]).startswith("NOT PASSED: not everything was seen.")
