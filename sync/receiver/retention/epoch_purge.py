@@ -10,7 +10,15 @@ from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db import conditions, statements
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.columns import UtcTimestamp
-from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
+from sync.receiver.db.tables import (
+    agents,
+    answers,
+    duplicates,
+    gaps,
+    rejections,
+    sessions,
+    uncertain_times,
+)
 from sync.receiver.ingest.gaps import Gap
 from sync.receiver.ingest.rows import epoch_key, gap_row
 from sync.receiver.retention.kept_digests import keep_digests
@@ -36,7 +44,9 @@ _NUMBERS = sa.union_all(
         for table in (*_PURGED, rejections)
     )
 )
-_DELETE = [sa.delete(table).where(conditions.in_range(table)) for table in _PURGED]
+_DELETE = [
+    sa.delete(table).where(conditions.in_range(table)) for table in (*_PURGED, uncertain_times)
+]
 
 
 def _is_late(table: sa.Table, purged_through: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:

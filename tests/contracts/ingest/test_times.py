@@ -202,8 +202,10 @@ async def test_purged_event_of_an_unknown_time_is_left_out(office: LedgerDriver)
     office.at = AT + 100.15 * SECOND
     await office.take(TILL, slow_session(1, 90), sentMonotonicUs=100_120_000)
     await purge_before(office)
+    of_boots_that_fell_silent = await office.rows(UncertainTimeRecord, "sequence")
     await tell(office, 160 * SECOND, 160 * SECOND + 40 * MILLISECOND)
 
+    assert of_boots_that_fell_silent == []
     assert await times(office) == []
     assert await office.rows(UncertainTimeRecord, "sequence") == []
 
