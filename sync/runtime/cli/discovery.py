@@ -6,12 +6,15 @@ command beside the service would report on an empty directory of its own that al
 """
 
 import os
+import pwd
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 
+from sync.runtime.private_files import user_name
 from sync.runtime.settings.paths import STATE_VARIABLES
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
@@ -113,7 +116,8 @@ def find_running(
 ) -> Configuration | None:
     """Return the configuration of the process of `service` that listens on `address`, if any.
 
-    Only processes of this user are visible, to root all.
+    Only processes of this user are visible, to root all. Raises `ConfigurationError` for another
+    user's: its settings name the files that root would read, and to whom it would send them.
     """
     # Imported here: most commands find a file, and this loads asyncio.
     from sync.runtime.network.listeners import find_listeners  # noqa: PLC0415 - see above
@@ -127,9 +131,12 @@ def find_running(
                 pair.split("=", 1) for pair in _split(place / "environ") if "=" in pair
             )
             directory = (place / "cwd").readlink()
+            users = _users_of(place)
         except OSError:
             continue  # it has ended, or belongs to another user
         if service.is_started_by(arguments):
+            if not users <= _trusted_users(service.program_name):
+                raise _of_another_user(service, process, max(users))
             file = _config_option(arguments)
             return Configuration(
                 directory / file if file else None,
@@ -166,6 +173,28 @@ def _merged(
     without = {name: value for name, value in environ.items() if name not in STATE_VARIABLES}
     state = {name: running[name] for name in STATE_VARIABLES if name in running}
     return {**theirs, **without, **state}
+
+
+def _users_of(process: Path) -> set[int]:
+    """Return all user ids of a process: a setuid program has also those of who started it."""
+    lines = (process / "status").read_text("ascii", "replace").splitlines()
+    return {int(uid) for line in lines if line.startswith("Uid:") for uid in line.split()[1:]}
+
+
+def _trusted_users(program_name: str) -> set[int]:
+    trusted = {0, os.geteuid()}
+    with suppress(KeyError):
+        trusted.add(pwd.getpwnam(program_name).pw_uid)
+    return trusted
+
+
+def _of_another_user(service: ServiceProcess, process: int, uid: int) -> ConfigurationError:
+    name, user = service.program_name, user_name(uid)
+    message = (
+        f"{user} runs it, and this user does not use another user's configuration. Run the command"
+        f' as that user: "runuser -u {user} -- {name} ..."; or name a file with --config'
+    )
+    return ConfigurationError([SettingError(f"process {process} of {name}", "", message)])
 
 
 def _config_option(arguments: Sequence[str]) -> str | None:

@@ -121,10 +121,10 @@ class Program(Generic[SettingsT]):
         found, settings = self.configuration(config)
         if found.origin is not Origin.OWN or found.names_state:
             return found, settings
-        running = find_running(self.service, self.listens_on(settings), os.environ)
-        if running is None:
-            return found, settings
         with self.exit_on_configuration_error():
+            running = find_running(self.service, self.listens_on(settings), os.environ)
+            if running is None:
+                return found, settings
             return running, load(self.model, running.file, running.environ)
 
     def announce(self, found: Configuration, settings: SettingsT | None) -> None:

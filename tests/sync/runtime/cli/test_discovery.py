@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -242,6 +244,48 @@ async def test_command_finds_the_state_of_a_receiver_that_runs_without_a_file(
     assert result.exit_code == 0
     assert first_line(result).endswith(f"state: {machine}/theirs/.local/state/loyalty-hq/hq.db")
     assert not (machine / "home").exists()
+
+
+LISTENS = """\
+import socket
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees processes of another user")
+@pytest.mark.parametrize(
+    "command", [of_agent("status"), of_agent("doctor"), ENROLL], ids=lambda one: one.arguments[0]
+)
+def test_root_takes_no_configuration_of_another_users_process(
+    machine: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could name a file of root's as the token that root sends to it."""
+    secret = machine / "secret"
+    secret.write_text("of-root")
+    module, section, verb = "agent", "API", "run"
+    if command.name == "loyalty-hq":
+        module, section, verb = "sync.receiver", "SERVER", "serve"
+    prefix = command.name.upper().replace("-", "_")
+    theirs = {"LOYALTY_AGENT__API__TOKEN_FILE": str(secret), "STATE_DIRECTORY": str(machine)}
+
+    with subprocess.Popen(
+        (sys.executable, "-c", LISTENS, "-m", module, verb),
+        user=NOBODY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+        env=theirs,
+    ) as process:
+        assert process.stdout is not None
+        monkeypatch.setenv(f"{prefix}__{section}__PORT", process.stdout.readline().decode().strip())
+        result = command.run()
+        process.kill()
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"process {process.pid} of {command.name}: nobody runs it" in result.stderr
+    assert "--config" in result.stderr
 
 
 def test_another_program_on_the_port_is_not_taken_for_the_service(machine: Path) -> None:
