@@ -26,7 +26,8 @@ class ProgramProcess:
     def __init__(self, module: str, directory: Path, settings: str) -> None:
         config = directory.with_suffix(".toml")
         config.write_text(settings)
-        self._command = (sys.executable, "-m", module, "--config", str(config))
+        # -P: no module of the current directory, which may be another user's.
+        self._command = (sys.executable, "-P", "-m", module, "--config", str(config))
         self._log = directory.with_suffix(".log")
         self._process: Process | None = None
         self._reading: asyncio.Task[object] | None = None

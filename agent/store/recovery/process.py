@@ -30,6 +30,7 @@ async def erase_in_process(place: Path) -> None:
 async def _run(place: Path, task: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # no module of the current directory, which may be another user's
         "-m",
         "agent.store.recovery",
         str(place),

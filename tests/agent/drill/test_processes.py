@@ -1,0 +1,42 @@
+"""Processes of the programs run the code of the programs, wherever a command is called."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.drill.processes import ProgramProcess
+from agent.store.recovery.process import erase_in_process
+from sync.runtime.identity import installed_version
+
+PLANTED = "open({!r}, 'w').close()"
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory with a package `agent` of another user; return the file that it makes."""
+    made = tmp_path / "made"
+    package = tmp_path / "here" / "agent"
+    package.mkdir(parents=True)
+    for name in ("__init__", "__main__"):
+        (package / f"{name}.py").write_text(PLANTED.format(str(made)))
+    monkeypatch.chdir(package.parent)
+    return made
+
+
+@pytest.mark.process
+async def test_drill_in_a_directory_of_another_user_runs_none_of_its_code(
+    planted: Path, tmp_path: Path
+) -> None:
+    said = await ProgramProcess("agent", tmp_path / "agent", "").output_of("--version")
+
+    assert installed_version() in said
+    assert not planted.exists()
+
+
+@pytest.mark.process
+async def test_salvage_in_a_directory_of_another_user_runs_none_of_its_code(
+    planted: Path, tmp_path: Path
+) -> None:
+    await erase_in_process(tmp_path)
+
+    assert not planted.exists()
