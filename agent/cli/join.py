@@ -22,7 +22,7 @@ from agent.joining.registration import HeadOffice, RegistrationError
 from agent.joining.service import Restart, restart_service, run_command
 from sync.protocol.join_code import MAX_CHARACTERS, JoinCode, JoinCodeError, parse_join_code
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.discovery import Configuration, Origin, installed_file
+from sync.runtime.cli.discovery import Configuration, Origin, is_installed
 from sync.runtime.cli.printing import echo
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
@@ -111,15 +111,9 @@ def _joining(code: JoinCode, config: Path | None) -> Joining:
         )
     echo(f"Configuration: {found}", err=True)
     text = read_configuration(found.file)
-    place = Place(found.file, settings, token_setting(text), is_service=_is_service(found.file))
+    is_service = is_installed(AGENT.name, found.file)
+    place = Place(found.file, settings, token_setting(text), is_service=is_service)
     return Joining(code, place, AGENT.name, found.environ)
-
-
-def _is_service(file: Path) -> bool:
-    try:
-        return file.samefile(installed_file(AGENT.name))
-    except OSError:
-        return False
 
 
 def _read_code(given: str | None, file: Path | None) -> JoinCode:

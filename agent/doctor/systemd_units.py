@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync.runtime.checks.check import Check, fault, passed, warning
-from sync.runtime.checks.units import BOOTED, Run
+from sync.runtime.checks.units import BOOTED, Run, rejected_configuration
 
 SERVICE, SOCKET = "loyalty-agent.service", "loyalty-agent.socket"
 _NAME = "service"
 _STARTS = frozenset({"enabled", "enabled-runtime", "static", "indirect", "alias", "generated"})
+_CORRECT = "correct the configuration, then: systemctl reload loyalty-agent"
 _LOG = "journalctl -u loyalty-agent"
 
 
@@ -40,7 +41,7 @@ def check_units(run: Run, booted: Path = BOOTED) -> Check:
         return warning(_NAME, f"{SERVICE} is not installed", advice)
     there = {SERVICE: service, **({SOCKET: socket} if socket.is_there else {})}
     states = "; ".join(f"{name}: {unit.enabled}, {unit.active}" for name, unit in there.items())
-    if (problem := _problem(service, socket)) is not None:
+    if (problem := _problem(service, socket, rejected_configuration(SERVICE, run))) is not None:
         found, advice = problem
         return fault(_NAME, f"{states}: {found}", advice)
     if service.active == "activating":
@@ -53,8 +54,11 @@ def check_units(run: Run, booted: Path = BOOTED) -> Check:
     return passed(_NAME, states)
 
 
-def _problem(service: UnitState, socket: UnitState) -> tuple[str, str] | None:
-    """Return why tills are not served now or after a reboot, and the fix; None if they are."""
+def _problem(service: UnitState, socket: UnitState, rejected: str) -> tuple[str, str] | None:
+    """Return why tills are not served as configured, or not after a reboot, and the fix; or None.
+
+    `rejected`: what the service says of a configuration that it did not start with.
+    """
     units = f"{SOCKET} {SERVICE}" if socket.is_there else SERVICE
     if service.enabled == "masked":
         return "it can never start", f"systemctl unmask {SERVICE}"
@@ -62,6 +66,8 @@ def _problem(service: UnitState, socket: UnitState) -> tuple[str, str] | None:
         return "it failed", f"read the log: {_LOG}; then systemctl restart loyalty-agent"
     if not service.starts:
         return "it does not start at boot", f"systemctl enable --now {units}"
+    if rejected:
+        return rejected, _CORRECT
     if service.active == "inactive" and socket.active != "active":
         return "it is not running", f"systemctl start {units}"
     return None

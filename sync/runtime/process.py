@@ -13,7 +13,7 @@ import uvloop
 from sync.runtime.logging import log_event
 from sync.runtime.network.descriptors import raise_descriptor_limit
 from sync.runtime.start import Rejected, Start
-from sync.runtime.systemd.notify import notify, systemd_notified
+from sync.runtime.systemd.notify import USES_EARLIER, notify, systemd_notified
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _say_rejected(name: str, rejected: Rejected) -> None:
     """Tell log and systemd that the configuration is wrong and an older one is in use."""
     fields = {"reason": rejected.reason, "in_use_since": rejected.in_use_since}
     log_event(_log, logging.ERROR, f"{name}.configuration_rejected", **fields)
-    text = f"STATUS=Uses the configuration of {rejected.in_use_since}. Wrong: {rejected.reason}"
+    text = f"STATUS={USES_EARLIER}{rejected.in_use_since}. Wrong: {rejected.reason}"
     notify(text, os.environ)
 
 

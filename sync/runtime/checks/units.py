@@ -1,4 +1,7 @@
-"""Checks of systemd units."""
+"""Checks of systemd units, and of the configuration that a running service uses.
+
+systemd is asked: it knows, for every user, whether a process serves or only tries to start.
+"""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -6,9 +9,11 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.systemd.notify import USES_EARLIER
 
 _NAME = "service"
 _ANSWER_SECONDS = 5.0
+_SERVES = {"active", "reloading"}
 BOOTED = Path("/run/systemd/system")
 
 # Runs a command and returns its standard output; None if it cannot be run.
@@ -35,11 +40,42 @@ def check_unit(unit: str, run: Run, booted: Path = BOOTED) -> Check:
     if enabled in {"", "not-found"}:
         return passed(_NAME, f"{unit} is not installed: nothing to check")
     found = f"{unit}: {enabled}, {active or 'unknown'}"
-    log = f"journalctl -u {unit.partition('.')[0]}"
-    if active == "failed":
-        return fault(_NAME, found, f"read the log: {log}; then systemctl restart {unit}")
+    name = unit.partition(".")[0]
+    log = f"journalctl -u {name}"
+    rejected = rejected_configuration(unit, run)
+    if rejected or active == "failed":
+        advice = f"read the log: {log}; then systemctl restart {unit}"
+        if rejected:
+            found = f"{found}: {rejected}"
+            advice = f"correct the configuration, then: systemctl reload {name}"
+        return fault(_NAME, found, advice)
     if active == "activating":
         return warning(_NAME, found, f"check again in a minute; or read the log: {log}")
     if active != "active" or not enabled.startswith("enabled"):
         return warning(_NAME, found, f"systemctl enable --now {unit}, if it is to serve here")
     return passed(_NAME, found)
+
+
+def rejected_configuration(unit: str, run: Run) -> str:
+    """Return what a service says of the configuration that it did not start with; empty: none."""
+    shown = _shown(unit, run)
+    text = shown.get("StatusText", "") if shown.get("ActiveState") in _SERVES else ""
+    return text if text.startswith(USES_EARLIER) else ""
+
+
+def earlier_configuration(program_name: str, run: Run, booted: Path) -> str:
+    """Return that the service runs although its configuration is wrong; empty if it does not."""
+    unit = f"{program_name}.service"
+    if not booted.is_dir() or _shown(unit, run).get("ActiveState") not in _SERVES:
+        return ""
+    rejected = rejected_configuration(unit, run).removeprefix(USES_EARLIER).split()
+    since = f", that of {rejected[0].removesuffix('.')}" if rejected else ""
+    return (
+        f"{unit} runs on the last configuration that worked{since}. Correct this one, then:"
+        f" systemctl reload {program_name}"
+    )
+
+
+def _shown(unit: str, run: Run) -> dict[str, str]:
+    output = run(["systemctl", "show", "--property=ActiveState,StatusText", unit]) or ""
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)

@@ -72,6 +72,14 @@ def installed_file(program_name: str) -> Path:
     return ROOT / "etc" / program_name / "config.toml"
 
 
+def is_installed(program_name: str, file: Path) -> bool:
+    """Return whether `file` is the installed service's configuration, or a link to it."""
+    try:
+        return file.samefile(installed_file(program_name))
+    except OSError:
+        return False
+
+
 def service_state(program_name: str) -> Path:
     """Return the state directory of the installed service."""
     return ROOT / "var" / "lib" / program_name
@@ -79,11 +87,8 @@ def service_state(program_name: str) -> Path:
 
 def given_configuration(program_name: str, file: Path, environ: Mapping[str, str]) -> Configuration:
     """Return the configuration in `file`."""
-    try:
-        is_installed = file.samefile(installed_file(program_name))
-    except OSError:
-        is_installed = False
-    variables = _of_installed_service(program_name, environ) if is_installed else environ
+    is_its = is_installed(program_name, file)
+    variables = _of_installed_service(program_name, environ) if is_its else environ
     return Configuration(file, Origin.GIVEN, variables)
 
 

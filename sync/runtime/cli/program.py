@@ -17,6 +17,7 @@ from sync.runtime.cli.discovery import (
     find_installed,
     find_running,
     given_configuration,
+    is_installed,
     own_configuration,
 )
 from sync.runtime.settings.load import load
@@ -82,8 +83,10 @@ class Program(Generic[SettingsT]):
     def configuration(self, config: Path | None) -> tuple[Configuration, SettingsT]:
         """Return the configuration that the service itself uses, and its settings, or exit."""
         found = self.service_configuration(config)
-        with self.exit_on_configuration_error():
+        try:
             return found, load(self.model, found.file, found.environ)
+        except ConfigurationError as error:
+            self.fail("\n".join(filter(None, [str(error), self._in_use(found)])), ExitCode.USAGE)
 
     def find(self, config: Path | None) -> Configuration:
         """Return the configuration that the service itself uses. Raises `ConfigurationError`."""
@@ -136,6 +139,15 @@ class Program(Generic[SettingsT]):
         from sync.runtime.cli.printing import echo  # noqa: PLC0415 - as in `warn`
 
         echo(line, err=True)  # standard output is for programs
+
+    def _in_use(self, found: Configuration) -> str:
+        """Return what the installed service runs with, if its configuration is wrong."""
+        if found.file is None or not is_installed(self.name, found.file):
+            return ""
+        # Imported here: needed in this case only.
+        from sync.runtime.checks import units  # noqa: PLC0415 - see above
+
+        return units.earlier_configuration(self.name, units.run_command, units.BOOTED)
 
     def _no_state(self, found: Configuration, settings: SettingsT) -> str:
         where = "no service is installed or running here"

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 READY = "READY=1"
 ALIVE = "WATCHDOG=1"
 STOPPING = "STOPPING=1"
+# Begins the status of a service that did not start with its present configuration.
+USES_EARLIER = "Uses the configuration of "
 # Keep-alives per watchdog timeout: one may be late or lost.
 KEEPALIVES_PER_TIMEOUT = 4
 # Interval where no watchdog is set: READY has to be sent all the same.

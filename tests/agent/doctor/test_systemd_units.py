@@ -13,14 +13,19 @@ ON = UnitState("enabled", "active")
 GONE = UnitState("not-found", "inactive")
 
 
-def systemctl(service: UnitState, socket: UnitState) -> Run:
-    """Return a command runner that answers as systemctl would with these units."""
+def systemctl(service: UnitState, socket: UnitState, status: str = "") -> Run:
+    """Return a command runner that answers as systemctl would with these units.
+
+    `status` is the service's text for systemd.
+    """
     states = {SERVICE: service, SOCKET: socket}
 
     def run(command: Sequence[str]) -> str | None:
-        program, verb, unit = command
+        program, verb, *_, unit = command
         assert program == "systemctl"
         state = states[unit]
+        if verb == "show":
+            return f"StatusText={status}\nActiveState={state.active}\n"
         return {"is-enabled": state.enabled, "is-active": state.active}[verb] + "\n"
 
     return run
@@ -51,6 +56,16 @@ def test_units_verdict_covers_now_and_after_reboot(
 
     assert check.verdict is verdict
     assert advice in check.advice
+
+
+def test_service_on_an_earlier_configuration_is_a_fault(tmp_path: Path) -> None:
+    status = "Uses the configuration of 2026-03-04T05:06:07Z. Wrong: till.toml, line 6: api.prot"
+
+    check = check_units(systemctl(ON, ON, status), booted=tmp_path)
+
+    assert check.verdict is Verdict.FAULT
+    assert status in check.found
+    assert "systemctl reload loyalty-agent" in check.advice
 
 
 def test_state_of_both_units_is_shown(tmp_path: Path) -> None:

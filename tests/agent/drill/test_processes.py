@@ -1,5 +1,6 @@
 """Processes of the programs run the code of the programs, wherever a command is called."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -24,19 +25,21 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.process
-async def test_drill_in_a_directory_of_another_user_runs_none_of_its_code(
+def test_drill_in_a_directory_of_another_user_runs_none_of_its_code(
     planted: Path, tmp_path: Path
 ) -> None:
-    said = await ProgramProcess("agent", tmp_path / "agent", "").output_of("--version")
+    process = ProgramProcess("agent", tmp_path / "agent", "")
+
+    said = asyncio.run(process.output_of("--version"))
 
     assert installed_version() in said
     assert not planted.exists()
 
 
 @pytest.mark.process
-async def test_salvage_in_a_directory_of_another_user_runs_none_of_its_code(
+def test_salvage_in_a_directory_of_another_user_runs_none_of_its_code(
     planted: Path, tmp_path: Path
 ) -> None:
-    await erase_in_process(tmp_path)
+    asyncio.run(erase_in_process(tmp_path))
 
     assert not planted.exists()

@@ -198,9 +198,24 @@ def test_unit_is_judged_by_its_state(
 ) -> None:
     states = {"is-enabled": enabled, "is-active": active}
 
-    check = check_unit("loyalty-hq.service", lambda command: states[command[1]], tmp_path)
+    check = check_unit("loyalty-hq.service", lambda command: states.get(command[1]), tmp_path)
 
     assert check.verdict is verdict
+
+
+def test_service_on_an_earlier_configuration_is_a_fault(tmp_path: Path) -> None:
+    shown = "Uses the configuration of 2026-03-04T05:06:07Z. Wrong: hq.toml, line 6: server.prot"
+    answers = {
+        "is-enabled": "enabled",
+        "is-active": "active",
+        "show": f"ActiveState=active\nStatusText={shown}\n",
+    }
+
+    check = check_unit("loyalty-hq.service", lambda command: answers[command[1]], tmp_path)
+
+    assert check.verdict is Verdict.FAULT
+    assert shown in check.found
+    assert "systemctl reload loyalty-hq" in check.advice
 
 
 async def in_thread(config: Path) -> tuple[int, dict[str, dict[str, str]]]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import agent.cli
 import sync.receiver.cli
 from agent.cli.client import AGENT
 from sync.receiver.cli.hq import HEAD_OFFICE
+from sync.runtime.checks import units
 from sync.runtime.cli import discovery
 from tests.support.agent.process import AGENT as AGENT_COMMAND
 from tests.support.agent.process import AgentProcess
@@ -169,6 +171,51 @@ def test_command_of_a_user_who_may_not_read_the_installed_configuration_says_who
     assert (result.exit_code, result.stdout) == (2, "")
     assert str(file) in result.stderr
     assert f'"runuser -u {command.name} -- {command.name} ..."' in result.stderr
+
+
+SHOWN = {
+    "on an earlier one": (
+        "active",
+        "Uses the configuration of 2026-03-04T05:06:07.000000Z. Wrong: api.prot",
+        "runs on the last configuration that worked, that of 2026-03-04T05:06:07.000000Z.",
+    ),
+    "since before the change": ("active", "", "runs on the last configuration that worked."),
+    "not serving": ("activating", "", ""),
+}
+
+
+@pytest.mark.parametrize(("active", "status", "said"), SHOWN.values(), ids=SHOWN)
+@pytest.mark.parametrize(
+    "command",
+    [of_agent("status"), of_agent("doctor"), of_head_office("stores"), of_head_office("doctor")],
+    ids=lambda one: f"{one.name} {one.arguments[0]}",
+)
+def test_command_with_a_wrong_configuration_says_what_the_service_runs_on(
+    machine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+    active: str,
+    status: str,
+    said: str,
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def systemctl(words: Sequence[str]) -> str:
+        asked.append(words)
+        return f"ActiveState={active}\nStatusText={status}\n"
+
+    monkeypatch.setattr(units, "run_command", systemctl)
+    monkeypatch.setattr(units, "BOOTED", machine)
+    install(machine, command.name, "[api]\nprot = 1\n")
+
+    result = command.run()
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "1 error in the configuration" in result.stderr
+    unit = f"{command.name}.service"
+    assert (f"{unit} {said}" in result.stderr) == bool(said)
+    assert ("systemctl reload" in result.stderr) == bool(said)
+    assert all(words[-1] == unit for words in asked)
 
 
 @PROGRAMS
