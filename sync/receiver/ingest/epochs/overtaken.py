@@ -48,8 +48,10 @@ def is_overtaken(
     use = name_use_of(current)
     last = use.last
     if last and last.boot_id == sending.speaker.boot_id and use.speaker_sent_us is not None:
-        # The delay as well: or a monotonic clock that steps back silences its till.
-        return is_late and sending.sent_us < use.speaker_sent_us
+        behind = timedelta(microseconds=use.speaker_sent_us - sending.sent_us)
+        # The delay as well: or a monotonic clock that steps back silences its till. Not for a
+        # message that was passed on its way: an agent that restarts would look like two.
+        return behind > timedelta() and (is_late or behind <= _USUAL_DELAY)
     # Sent after that epoch began, as it names it.
     is_current = current["epoch"] in sending.epochs
     told_at = current["heartbeat_at"] or (None if is_current else current["begun_at"])

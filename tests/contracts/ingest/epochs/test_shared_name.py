@@ -210,6 +210,21 @@ async def test_delayed_heartbeats_of_an_epoch_before_are_no_other_machine(
         assert not await before.is_told(office, 10 * MINUTE, received=late)
 
 
+async def test_heartbeat_of_an_agent_that_restarts_is_passed_by_that_of_the_next_process(
+    office: LedgerDriver,
+) -> None:
+    """Less late than latency can be; it comes back once, and the next process after it."""
+    for number in range(4):
+        start = number * HOUR
+        before, now = (Machine("a", run_id=f"run-{number + one}") for one in (0, 1))
+        for minute in (0, 1, 2):
+            assert not await before.is_told(office, start + minute * MINUTE)
+        sent = start + 3 * MINUTE
+        assert not await now.is_told(office, sent + SECOND)
+        assert not await before.is_told(office, sent, received=sent + 1.5 * SECOND)
+        assert not await now.is_told(office, sent + MINUTE)
+
+
 async def test_receivers_with_clocks_apart_make_no_second_machine(office: LedgerDriver) -> None:
     for minute in range(20):
         booted = Machine(f"boot-{minute // 10}", minute // 10 * 10 * MINUTE)
