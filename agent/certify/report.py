@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from agent.certify.findings import Finding, Judgement, overall
+from agent.certify.situations import SITUATIONS
 from agent.sandbox.exchange import Exchange
 
 # Of a situation; a till that hammers makes thousands.
@@ -15,6 +16,7 @@ def report(
     """Return the report as JSON members."""
     return {
         "verdict": overall(judgements),
+        "complete": len(judgements) == len(SITUATIONS),
         "agentVersion": version,
         "at": at,
         "answerLimitSeconds": answer_seconds,

@@ -67,7 +67,10 @@ class Talk:
         played = f"{len(judgements)} of {len(SITUATIONS)} situations"
         unseen = [one for one in judgements if one.verdict is Verdict.NOT_SEEN]
         optional = [one.situation.key for one in unseen if one.situation.is_optional]
-        self.say(f"\n{_SUMS[verdict]}", bold=True, fg=_COLOURS.get(verdict))
+        words = _SUMS[verdict]
+        if verdict is Verdict.PASSED and len(judgements) < len(SITUATIONS):
+            words = "PASSED what was played. A certificate needs all situations."
+        self.say(f"\n{words}", bold=True, fg=_COLOURS.get(verdict))
         self.say(f"{played} played{named}.")
         if optional:
             self.say(f"Not seen, and not needed: {', '.join(optional)}.")

@@ -20,6 +20,7 @@ from tests.support.processes import ROOT, clean_environment
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 SAMPLES = ROOT / "docs" / "samples"
+BAD_TILLS = ROOT / "tests" / "agent" / "certify" / "tills.py"
 PATIENCE_SECONDS = 120
 # Waits of the samples, and shorter ones for a test.
 SCALES = {
@@ -121,7 +122,7 @@ def test_a_sample_is_certified(tmp_path: Path, sample: str) -> None:
     document = json.loads((tmp_path / "report.json").read_text())
     found = {one["situation"]: one["verdict"] for one in document["situations"]}
     assert found == {one.key: "passed" for one in SITUATIONS} | {"correction": "not seen"}
-    assert document["verdict"] == "passed"
+    assert (document["verdict"], document["complete"]) == ("passed", True)
     assert "guest@example.com" not in json.dumps(document)
     assert max(map(len, result.stdout.splitlines())) <= 80
 
@@ -138,14 +139,18 @@ def test_a_sample_is_certified_with_the_waits_that_it_has(tmp_path: Path, sample
     assert result.returncode == 0, result.stdout
 
 
-def test_json_stands_alone_on_standard_output_and_a_bad_till_exits_with_1(tmp_path: Path) -> None:
-    result = certify(
-        tmp_path, "--json", "--situation", "sale", "--till-command", "false", "--port", "0"
-    )
+def test_a_bad_till_is_named_in_text_and_json_and_exits_with_1(tmp_path: Path) -> None:
+    command = f"{sys.executable} {BAD_TILLS} changes-id {{url}}"
 
-    document = json.loads(result.stdout)
-    assert (result.returncode, document["verdict"]) == (1, "not seen")
-    assert "No request arrived." in result.stderr
+    options = ("--json", "--situation", "session-lost", "--port", "0")
+    result = certify(tmp_path, "--till-command", command, *options)
+
+    document = json.loads(result.stdout)  # and nothing else
+    assert (result.returncode, document["verdict"], document["complete"]) == (1, "failed", False)
+    (situation,) = document["situations"]
+    text = "The till changed its correlationId on the repeat: 2 ids in one sale."
+    assert text in [one["text"] for one in situation["findings"]]
+    assert f"  FAILED: {text}" in result.stderr.splitlines()
 
 
 @pytest.mark.parametrize(
