@@ -19,6 +19,8 @@ from agent.api.responses import COMMON_HEADERS, REQUEST_ID, RETRY_AFTER_SECONDS
 from sync.protocol.wire import ErrorCode
 from sync.runtime.http_errors import HttpError, error_response
 
+# A body that trickles in must not delay the next attempt: nobody is answered meanwhile.
+_SLOW_SECONDS = 1.0
 _MESSAGE = "The agent cannot start. The capture was not recorded."
 
 
@@ -43,7 +45,8 @@ async def refuse(sockets: Sequence[socket.socket], seconds: float, reason: str) 
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    runner = web.ServerRunner(web.Server(refused, access_log=None))
+    server = web.Server(refused, access_log=None, lingering_time=_SLOW_SECONDS)
+    runner = web.ServerRunner(server, shutdown_timeout=_SLOW_SECONDS)
     await runner.setup()
     try:
         for listening in sockets:

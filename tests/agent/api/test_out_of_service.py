@@ -24,3 +24,15 @@ async def test_refusal_has_the_headers_of_every_answer_and_says_when_to_retry() 
     assert answer.header("Retry-After") == "1"
     assert UUID.fullmatch(answer.header("x-amzn-RequestId") or "")
     assert {name: answer.header(name) for name in HEADERS} == HEADERS
+
+
+async def test_body_that_trickles_in_does_not_delay_the_next_attempt() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    refusing = asyncio.create_task(refuse([listening], 0.2, "no key file"))
+    reader, till = await asyncio.open_connection(*listening.getsockname())
+    till.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+    await reader.readuntil(b"\r\n\r\n")
+
+    await asyncio.wait_for(refusing, 5.0)
+
+    till.close()
