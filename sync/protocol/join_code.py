@@ -65,6 +65,11 @@ def authority_mark(certificate: bytes) -> str:
     return _symbols(hashlib.sha256(certificate).digest(), _AUTHORITY_SYMBOLS)
 
 
+def is_authority_mark(text: str) -> bool:
+    """Return whether `text` can be the mark of an authority."""
+    return len(text) == _AUTHORITY_SYMBOLS and set(text) <= set(_ALPHABET)
+
+
 def is_encodable_url(url: str) -> bool:
     """Return whether `url` can stand in a code, which is also safe in CSV and in a shell."""
     return _URL.fullmatch(url) is not None

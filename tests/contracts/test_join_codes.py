@@ -324,3 +324,10 @@ async def test_till_with_a_code_is_listed_as_not_yet_installed(
     assert await is_known_store(office.database, "0043")
     document = b"".join([part async for part in stores_json(office.database)])
     assert [one["storeId"] for one in json.loads(document)["stores"]] == ["0042", "0043"]
+
+
+async def test_authority_of_a_name_that_no_code_can_have_is_unknown(codes: JoinCodes) -> None:
+    """Anybody may ask; PostgreSQL refuses a NUL in a text."""
+    assert [await codes.authority(mark) for mark in ("\0", "", "S" * 24, "S" * 100_000)] == [
+        None
+    ] * 4

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
+from sync.protocol.join_code import is_authority_mark
 from sync.receiver.audit.audit_log import Action, AuditLog
 from sync.receiver.auth.retirement import bring_back, void_code
 from sync.receiver.auth.token_rows import add_tokens, take_turns
@@ -142,6 +143,8 @@ class JoinCodes:
 
     async def authority(self, mark: str) -> str | None:
         """Return the certificate (PEM) of an authority, None if no code names it."""
+        if not is_authority_mark(mark):
+            return None  # anybody may ask, also for what no database accepts as a text
         row = await self._database.read_first(_AUTHORITY, {"mark": mark})
         return None if row is None else str(row["certificate"])
 
