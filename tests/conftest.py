@@ -18,6 +18,8 @@ from tests.support.head_office.postgresql import PostgresqlServer, started_serve
 settings.register_profile("full", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=20)
 settings.load_profile("full")
+# Commands speak the language of the locale; tests of others say so.
+os.environ["LC_ALL"] = "C.UTF-8"
 
 # Tests with one of these markers may start processes.
 _MAY_START_PROCESSES = ("process", "postgresql", "browser", "campaign", "machine")

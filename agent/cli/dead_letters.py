@@ -1,18 +1,20 @@
 """`loyalty-agent dead-letters`: list, show, retry and discard dead letters."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Annotated
 
 import typer
 
 from agent.cli.client import AGENT, AgentClient, agent_client
+from agent.cli.terminal_language import language_of_output, plain_spaces
 from agent.facts import Receipt
 from sync.protocol.wire import EventType
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import echo, echo_json_text, print_entries, print_values
 from sync.runtime.cli.program import ExitCode
+from sync.runtime.i18n import DEFAULT
 
 _PATH = "/agent/v1/dead-letters"
 
@@ -54,9 +56,11 @@ def _print_json(letters: Iterable[dict[str, object]]) -> int:
 
 def _print(entries: list[dict[str, object]]) -> None:
     if entries:
-        print_entries(f"Dead letters: {len(entries)}", entries)
+        say = language_of_output()
+        title = _say("title", count=say.number(len(entries)))
+        print_entries(title, [_named(entry) for entry in entries])
     else:
-        echo("There are no dead letters.")
+        echo(_say("none"))
 
 
 @dead_letters.command()
@@ -69,7 +73,7 @@ def show(
     if as_json:
         echo_json_text(letter.text)
     else:
-        print_values("Dead letter", letter.members)
+        print_values(_say("one"), _named(letter.members))
 
 
 @dead_letters.command()
@@ -77,7 +81,7 @@ def retry(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     """Retry one dead letter. A session start takes its e-mail answers along."""
     with agent_client(config) as client:
         client.request("POST", f"{_path_of(number)}/retry", as_admin=True)
-    echo(f"{number} is queued again.")
+    echo(_say("queued", number=number))
 
 
 @dead_letters.command()
@@ -89,12 +93,27 @@ def discard(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     with agent_client(config) as client:
         path = f"{_path_of(number)}/discard"
         discarded = client.request("POST", path, as_admin=True).members
-        echo(f"{number} is discarded.")
+        echo(_say("discarded", number=number))
         is_session = discarded.get("type") == EventType.SESSION_STARTED
         remaining = list(chain.from_iterable(_pages(client))) if is_session else []
     for letter in remaining:
         if letter["correlationId"] == discarded["correlationId"]:
-            echo(f"Its e-mail answer remains a dead letter: {_number_of(letter)}")
+            echo(_say("answer_remains", number=_number_of(letter)))
+
+
+def _say(name: str, **values: object) -> str:
+    return plain_spaces(language_of_output()(f"dead_letters.{name}", **values))
+
+
+def _named(letter: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a dead letter with their names in the language of the terminal."""
+    say = language_of_output()
+    if say.code == DEFAULT:
+        return dict(letter)
+    return {
+        say(f"letter.{name}") if say.has(f"letter.{name}") else name: value
+        for name, value in letter.items()
+    }
 
 
 def _path_of(number: str) -> str:

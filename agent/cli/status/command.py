@@ -14,6 +14,7 @@ from agent.cli.client import AGENT, AgentError
 from agent.cli.status.check import check_status
 from agent.cli.status.source import find_status
 from agent.cli.status.textfile import Format, print_metrics
+from agent.cli.terminal_language import language_of_output, plain_spaces
 from agent.config import Settings
 from agent.monitoring.verdict import DEFAULT_MAX_AGE, Limits
 from sync.runtime.cli.command_group import ConfigFile
@@ -98,7 +99,7 @@ def _print_status(settings: Settings, *, as_json: bool) -> None:
     elif as_json:
         echo_json(found.members)
     elif sys.stdout.isatty():
-        _show(status)
+        _show(Status(found.members, language_of_output()))
     else:
         print_values("Status of the agent", flatten(found.members))
     raise typer.Exit(ExitCode.PROBLEM if status.problems() else ExitCode.OK)
@@ -109,6 +110,7 @@ def _show(status: Status) -> None:
     for headline in status.headlines():
         # Rich wraps at word boundaries; with typer.echo the terminal would break within a word.
         style = f"bold {_COLOURS[headline.level]}"
-        console.print(Text(one_line(headline.text), style=style))
+        console.print(Text(one_line(plain_spaces(headline.text)), style=style))
     for title, figures in status.figures().items():
-        print_values(f"\n{title}", figures)
+        spaced = {plain_spaces(name): plain_spaces(text) for name, text in figures.items()}
+        print_values(f"\n{plain_spaces(title)}", spaced)
