@@ -21,7 +21,7 @@ from sync.runtime.cli.printing import echo
 from sync.runtime.masking import mask_path, mask_secrets
 from sync.runtime.printable import printable
 
-PORT_HELP = "The port; 8480 by default, another one if that is taken."
+PORT_HELP = "The port; 8480 by default, the next free one if that is taken."
 ORIGIN_HELP = "Origin of a till that is a web page, as scheme://host:port. Repeatable."
 _MOST_CHARACTERS = 36
 _HELP = """\
@@ -97,7 +97,8 @@ async def _serve(directory: Path, sockets: list[socket.socket], origins: list[st
     ):
         url = url_of(sockets)
         echo(NOTICE, bold=True, fg="yellow")
-        echo(f"Serving at {url} (the till's address), in {directory}.")
+        echo(f"The till's address of the agent: {url}")
+        echo(f"Its database and log are in {directory}, until the end.")
         echo(f"Faults: here, or POST {url}/sandbox/faults.\n")
         echo(_help())
         await _obey(lines, plan, front)

@@ -38,7 +38,7 @@ EXPLAINED: Mapping[FaultKind, str] = {
     FaultKind.SLOW: "recorded; the answer comes late, after SECONDS",
     FaultKind.SILENT: "not recorded; no answer comes",
     FaultKind.LOST: "recorded; the connection is closed without an answer",
-    FaultKind.HALF: "recorded; half of the answer comes, then the connection is closed",
+    FaultKind.HALF: "recorded; the connection is closed after half of the answer",
     FaultKind.RESET: "not recorded; the connection is reset",
     FaultKind.RESTART: "recorded; the agent is killed and starts again",
     FaultKind.REFUSED: "not recorded; the answer is an error 400",

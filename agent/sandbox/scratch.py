@@ -18,6 +18,7 @@ from agent.sandbox.front import AnswerControl, Director, Front
 from sync.runtime.network.loopback import loopback_sockets
 
 DEFAULT_PORT = 8480
+_PORTS = 10
 _HOST = "127.0.0.1"
 _NAMES = ("SANDBOX", "SANDBOX")
 _READY_SECONDS = 30.0
@@ -84,21 +85,32 @@ async def running_sandbox(
 
 
 def listen_on(port: int | None) -> list[socket.socket]:
-    """Return sockets on `port` of both loopback addresses; None: 8480, or any if it is taken.
+    """Return sockets on `port` of both loopback addresses; None: the first free one from 8480 on.
 
     Raises `OSError` if the given port is taken.
     """
     if port is not None:
         return loopback_sockets(_HOST, port)
-    try:
-        found = loopback_sockets(_HOST, DEFAULT_PORT)
-    except OSError:
-        return loopback_sockets(_HOST, 0)
-    if len(found) == len(anywhere := loopback_sockets(_HOST, 0)):
-        found, anywhere = anywhere, found
-    for one in found:
-        one.close()  # `localhost` could still be another program's
+    anywhere = loopback_sockets(_HOST, 0)
+    for candidate in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS):
+        if found := _listen_on_all(candidate, len(anywhere)):
+            for one in anywhere:
+                one.close()
+            return found
     return anywhere
+
+
+def _listen_on_all(port: int, addresses: int) -> list[socket.socket]:
+    """Return sockets on a port of all loopback addresses, none if another program has one."""
+    try:
+        found = loopback_sockets(_HOST, port)
+    except OSError:
+        return []
+    if len(found) == addresses:
+        return found
+    for one in found:
+        one.close()  # `localhost` could be the other program
+    return []
 
 
 def run_in_scratch(run: Callable[[Path], Coroutine[None, None, ResultT]]) -> ResultT | None:

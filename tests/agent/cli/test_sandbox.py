@@ -92,7 +92,7 @@ async def test_sandbox_obeys_the_terminal_and_leaves_nothing(
     assert process.stdin is not None
     assert process.stdout is not None
     async with asyncio.timeout(PATIENCE_SECONDS):
-        await process.stdout.readuntil(b"quit\n")
+        help_text = (await process.stdout.readuntil(b"quit\n")).decode()
         process.stdin.write(b"503 email x2\nnonsense\n" + (b"quit\n" if end is None else b""))
         await process.stdout.readuntil(b"Type help.\n")
         if end is not None:
@@ -100,6 +100,8 @@ async def test_sandbox_obeys_the_terminal_and_leaves_nothing(
         rest = await process.stdout.read()
         code = await process.wait()
 
+    shown = help_text.replace(str(tmp_path / "scratch"), "/tmp")  # noqa: S108 - the usual one
+    assert max(map(len, shown.splitlines())) <= 80
     assert (code, rest) == (0, b"The sandbox has ended; its directory is removed.\n")
     assert [*(tmp_path / "scratch").iterdir()] == []
     assert not (tmp_path / "home").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agent.api.access import Access
 from agent.sandbox.answers import NOTICE
 from agent.sandbox.control import Control, PlannedFaults
 from agent.sandbox.exchange import Ending, Exchange
@@ -18,6 +19,7 @@ from agent.sandbox.scratch import listen_on
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in
 
 START = {"correlationId": "a", "channel": "STORE"}
+PAGE = "https://pos.example"
 SESSIONS = "/client/users/anonymous/sessions"
 
 
@@ -61,6 +63,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
         sandbox = Sandbox(agent, client)
         director = PlannedFaults(sandbox.plan, sandbox.saw)
         front = Front(agent.address.port, director, sandbox.restart)
+        front.access = Access(frozenset(), frozenset({PAGE}), None)
         front.control = Control(sandbox.plan, front.restart).answer
         await front.open(sockets)
         try:
@@ -125,6 +128,14 @@ async def test_an_error_has_the_agents_form_and_records_nothing(
     assert answer.headers["Loyalty-Reason"] == "asked of the sandbox"
     assert answer.headers["x-amzn-RequestId"]
     assert sandbox.agent.bodies() == []
+
+
+async def test_a_page_that_is_a_till_can_read_an_error(sandbox: Sandbox) -> None:
+    sandbox.plan.add(parse_words("503"))
+
+    async with sandbox.client.post(SESSIONS, json=START, headers={"Origin": PAGE}) as answer:
+        assert answer.status == 503
+        assert answer.headers["Access-Control-Allow-Origin"] == PAGE
 
 
 async def test_a_silent_sandbox_notes_when_the_till_leaves(sandbox: Sandbox) -> None:
