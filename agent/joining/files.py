@@ -59,7 +59,7 @@ class TokenFile:
         The token is on the disk before head office learns its hash: if the answer is lost, the
         next run registers the same token.
         """
-        make_directory(self.path.parent)
+        self._make_directory()
         record = self._record()
         if record is not None and record.code == code_digest and self._has(record):
             return record
@@ -77,6 +77,15 @@ class TokenFile:
             _change_owner(file, uid, gid)
             file.write(f"{record.token}\n".encode())
         self._write_record(JoinRecord(record.code, record.token_hash))
+
+    def _make_directory(self) -> None:
+        """Create the missing directories of the file, for those who read it."""
+        missing = [place for place in self.path.parents if not place.exists()]
+        make_directory(self.path.parent)
+        uid, gid, _ = self._owner()
+        for place in missing:
+            if (uid, gid) != (os.geteuid(), os.getegid()):
+                os.chown(place, uid, gid)
 
     def _has(self, record: JoinRecord) -> bool:
         """Return whether the token of the record is still there, in it or in the file."""

@@ -131,6 +131,22 @@ async def test_token_of_an_agent_without_systemd_belongs_to_its_user(
     assert (token.stat().st_uid, mode_of(token)) == (owner, 0o600)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
+async def test_token_in_a_new_directory_is_within_reach_of_the_agents_user(
+    office: Office, machine: Machine
+) -> None:
+    own = machine.config.parent / "secrets" / "head-office" / "token"
+    machine.config.write_text(
+        EXAMPLE.replace('kind = "none"', f'kind = "bearer"\ntoken_file = "{own}"')
+    )
+
+    await machine.join(await office.issue())
+
+    owner = pwd.getpwnam("nobody").pw_uid
+    assert {place.stat().st_uid for place in (own, *own.parents[:2])} == {owner}
+    assert mode_of(own.parent) == 0o700
+
+
 class LostAnswerError(Exception):
     """In place of a cable that breaks."""
 
