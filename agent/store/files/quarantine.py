@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from agent.store.files.high_water_mark import (
     MARK_FILE,
@@ -13,6 +14,7 @@ from agent.store.files.high_water_mark import (
     write_high_water_mark,
 )
 from sync.runtime.atomic_file import sync_directory
+from sync.runtime.ownership import acting_as_owner
 from sync.runtime.private_files import open_private
 
 QUARANTINE = "set-aside"
@@ -70,27 +72,33 @@ def copy_wal(database: Path, at_us: int) -> Path | None:
 def copy_into_quarantine(file: Path, directory: Path, at_us: int) -> str:
     """Copy the database or WAL `file`, and what lies beside it, to be salvaged; return its name.
 
-    It appears at once and complete. The copies get the owner of `directory`. Raises `OSError`.
+    It appears at once and complete. Root writes as the owner of `directory`, who could have put a
+    link there to a directory of root's. Raises `OSError`.
     """
     beside = (file.with_name(f"{file.name}{_WAL}"), file.with_name(MARK_FILE))
     name = MARK_FILE.replace(".mark", _DATABASE)
     copies = {file: f"{name}{_WAL}" if file.name.endswith(_WAL) else name}
     copies |= {one: f"{name}{_WAL}" if one == beside[0] else MARK_FILE for one in beside}
     parent = directory / QUARANTINE
-    parent.mkdir(exist_ok=True, mode=0o700)
-    incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=parent))
-    try:
-        for source, target in copies.items():
-            if source == file or source.exists():
-                _copy(source, incoming / target)
-        for entry in (parent, incoming, *incoming.iterdir()):
-            _give_to_owner_of(directory, entry)
-        place = _new_place(directory / name, at_us)
-        incoming.replace(place)
-    except BaseException:
-        shutil.rmtree(incoming, ignore_errors=True)
-        raise
-    _sync(place)
+    with contextlib.ExitStack() as stack:
+        # Opened first: only root may read them, perhaps.
+        sources = {
+            target: stack.enter_context(source.open("rb"))
+            for source, target in copies.items()
+            if source == file or source.exists()
+        }
+        stack.enter_context(acting_as_owner(directory))
+        parent.mkdir(exist_ok=True, mode=0o700)
+        incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=parent))
+        try:
+            for target, reader in sources.items():
+                _copy_from(reader, incoming / target)
+            place = _new_place(directory / name, at_us)
+            incoming.replace(place)
+        except BaseException:
+            shutil.rmtree(incoming, ignore_errors=True)
+            raise
+        _sync(place)
     return place.name
 
 
@@ -107,17 +115,16 @@ def remove_abandoned(directory: Path, now_seconds: float) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as reader:
+        _copy_from(reader, target)
+
+
+def _copy_from(reader: BinaryIO, target: Path) -> None:
     descriptor = open_private(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
+    with os.fdopen(descriptor, "wb") as writer:
         shutil.copyfileobj(reader, writer)
         writer.flush()
         os.fsync(writer.fileno())
-
-
-def _give_to_owner_of(directory: Path, entry: Path) -> None:
-    owner = directory.stat()
-    if entry.stat().st_uid != owner.st_uid:
-        os.chown(entry, owner.st_uid, owner.st_gid)
 
 
 def has_orphan_wal(database: Path) -> bool:
