@@ -2,7 +2,8 @@
 
 A report is as of its time. A silent till may have captured more since it was last heard, and a till
 that was switched off in order may hold captures that it announced. A report on a period speaks for
-every till that was heard after the period's end.
+every till that was heard after the period's end. For the others that were switched off in order it
+speaks up to then: started since without a line, they would look the same.
 """
 
 from collections.abc import Sequence
@@ -43,18 +44,21 @@ class UnheardTill:
 class Unheard:
     """The first `MAX_NAMED` of `count` tills that a report cannot speak for.
 
-    `not_installed` tills were never heard: there is nothing to speak for.
+    `not_installed` tills were never heard: there is nothing to speak for. `closed` ones were switched
+    off in order, with all delivered, before the end of the report.
     """
 
     count: int
     tills: Sequence[UnheardTill]
     not_installed: int
+    closed: int = 0
 
     def members(self) -> dict[str, object]:
         """Return the tills as members of a JSON object."""
         named = [one.members() for one in self.tills]
         cannot_speak_for = {"count": self.count, "tills": named}
-        return {"cannotSpeakFor": cannot_speak_for, "notInstalled": self.not_installed}
+        counts = {"notInstalled": self.not_installed, "closed": self.closed}
+        return {"cannotSpeakFor": cannot_speak_for, **counts}
 
 
 def unheard_tills(
@@ -71,9 +75,11 @@ def unheard_tills(
     is_waiting = found.c[Condition.CLOSED_WAITING.column] > 0
     unheard = sa.or_(sa.and_(is_open, is_unheard), is_waiting)
     is_new = found.c[Condition.NOT_INSTALLED.column] > 0
+    is_closed = sa.and_(found.c.closed_at < (until or now), sa.not_(unheard))
     counted = sa.select(
         func.count(sa.case((unheard, 1))).label("unheard"),
         func.count(sa.case((is_new, 1))).label("not_installed"),
+        func.count(sa.case((is_closed, 1))).label("closed"),
     ).select_from(found)
     counts = connection.execute(counted).one()
     key = (found.c.store_id, found.c.till_id)
@@ -88,4 +94,4 @@ def unheard_tills(
         UnheardTill(store, till, Condition.CLOSED_WAITING if waits else Condition.SILENT, at)
         for store, till, waits, at in rows
     ]
-    return Unheard(counts.unheard, some, counts.not_installed)
+    return Unheard(counts.unheard, some, counts.not_installed, counts.closed)

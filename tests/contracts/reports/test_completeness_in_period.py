@@ -145,9 +145,11 @@ async def test_report_names_the_tills_that_it_cannot_speak_for(office: LedgerDri
         ("full", "closed-waiting"),
         ("silent", "silent"),
     ]
-    assert (now.count, now.not_installed) == (2, 1)
+    assert (now.count, now.not_installed, now.closed) == (2, 1, 1)
     # It was heard after the end of the period: head office knows all that it captured in it.
     assert [one.store_id for one in earlier.tills] == ["full"]
+    # It was closed after the end of the period as well.
+    assert earlier.closed == 0
 
 
 @pytest.mark.parametrize(

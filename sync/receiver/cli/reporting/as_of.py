@@ -19,6 +19,9 @@ def as_of(now: datetime, unheard: Unheard) -> Iterator[str]:
         more = f" and {unheard.count - _MAX_NAMED} more" if unheard.count > _MAX_NAMED else ""
         tills = count(unheard.count, "till")
         yield f"{tills} may have captures that are not known here: {named}{more}."
+    if unheard.closed:
+        tills = count(unheard.closed, "till")
+        yield f"{tills} closed in order: known up to then, unless started since without a line."
     if unheard.not_installed:
         yield f"{count(unheard.not_installed, 'till')} not yet installed."
 

@@ -98,6 +98,7 @@ async def test_empty_head_office_returns_a_valid_document(
         "complete": True,
         "cannotSpeakFor": {"count": 0, "tills": []},
         "notInstalled": 0,
+        "closed": 0,
     }
 
 
