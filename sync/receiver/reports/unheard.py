@@ -44,8 +44,8 @@ class UnheardTill:
 class Unheard:
     """The first `MAX_NAMED` of `count` tills that a report cannot speak for.
 
-    `not_installed` tills were never heard: there is nothing to speak for. `closed` ones were switched
-    off in order, with all delivered, before the end of the report.
+    `not_installed` tills were never heard: there is nothing to speak for. `closed` ones were
+    switched off in order, with all delivered, before the end of the report.
     """
 
     count: int
