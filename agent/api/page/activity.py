@@ -20,7 +20,7 @@ from sync.delivery.outbox import OutboxUnavailable
 NEWEST = 20
 LETTERS = 20
 _NEWEST_SECONDS = 2.0
-_DAY_SECONDS = 30.0
+DAY_SECONDS = 5.0
 _FAILURES = (sqlite3.Error, OSError, StorageError)
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class ActivityReader:
     def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._context = context
         self._newest = _Cached(self._read_newest, _NEWEST_SECONDS, monotonic)
-        self._day = _Cached(self._read_day, _DAY_SECONDS, monotonic)
+        self._day = _Cached(self._read_day, DAY_SECONDS, monotonic)
 
     async def read(self) -> Activity:
         """Return the activity, some seconds old at most."""

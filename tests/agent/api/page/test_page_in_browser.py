@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.async_api import Browser, Page
 
+from agent.api.page import activity
 from agent.config.settings import ApiSettings, StoreSettings
 from tests.support.agent.in_process import agent_in_a_thread, agent_under_test, settings_in
 from tests.support.browser import open_tab, running_browser
@@ -58,8 +59,9 @@ async def test_axe_finds_nothing_serious_and_no_page_is_wider_than_its_window(
 
 @pytest.mark.slow
 async def test_page_follows_the_agent_and_says_since_when_it_does_not_answer(
-    browser: Browser, tmp_path: Path
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(activity, "DAY_SECONDS", 0.0)
     with agent_in_a_thread(settings_in(tmp_path)) as agent:
         origin = f"http://127.0.0.1:{agent.port}"
         async with open_tab(browser, "about:blank") as tab:
@@ -70,8 +72,9 @@ async def test_page_follows_the_agent_and_says_since_when_it_does_not_answer(
             shown = await tab.page.locator("#figures").inner_text()
 
             start_session(origin, "a")
-            await tab.page.clock.run_for(40_000)
+            await tab.page.clock.run_for(6_000)
             await tab.page.get_by_text("Session started").wait_for()
+            await tab.page.locator(".captured span").get_by_text("1 in all").wait_for()
             focus = await tab.page.evaluate("document.activeElement.id")
             is_open = await tab.page.locator("#hours").get_attribute("open")
 
