@@ -22,6 +22,7 @@ from sync.runtime.cli.durations import parse_duration
 from sync.runtime.cli.listing import JsonOption
 from sync.runtime.cli.printing import echo_json, echo_json_text, flatten, one_line, print_values
 from sync.runtime.cli.program import ExitCode
+from sync.runtime.i18n import DEFAULT
 
 _COLOURS = {Level.OK: "green", Level.NOTE: "cyan", Level.WARNING: "yellow", Level.ALARM: "red"}
 
@@ -92,7 +93,10 @@ def _print_status(settings: Settings, *, as_json: bool) -> None:
     except AgentError as error:
         AGENT.fail(str(error))
     if found.error is not None:
-        AGENT.warn(found.error)
+        say = language_of_output()
+        # The English text names the address and the cause, which the first headline has as well.
+        unreachable = found.error if say.code == DEFAULT else say("unreachable")
+        AGENT.warn(plain_spaces(unreachable))
     status = Status(found.members)
     if as_json and found.text is not None:
         echo_json_text(found.text)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,16 @@ def test_dead_letter_is_shown_in_french_with_the_words_of_head_office_as_they_ar
     assert "est remise en file d'attente." in on_terminal(
         LETTER, "fr_FR", "dead-letters", "retry", number
     )
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_agent_that_does_not_run_is_reported_in_french_alone(tmp_path: Path) -> None:
+    variables = environment(9, "fr_CA.UTF-8") | {
+        "LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path / "none")
+    }
+    shown = " ".join(run_on_terminal([*COMMAND, "status"], ROOT, variables).split())
+
+    assert "l'agent ne répond pas ; vérifiez qu'il est en marche" in shown
+    assert "Les saisies ne sont pas enregistrées : l'agent n'est pas en marche." in shown
+    assert "cannot reach" not in shown

@@ -150,6 +150,16 @@ def test_page_escapes_all_values() -> None:
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;$till${state}") >= 9
 
 
+def test_words_of_others_are_escaped_and_marked_as_english_on_a_french_page() -> None:
+    hostile = "<b>no route</b> \u202f» <i>"
+    sync = SYNC | {"state": "retrying", "trouble": "no network", "detail": hostile}
+    page = page_in("fr", REPORT | {"storage": STORAGE, "sync": sync})
+
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert 'pas de réseau («\u202f<span lang="en">&lt;b&gt;no route&lt;/b&gt; ' in page
+
+
 def test_page_distinguishes_none_from_unknown() -> None:
     page = page_of(deadLetters=None, sync={"state": "capture only"})
 
