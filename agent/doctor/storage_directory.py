@@ -47,7 +47,8 @@ def _check_permissions(path: Path, key_file: Path, status: os.stat_result) -> Ch
         found = f"{path} belongs to {owner}, but other users own {', '.join(foreign)}"
         return fault(_NAME, found, f"change their owner: chown -R {owner}: {path}")
     if _is_open(key_file):
-        return fault(_NAME, f"other users can read the key {key_file}", f"chmod 600 {key_file}")
+        advice = f"chown {owner}: {key_file} && chmod 600 {key_file}"
+        return fault(_NAME, f"other users can read the key {key_file}", advice)
     if mode & stat.S_IWOTH:
         return fault(_NAME, f"every user can write to {path}", f"chmod 700 {path}")
     if mode & _OTHER_USERS:

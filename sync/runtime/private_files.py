@@ -143,11 +143,12 @@ def read_private(path: Path, max_bytes: int) -> bytes:
         os.close(descriptor)
 
 
-def read_secret_file(path: Path, max_bytes: int) -> bytes:
+def read_secret_file(path: Path, max_bytes: int, *, make_private: bool = True) -> bytes:
     """Return the start of a file named in the settings; take its permissions for others away.
 
-    A link made by root or by this user is followed: secrets are often mounted so. The file may
-    belong to another user. Raises `UnsafeFileError` for a link of another user, and `OSError`.
+    Not without `make_private`: root's commands would take them from the service. A link made by
+    root or by this user is followed: secrets are often mounted so. The file may belong to another
+    user. Raises `UnsafeFileError` for a link of another user, and `OSError`.
     """
     status = path.lstat()
     is_link = stat.S_ISLNK(status.st_mode)
@@ -158,7 +159,7 @@ def read_secret_file(path: Path, max_bytes: int) -> bytes:
     descriptor = os.open(path, flags)
     try:
         status = os.fstat(descriptor)
-        if status.st_mode & _OTHERS and _is_our_own(status):
+        if make_private and status.st_mode & _OTHERS and _is_our_own(status):
             # Not on a read-only file system; `doctor` reports it then.
             with contextlib.suppress(OSError):
                 os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~_OTHERS)

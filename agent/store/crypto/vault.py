@@ -103,7 +103,7 @@ def open_vault(key_file: Path) -> Vault:
 def check_key(key_file: Path) -> None:
     """Raise as `open_vault` would, `UnusableKey` or `OSError`. Changes nothing."""
     try:
-        text = key_file.read_bytes()[:_MAX_KEY_FILE_BYTES]
+        text = read_secret_file(key_file, _MAX_KEY_FILE_BYTES, make_private=False)
     except (FileNotFoundError, NotADirectoryError):
         return
     _read_key(text, key_file)
@@ -119,8 +119,9 @@ def restore_key(vault: Vault, key_file: Path) -> bool:
 
 
 def read_vault(key_file: Path) -> Vault:
-    """Open the vault with an existing key. Raises `UnusableKey` or `OSError`."""
-    return Vault(_read_key(read_secret_file(key_file, _MAX_KEY_FILE_BYTES), key_file))
+    """Open the vault with an existing key. Raises `UnusableKey` or `OSError`. Changes nothing."""
+    text = read_secret_file(key_file, _MAX_KEY_FILE_BYTES, make_private=False)
+    return Vault(_read_key(text, key_file))
 
 
 def _read_key(text: bytes, key_file: Path) -> bytes:

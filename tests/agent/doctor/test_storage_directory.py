@@ -45,7 +45,8 @@ def test_key_readable_by_other_users_is_a_fault(directory: Path) -> None:
     check = check_of(directory)
 
     assert check.verdict is Verdict.FAULT
-    assert check.advice == f"chmod 600 {directory}/encryption.key"
+    key = directory / "encryption.key"
+    assert check.advice == f"chown {key.owner()}: {key} && chmod 600 {key}"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")

@@ -2,13 +2,22 @@
 
 import base64
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.store.crypto.vault import KEY_BYTES, DecryptionError, UnusableKey, Vault, open_vault
+from agent.store.crypto.vault import (
+    KEY_BYTES,
+    DecryptionError,
+    UnusableKey,
+    Vault,
+    check_key,
+    open_vault,
+    read_vault,
+)
 from agent.store.files.storage_errors import StorageDownError
 from tests.support.agent.store import ADDRESS, KEY_FILE, opener
 
@@ -105,3 +114,16 @@ def test_store_with_a_malformed_key_opens_once_it_is_replaced(tmp_path: Path) ->
         opener(tmp_path).open()
     (tmp_path / KEY_FILE).unlink()
     opener(tmp_path).open().close()
+
+
+@pytest.mark.parametrize("look_at", [check_key, read_vault])
+def test_looking_at_the_key_takes_it_from_nobody(
+    tmp_path: Path, look_at: Callable[[Path], object]
+) -> None:
+    """Root's doctor did: of a key of root's that the service's group may read."""
+    open_vault(tmp_path / "key")
+    (tmp_path / "key").chmod(0o640)
+
+    look_at(tmp_path / "key")
+
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o640
