@@ -180,7 +180,12 @@ def _email(evidence: Evidence) -> Iterator[Finding]:
     emails = evidence.of(Call.EMAIL)
     if evidence.situation.needs_email and not emails:
         text = "No e-mail call arrived."
-        yield Finding("e-mail", Verdict.NOT_SEEN, text, "Does the till ask when the prompt says?")
+        yield Finding(
+            "e-mail",
+            Verdict.NOT_SEEN,
+            text,
+            "Ask the customer when the session's answer has a prompt.",
+        )
     if evidence.situation.key == "correction":
         count = len({one.body for one in emails})
         if count > 1:

@@ -64,13 +64,13 @@ class Situation:
         return Fault(self.kind, call, seconds=hold, held_seconds=hold)
 
 
-_SALE_TEXT = "Make one sale: start it, and give the e-mail address guest@example.com if asked."
+_SALE_TEXT = "Make one sale; give the e-mail address guest@example.com if asked."
 SITUATIONS = (
     Situation("sale", "A sale with an e-mail address", _SALE_TEXT, needs_email=True),
     Situation(
         "correction",
         "The customer corrects the address",
-        "Make one sale: give guest@example.com, then correct it to other@example.com.",
+        "Make one sale; give guest@example.com, then correct it to other@example.com.",
         call=Call.EMAIL,
         is_optional=True,
     ),

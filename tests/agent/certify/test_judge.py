@@ -52,6 +52,7 @@ def verdicts(findings: dict[str, Finding]) -> dict[str, Verdict]:
 
 def test_there_are_twelve_situations_with_a_name_each() -> None:
     assert len(SITUATIONS) == len(KEYS) == 12
+    assert max(len(one.instruction) for one in SITUATIONS) <= 77  # with its indent a line
 
 
 def test_without_a_request_nothing_is_seen_even_if_the_sale_was_sold() -> None:

@@ -14,7 +14,7 @@ from agent.certify.run import Certification
 from agent.certify.situations import ANSWER_SECONDS, SITUATIONS, Limits, Situation
 from agent.certify.stage import Stage
 from agent.certify.tills import CommandError, CommandTill, Till
-from agent.cli.certify_view import PersonTill, Talk
+from agent.cli.certify.view import PersonTill, Talk
 from agent.cli.client import AGENT
 from agent.cli.lines import typed_lines
 from agent.cli.sandbox import ORIGIN_HELP, PORT_HELP, listen_or_exit, url_of
