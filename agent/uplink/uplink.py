@@ -91,14 +91,17 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     offset_seconds = HEARTBEAT_SECONDS * _slot(agent.settings)
     every(HEARTBEAT_SECONDS, heartbeat.trigger, first_after_seconds=offset_seconds)
     running = asyncio.ensure_future(_run(agent, delivery, heartbeat))
+    # Not after an error: an agent that cannot serve, as its port is taken, is not closed.
+    ends_in_order = False
     try:
         async with _running_salvage(agent, partial(_on_salvaged, delivery, heartbeat)):
             yield delivery
+            ends_in_order = agent.settings.central.protocol is Protocol.BATCH
     finally:
         running.cancel()
         await asyncio.wait([running])
         outbox.close()
-        if agent.settings.central.protocol is Protocol.BATCH and await agent.is_closing():
+        if ends_in_order and await agent.is_closing():
             await heartbeat.send_last_word()
         await http.close()
 

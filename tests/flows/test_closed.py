@@ -1,6 +1,7 @@
 """An agent that stops in order tells head office; one that is killed does not."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -60,6 +61,25 @@ async def test_till_is_closed_once_its_agent_stops_in_order_and_open_once_it_sta
         running.kill()
         await running.exit_code()
     assert receiver.rows(CLOSED) == [(0, 6)]
+
+
+async def test_till_whose_agent_cannot_serve_is_not_closed(
+    receiver: RestartableReceiver, tmp_path: Path
+) -> None:
+    """Another program has its port: tills are refused, and each start ended as if in order."""
+    settings = enrolled_at(receiver)
+    async with agent_process(tmp_path / "agent", settings=settings) as running:
+        await running.ready()
+        await until(receiver, 0, 0)
+        running.kill()
+        await running.exit_code()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = settings | {"LOYALTY_AGENT__API__PORT": str(other.getsockname()[1])}
+        for _ in range(2):
+            async with agent_process(tmp_path / "agent", settings=taken) as running:
+                assert await running.exit_code() == 1
+
+    assert receiver.rows(CLOSED) == [(0, 0)]
 
 
 async def test_stop_with_a_line_on_which_nobody_answers_ends_in_order_all_the_same(
