@@ -74,7 +74,7 @@ async def test_till_whose_agent_cannot_serve_is_not_closed(
         running.kill()
         await running.exit_code()
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = settings | {"LOYALTY_AGENT__API__PORT": str(other.getsockname()[1])}
+        taken = {**settings, "LOYALTY_AGENT__API__PORT": str(other.getsockname()[1])}
         for _ in range(2):
             async with agent_process(tmp_path / "agent", settings=taken) as running:
                 assert await running.exit_code() == 1
