@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import delete
@@ -11,6 +12,7 @@ from sync.receiver.db.period import Period, parse_period
 from sync.receiver.db.tables import sessions as session_table
 from sync.receiver.export.selection import Selection
 from sync.receiver.reports.completeness.audit import audit
+from sync.receiver.reports.completeness.in_period import narrowed
 from sync.receiver.reports.completeness.state import EpochCompleteness, Range
 from sync.receiver.reports.tills import Reference
 from sync.receiver.reports.unheard import Unheard, unheard_tills
@@ -182,6 +184,20 @@ def test_day_begins_in_utc_unless_it_has_an_offset(given: str, start: str) -> No
 def test_wrong_periods_are_refused(since: str | None, until: str | None) -> None:
     with pytest.raises(ValueError, match=r"expected a day|must be later"):
         parse_period(since, until)
+
+
+async def test_captures_are_counted_in_whichever_order_the_database_has_its_texts(
+    office: LedgerDriver,
+) -> None:
+    """PostgreSQL has them in the order of its collation: `a` before `B`."""
+    for till_id in ("B", "a"):
+        event = session(1, till_id, occurredAt=wire_time(-DAY_SECONDS / 2))
+        await office.take(replace(TILL, till_id=till_id), event)
+    epochs = [epoch async for epoch in audit(office.database, TILL.store_id)]
+
+    for order in (epochs, epochs[::-1]):
+        read = partial(narrowed, epochs=order, period=YESTERDAY)
+        assert [one.captured for one in await office.database.read(read)] == [1, 1]
 
 
 @pytest.mark.parametrize("has_arrived", [False, True])

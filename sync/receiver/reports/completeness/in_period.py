@@ -116,7 +116,7 @@ def _tills_with_salvage(
     """Return those of these tills that have told of salvaged captures, in any of their epochs."""
     salvaged = sa.select(agents.c.till_id).where(
         agents.c.store_id == epochs[0].store_id,
-        agents.c.till_id.between(epochs[0].till_id, epochs[-1].till_id),
+        agents.c.till_id.in_({epoch.till_id for epoch in epochs}),
         agents.c.salvage_salvaged > 0,
     )
     return frozenset(connection.scalars(salvaged))
@@ -127,15 +127,16 @@ def _counts(
 ) -> dict[tuple[str, str], tuple[int, int]]:
     """Return the captures in the period per till and epoch, and those without a trusted time."""
     found: dict[tuple[str, str], tuple[int, int]] = {}
-    first, last = ((one.till_id, one.epoch) for one in (epochs[0], epochs[-1]))
+    # No range of them: PostgreSQL orders texts by the collation of its database.
+    tills, names = ({getattr(one, name) for one in epochs} for name in ("till_id", "epoch"))
     for table in (sessions, answers):
         key = (table.c.till_id, table.c.epoch)
         statement = (
             sa.select(*key, func.count(), func.count() - func.count(table.c.corrected_at))
             .where(
                 table.c.store_id == epochs[0].store_id,
-                sa.tuple_(*key) >= sa.tuple_(*first),
-                sa.tuple_(*key) <= sa.tuple_(*last),
+                table.c.till_id.in_(tills),
+                table.c.epoch.in_(names),
                 period.contains(captured_at(table)),
             )
             .group_by(*key)
