@@ -66,8 +66,13 @@ def _serve(found: Configuration) -> int:
 
 
 def _may_fall_back(_: Settings | None, last: Settings) -> bool:
-    """Return whether captures are there: a database that was moved away must not begin again."""
-    return (last.storage.directory / _DATABASE).exists()
+    """Return whether captures are there, and their key.
+
+    A database that was moved away must not begin again, nor may a new key take the place of one
+    that was moved away: addresses under one of the two could never be read together.
+    """
+    key = last.storage.encryption_key_file
+    return (last.storage.directory / _DATABASE).exists() and (key is None or key.exists())
 
 
 def check_config(config: ConfigFile = None) -> None:

@@ -162,6 +162,20 @@ async def test_database_that_was_moved_away_does_not_begin_again_at_its_old_plac
     assert not (unit.state / "agent.db").exists()
 
 
+async def test_key_that_was_moved_away_is_not_replaced_by_a_new_one(
+    unit: Unit, tmp_path: Path
+) -> None:
+    """Addresses that wait could not be read with it, nor those under it with the moved one."""
+    key = '[storage]\nencryption_key_file = "{}"\n'
+    await unit.runs_once(GOOD + key.format("old.key"))
+    (tmp_path / "old.key").rename(tmp_path / "new.key")
+    async with unit.running(GOOD + key.format("new.key") + "no_such_setting = 1\n") as child:
+        assert (await unit.capture()).status == 503
+        child.terminate()
+        assert await child.exit_code() == 2
+    assert not (tmp_path / "old.key").exists()
+
+
 async def test_without_systemd_a_wrong_setting_ends_the_agent(tmp_path: Path) -> None:
     config = tmp_path / "agent.toml"
     config.write_text(WRONG["not TOML"])
