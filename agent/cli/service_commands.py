@@ -69,7 +69,7 @@ def _may_fall_back(_: Settings | None, last: Settings) -> bool:
     """Return whether captures are there, and their key.
 
     A database that was moved away must not begin again, nor may a new key take the place of one
-    that was moved away: addresses under one of the two could never be read together.
+    that was moved away: it does not decrypt the addresses that wait.
     """
     key = last.storage.encryption_key_file
     return (last.storage.directory / _DATABASE).exists() and (key is None or key.exists())

@@ -58,20 +58,15 @@ def start_or_fall_back(
     """Run the service with the present configuration, else with the last one that worked.
 
     `run` returns the exit code. `may_fall_back` returns whether the last settings name the state
-    that is meant; it is given the present settings (None: they are wrong) and the last ones.
+    that is meant; it is given the present settings, with defaults for wrong ones (None: they cannot
+    be read), and the last ones.
     Raises `NotStartedError`.
     """
-    loaded: list[Tree] = []
-
-    def load() -> Tree:
-        loaded.append(configuration.settings())
-        return loaded[0]
-
-    code, failure = _attempt(load, run, Start(_save=configuration.save))
+    code, failure = _attempt(configuration.settings, run, Start(_save=configuration.save))
     if failure is None:
         return code
     last = configuration.recall()
-    if last is None or not may_fall_back(loaded[0] if loaded else None, last.settings):
+    if last is None or not may_fall_back(configuration.valid_part(), last.settings):
         raise failure
     fallback = Start(Rejected(failure.reason, last.since))
     code, again = _attempt(lambda: last.settings, run, fallback)

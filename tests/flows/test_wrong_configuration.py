@@ -165,7 +165,7 @@ async def test_database_that_was_moved_away_does_not_begin_again_at_its_old_plac
 async def test_key_that_was_moved_away_is_not_replaced_by_a_new_one(
     unit: Unit, tmp_path: Path
 ) -> None:
-    """Addresses that wait could not be read with it, nor those under it with the moved one."""
+    """It decrypts no address that waits, and the moved one none that is captured meanwhile."""
     key = '[storage]\nencryption_key_file = "{}"\n'
     await unit.runs_once(GOOD + key.format("old.key"))
     (tmp_path / "old.key").rename(tmp_path / "new.key")
@@ -201,6 +201,8 @@ async def test_head_office_restarted_with_a_wrong_setting_receives_with_the_last
     async with running_service(LoggedProcess, command, variables=variables) as child:
         said = await child.wait_for_log("hq.configuration_rejected")
     assert "no_such_setting" in str(said["reason"])
-    config.write_text(good + '[database]\nurl = "sqlite+aiosqlite:////proc/none/hq.db"\n')
-    async with running_service(LoggedProcess, command, variables=variables) as child:
-        assert await child.exit_code() == 1, "the ledger must not be divided"
+    moved = '[database]\nurl = "sqlite+aiosqlite:////proc/none/hq.db"\n'
+    for text, code in ((moved, 1), (moved + "[intake]\nno_such_setting = 1\n", 2)):
+        config.write_text(good + text)
+        async with running_service(LoggedProcess, command, variables=variables) as child:
+            assert await child.exit_code() == code, "the ledger must not be divided"

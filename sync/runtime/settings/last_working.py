@@ -17,7 +17,7 @@ import msgspec
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.runtime.atomic_file import atomic_file
 from sync.runtime.logging import log_event
-from sync.runtime.settings.load import load, read_text
+from sync.runtime.settings.load import examine, load, read_text
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.setting_errors import ConfigurationError
 
@@ -75,6 +75,17 @@ class LastWorking(Generic[Tree]):
         if self._file is not None:
             self._text = read_text(self._file)
         return load(self._model, self._file, self._environ, self._text)
+
+    def valid_part(self) -> Tree | None:
+        """Return the present configuration with defaults for what is wrong; None if it is no TOML.
+
+        For comparison only.
+        """
+        try:
+            settings, _ = examine(self._model, self._file, self._environ, self._text)
+        except ConfigurationError:
+            return None
+        return settings
 
     def save(self) -> None:
         """Store the present configuration as the one that works; a failure is logged only."""
