@@ -78,6 +78,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for variable in ("LOYALTY_AGENT__API__PORT", "LOYALTY_HQ__SERVER__PORT"):
+        # The usual ports are perhaps those of a service that does run here.
+        monkeypatch.setenv(variable, str(free_port()))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path
