@@ -143,6 +143,21 @@ async def test_reload_under_load_takes_new_settings_and_refuses_no_till(
     assert_no_till_affected(service, ledger, tills)
 
 
+async def test_reload_accepts_a_token_that_is_a_credential(
+    service: Service, each_debian: Machine
+) -> None:
+    """As on every machine that has joined: systemd 252 hides the credentials from a reload."""
+    await service.wait_until_active()
+    token = each_debian.root / "etc/loyalty-agent/credentials/central-token"
+    token.write_text("a-token-of-this-machine\n")
+    config = each_debian.root / CONFIG
+    setting = 'token_file = "credential:central-token"'
+    config.write_text(config.read_text().replace("[api]\n", f"[api]\n{setting}\n", 1))
+    each_debian.run("systemctl", "restart", UNIT)
+    await service.wait_until_active()
+    each_debian.run("systemctl", "reload", UNIT)
+
+
 async def test_reload_of_wrong_settings_fails_with_the_reason_and_the_process_goes_on(
     service: Service, each_debian: Machine
 ) -> None:

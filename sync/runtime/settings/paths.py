@@ -37,16 +37,19 @@ def credentials_directory(
 
     `$CREDENTIALS_DIRECTORY` in a service. A command run beside the installed service uses the
     service's credentials (`/run/credentials/UNIT`, systemd.exec(5)) or, while the service is
-    stopped, the files that its next start will load.
+    stopped, the files that its next start will load. So does a reload under a systemd before 254,
+    which names the directory to the command and hides it.
     """
-    if given := environ.get("CREDENTIALS_DIRECTORY"):
+    given = environ.get("CREDENTIALS_DIRECTORY")
+    if given and os.path.isdir(given):  # noqa: PTH112 - Path.is_dir raises there
         return Path(given)
     places = (
         root / f"run/credentials/{program_name}.service",
         root / f"etc/{program_name}/credentials",
     )
     # A directory that this user may not list counts as absent.
-    return next((place for place in places if os.path.isdir(place)), None)  # noqa: PTH112 - Path.is_dir raises there
+    found = next((place for place in places if os.path.isdir(place)), None)  # noqa: PTH112 - Path.is_dir raises there
+    return found or (Path(given) if given else None)
 
 
 def place_files(layer: Layer, base: Path, environ: Mapping[str, str]) -> None:
