@@ -22,7 +22,11 @@ MAX_NAMED = 1_000
 
 @dataclass(frozen=True, slots=True)
 class UnheardTill:
-    """A till, whether it is `silent` or `closed-waiting`, and when it was last heard."""
+    """A till, and when it was last heard.
+
+    Its state is `silent`, `closed-waiting`, or `delivering`: it was heard of late, but not since
+    the end of the period.
+    """
 
     store_id: str
     till_id: str
@@ -69,7 +73,9 @@ def unheard_tills(
 ) -> Unheard:
     """Return the tills of one store or of all that a report up to `until` cannot speak for."""
     found, now = tills(reference, store_id), reference.now
-    heard_since = min(until or now, now - SILENT_AFTER)
+    silent_before = now - SILENT_AFTER
+    # Nobody can have been heard after the end of a period that goes on.
+    heard_since = until if until is not None and until <= now else silent_before
     seen_at, is_open = found.c.last_seen_at, found.c.closed_at.is_(None)
     is_unheard = sa.or_(seen_at < heard_since, seen_at > now + CLOCK_WRONG_BEYOND)
     is_waiting = found.c[Condition.CLOSED_WAITING.column] > 0
@@ -91,7 +97,16 @@ def unheard_tills(
     )
     rows = connection.execute(named) if counts.unheard else ()
     some = [
-        UnheardTill(store, till, Condition.CLOSED_WAITING if waits else Condition.SILENT, at)
+        UnheardTill(store, till, _state(at, silent_before, now, is_waiting=waits), at)
         for store, till, waits, at in rows
     ]
     return Unheard(counts.unheard, some, counts.not_installed, counts.closed)
+
+
+def _state(
+    seen_at: datetime | None, silent_before: datetime, now: datetime, *, is_waiting: bool
+) -> Condition:
+    if is_waiting:
+        return Condition.CLOSED_WAITING
+    is_silent = seen_at is None or not silent_before <= seen_at <= now + CLOCK_WRONG_BEYOND
+    return Condition.SILENT if is_silent else Condition.DELIVERING

@@ -154,6 +154,21 @@ async def test_report_names_the_tills_that_it_cannot_speak_for(office: LedgerDri
     assert earlier.closed == 0
 
 
+async def test_till_that_was_last_heard_before_the_end_of_the_period_is_named_at_once(
+    office: LedgerDriver,
+) -> None:
+    """Its line was cut a minute before midnight: what it captured in that minute is not known."""
+    office.at = AT - timedelta(minutes=1)
+    await office.heartbeat(TILL)
+    office.at = AT + timedelta(minutes=1)
+
+    now, of_the_day = await unheard(office), await unheard(office, YESTERDAY)
+    open_end = await unheard(office, Period(AT - DAY, AT + DAY))
+
+    assert [str(one.state) for one in of_the_day.tills] == ["delivering"]
+    assert (now.count, open_end.count) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("given", "start"),
     [

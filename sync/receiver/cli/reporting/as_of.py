@@ -9,6 +9,7 @@ from sync.receiver.reports.unheard import Unheard, UnheardTill
 from sync.runtime.cli.printing import count, one_line
 
 _MAX_NAMED = 20
+_STATES = {Condition.CLOSED_WAITING: "closed with captures on it", Condition.SILENT: "silent"}
 
 
 def as_of(now: datetime, unheard: Unheard) -> Iterator[str]:
@@ -27,6 +28,6 @@ def as_of(now: datetime, unheard: Unheard) -> Iterator[str]:
 
 
 def _name(till: UnheardTill) -> str:
-    state = "closed with captures on it" if till.state is Condition.CLOSED_WAITING else "silent"
+    state = _STATES.get(till.state, "not heard since the end of the period")
     since = f", heard {to_rfc3339(till.last_seen_at, 'milliseconds')}" if till.last_seen_at else ""
     return one_line(f"{till.store_id}/{till.till_id} ({state}{since})")

@@ -95,6 +95,8 @@ async def _print_table(database: Database, scope: Scope) -> Totals:
     print_wrapped(_summary(totals))
     if scope.period:
         print_wrapped(_in_period(totals, scope.period))
+        if scope.period.until and scope.period.until > scope.reference.now:
+            print_wrapped("The period has not ended: this is what is known of it so far.")
     for sentence in as_of(scope.reference.now, await database.read(scope.unheard)):
         print_wrapped(sentence)
     return totals

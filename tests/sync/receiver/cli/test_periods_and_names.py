@@ -93,6 +93,18 @@ async def test_report_of_a_day_counts_its_captures_and_says_as_of_when(
     assert "As of " in listed.stdout
 
 
+async def test_period_that_has_not_ended_is_said_to_go_on(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    await receiver.send(till, session(1))
+
+    ended = await run(receiver, "completeness", "--from", "2026-03-04", "--to", "2026-03-05")
+    going_on = await run(receiver, "completeness", "--from", "2026-03-04", "--to", "2126-03-05")
+
+    assert "The period has not ended" not in ended.stdout
+    assert "The period has not ended" in going_on.stdout
+
+
 async def test_export_says_as_of_when_and_for_whom_it_cannot_speak(
     receiver: Receiver, till: SimulatedAgent, tmp_path: Path
 ) -> None:
