@@ -1,10 +1,13 @@
 """The maintainer scripts with the real dpkg and nobody at the terminal: settings are never asked
 for, overwritten or brought back."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.processes import ROOT
 from tests.systemd.dpkg import PROGRAMS, Built, Root, build, build_with_conffiles
 
 pytestmark = pytest.mark.process
@@ -40,6 +43,23 @@ def files_in_etc(root: Root) -> set[str]:
         for file in (root.path / "etc").rglob("*")
         if not file.is_dir()
     }
+
+
+def test_package_has_its_version_everywhere_in_its_scripts() -> None:
+    """Where it was twice in a line, an upgrade left the compiled files of the version before."""
+    builder = (ROOT / "systemd/build-deb").read_text()
+    found = re.search(r'sed "(s\|@VERSION@\S+)" \S+/systemd/deb/', builder)
+    assert found is not None
+    substitution = found[1].replace("$version", "0.2.0")
+    for script in ("preinst", "postinst", "prerm", "postrm"):
+        written = subprocess.run(
+            ("sed", substitution, ROOT / "systemd/deb" / script),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert "0.2.0" in written
+        assert "@VERSION@" not in written
 
 
 def test_first_installation_writes_the_settings_of_both_programs(root: Root, this: Built) -> None:
