@@ -1,5 +1,6 @@
 """Reads the database for a check, beside a running agent or without one."""
 
+import os.path
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ def read_store(
     directory: Path, query: Callable[[sqlite3.Connection], T], *, is_owned: bool
 ) -> T | None:
     """Return the result of `query`; None if it cannot be read: the integrity check says why."""
-    if not (directory / DATABASE_FILE).exists():
+    # To a user who may not enter the directory there is none: Path.exists would raise.
+    if not os.path.exists(directory / DATABASE_FILE):  # noqa: PTH110
         return None
     try:
         with inspect_database(

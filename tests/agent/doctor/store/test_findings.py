@@ -1,7 +1,12 @@
 """Doctor tells what only the agent knows: lost captures, new epochs, unused terms, a lost key."""
 
+import os
+import shutil
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from agent.doctor.store.findings import (
     check_addresses,
@@ -41,6 +46,20 @@ def terms_after(directory: Path, fetch: TermsFetch) -> Check | None:
 
 def microseconds(at: datetime) -> int:
     return int(at.timestamp() * 1e6)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_user_who_may_not_enter_the_directory_gets_no_error(tmp_path: Path) -> None:
+    place = Path(tempfile.mkdtemp(prefix="state-"))
+    with opened(place) as store:
+        record(store)
+    os.seteuid(65534)
+    try:
+        assert check_lost_captures(place, is_owned=False) is None
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(place)
 
 
 def test_nothing_is_found_on_a_new_machine(tmp_path: Path) -> None:
