@@ -6,7 +6,7 @@ from enum import StrEnum
 
 # Names of a machine that has none yet.
 UNNAMED_STORE, UNNAMED_TILL = "unnamed-store", "unnamed-till"
-HOW_TO_JOIN = "Set what is missing and restart, or join head office with: loyalty-agent join CODE"
+HOW_TO_JOIN = "Set what is missing and restart, or join head office with: loyalty-agent join"
 
 
 class EmailStatus(StrEnum):

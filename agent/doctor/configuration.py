@@ -29,7 +29,7 @@ def check_names(store: StoreSettings, *, delivers: bool) -> Check:
     if delivers:
         advice = "set the names of this machine at head office, which delivery needs"
         return fault(_STORE_AND_TILL, found, advice)
-    advice = "set both before central.url, or: loyalty-agent join CODE"
+    advice = "set both before central.url, or: loyalty-agent join"
     return warning(_STORE_AND_TILL, found, advice)
 
 
@@ -38,5 +38,5 @@ def check_destination(url: str) -> Check:
     if url:
         return passed(_DESTINATION, url)
     found = "central.url is not set: captures are kept here and sent nowhere"
-    advice = "set central.url to deliver them to head office, or: loyalty-agent join CODE"
+    advice = "set central.url to deliver them to head office, or: loyalty-agent join"
     return warning(_DESTINATION, found, advice)

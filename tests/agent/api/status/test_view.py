@@ -61,7 +61,7 @@ def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, te
             (
                 "Captures of till-1 in 0042 are stored here and not delivered: central.url is not"
                 " set. Set what is missing and restart, or join head office with: loyalty-agent"
-                " join CODE."
+                " join."
             ),
         ),
         (sync_state("quiet hours"), 2, "No delivery during quiet hours. Pending: 2 captures."),
