@@ -16,6 +16,7 @@ DOCUMENTS = [
 ]
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:agent|sync|tests|docs|systemd)/[\w./-]*)`")
+ANCHOR = re.compile(r"\]\(([^)#:]*#[^)]+)\)")
 TEST = re.compile(r"`(tests/[\w/]+\.py::\w+)`")
 MARKER = re.compile(r"pytest -m (\w+)")
 MODULE = re.compile(r"python -m (tests[\w.]*)")
@@ -32,6 +33,15 @@ def found(pattern: re.Pattern[str]) -> list[tuple[Path, str]]:
 @pytest.mark.parametrize(("document", "link"), found(LINK))
 def test_linked_file_exists(document: Path, link: str) -> None:
     assert (ROOT / document.parent / link).exists()
+
+
+@pytest.mark.parametrize(("document", "link"), found(ANCHOR))
+def test_linked_heading_exists(document: Path, link: str) -> None:
+    file, _, anchor = link.partition("#")
+    target = ROOT / document.parent / file if file else ROOT / document
+    headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE)
+    # GitHub's rule: lower case, without punctuation, a hyphen for each space.
+    assert anchor in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
 
 
 @pytest.mark.parametrize(("document", "path"), found(PATH))

@@ -109,7 +109,7 @@ def _print(
     for table, rows in sorted(others.items()):
         HEAD_OFFICE.warn(f"{count(rows, 'row')} of {table} as well")
     if not found:
-        HEAD_OFFICE.warn("nothing is held of it: no till has sent it")
+        HEAD_OFFICE.warn("nothing is held of it here: no till has sent it, or it was erased")
     for sentence in as_of(now, unheard):
         HEAD_OFFICE.warn(sentence)
     raise typer.Exit(ExitCode.OK if found or others else ExitCode.PROBLEM)
