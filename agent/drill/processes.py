@@ -79,9 +79,7 @@ class ProgramProcess:
             await self._reading
 
     async def _spawn(self, *command: str, stdout: int = DEVNULL) -> Process:
-        # Without the variables that configure the programs of this machine.
-        prefixes = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+        env = {name: value for name, value in os.environ.items() if not _configures(name)}
         return await asyncio.create_subprocess_exec(
             *self._command, *command, env=env, stdin=DEVNULL, stdout=stdout, stderr=PIPE
         )
@@ -145,6 +143,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _configures(variable: str) -> bool:
+    """Return whether a variable configures the programs of this machine, in any case of letters."""
+    return variable.upper().startswith(("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY"))
 
 
 def _quoted(path: Path) -> str:

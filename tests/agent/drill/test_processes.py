@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.drill.processes import ProgramProcess
+from agent.drill.processes import ProgramProcess, prepare_lone_agent
 from agent.store.recovery.process import erase_in_process
 from sync.runtime.identity import installed_version
 
@@ -43,3 +43,24 @@ def test_salvage_in_a_directory_of_another_user_runs_none_of_its_code(
     asyncio.run(erase_in_process(tmp_path))
 
     assert not planted.exists()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "variable", ["LOYALTY_AGENT__STORAGE__DIRECTORY", "loyalty_agent__storage__directory"]
+)
+def test_scratch_agent_never_uses_the_state_that_a_variable_names(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, scratch = tmp_path / "real", tmp_path / "scratch"
+    monkeypatch.setenv(variable, str(real))
+
+    async def start() -> None:
+        process = prepare_lone_agent(scratch, 0, ("store", "till"))
+        await process.start("run", "agent.serving")
+        await process.stop()
+
+    asyncio.run(start())
+
+    assert scratch.exists()
+    assert not real.exists()
