@@ -1,6 +1,7 @@
 """`loyalty-agent sandbox`: an agent in a scratch directory that misbehaves on request."""
 
 import asyncio
+import os
 import socket
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from agent.cli.client import AGENT
 from agent.cli.lines import TypedLines, typed_lines
+from agent.config import ConfigurationError, load_settings
 from agent.drill.processes import ProcessFailedError
 from agent.sandbox.answers import NOTICE
 from agent.sandbox.control import Control, PlannedFaults, Restart
@@ -17,11 +19,12 @@ from agent.sandbox.exchange import Exchange
 from agent.sandbox.faults import EXPLAINED, Call, FaultPlan, FaultSyntaxError, parse_words
 from agent.sandbox.front import AnswerControl, Front
 from agent.sandbox.scratch import DEFAULT_PORT, listen_on, run_in_scratch, running_sandbox
+from sync.runtime.cli.discovery import find_installed
 from sync.runtime.cli.printing import echo
 from sync.runtime.masking import mask_path, mask_secrets
 from sync.runtime.printable import printable
 
-PORT_HELP = "The port; 8480 by default, the next free one if that is taken."
+PORT_HELP = "The port; 8480 by default, the next one if an agent has that."
 ORIGIN_HELP = "Origin of a till that is a web page, as scheme://host:port. Repeatable."
 _MOST_CHARACTERS = 36
 _HELP = """\
@@ -64,13 +67,24 @@ def sandbox(
 
 def listen_or_exit(port: int | None) -> list[socket.socket]:
     """Return the listening sockets of a sandbox; say where it listens. Exits if it cannot."""
+    reserved = _installed_port()
     try:
-        sockets = listen_on(port)
+        sockets = listen_on(port, reserved)
     except OSError as error:
         AGENT.fail(f"port {port} cannot be used ({error.strerror}): choose another with --port")
     if port is None and port_of(sockets) != DEFAULT_PORT:
-        AGENT.warn(f"port {DEFAULT_PORT} is taken; the sandbox uses port {port_of(sockets)}")
+        why = "is the installed agent's" if reserved == DEFAULT_PORT else "is taken"
+        AGENT.warn(f"port {DEFAULT_PORT} {why}; the sandbox uses port {port_of(sockets)}")
     return sockets
+
+
+def _installed_port() -> int | None:
+    """Return the port of the agent that is installed on this machine; None if there is none."""
+    try:
+        found = find_installed(AGENT.name, os.environ)
+        return None if found is None else load_settings(found.file, found.environ).api.port
+    except ConfigurationError:  # not readable for this user, or wrong
+        return DEFAULT_PORT
 
 
 def port_of(sockets: list[socket.socket]) -> int:

@@ -84,16 +84,17 @@ async def running_sandbox(
         await agent.stop()
 
 
-def listen_on(port: int | None) -> list[socket.socket]:
+def listen_on(port: int | None, reserved: int | None = None) -> list[socket.socket]:
     """Return sockets on `port` of both loopback addresses; None: the first free one from 8480 on.
 
-    Raises `OSError` if the given port is taken.
+    `reserved` is the port of an agent that is installed here: while that is stopped, its tills
+    would find the sandbox there, which keeps nothing. Raises `OSError` if the given port is taken.
     """
     if port is not None:
         return loopback_sockets(_HOST, port)
     anywhere = loopback_sockets(_HOST, 0)
     for candidate in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS):
-        if found := _listen_on_all(candidate, len(anywhere)):
+        if candidate != reserved and (found := _listen_on_all(candidate, len(anywhere))):
             for one in anywhere:
                 one.close()
             return found

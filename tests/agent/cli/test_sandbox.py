@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from agent.certify.situations import SITUATIONS
+from agent.cli import sandbox
 from agent.sandbox import scratch
+from sync.runtime.cli import discovery
 from tests.support.agent.process import AGENT
 from tests.support.processes import ROOT, clean_environment
 
@@ -63,6 +65,42 @@ def test_port_8480_is_left_to_the_agent_that_has_it(monkeypatch: pytest.MonkeyPa
             scratch.listen_on(port)
 
     assert found[0].getsockname()[1] != port
+    for one in found:
+        one.close()
+
+
+def test_port_of_the_installed_agent_is_left_to_it_while_it_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its tills find the sandbox there, and their captures are deleted with its directory."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    file = tmp_path / "etc" / "loyalty-agent" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"api.port = {port}\n")
+    monkeypatch.setattr(discovery, "ROOT", tmp_path)
+    monkeypatch.setattr(scratch, "DEFAULT_PORT", port)
+    monkeypatch.setattr(sandbox, "DEFAULT_PORT", port)
+
+    found = sandbox.listen_or_exit(None)
+
+    assert port not in {one.getsockname()[1] for one in found}
+    assert f"port {port} is the installed agent's" in capsys.readouterr().err
+    for one in found:
+        one.close()
+
+
+def test_port_8480_is_left_to_an_installed_agent_whose_settings_are_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "etc" / "loyalty-agent" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("api.port = ")
+    monkeypatch.setattr(discovery, "ROOT", tmp_path)
+
+    found = sandbox.listen_or_exit(None)
+
+    assert found[0].getsockname()[1] != scratch.DEFAULT_PORT
     for one in found:
         one.close()
 
