@@ -87,5 +87,5 @@ def _members(fault: Fault) -> Mapping[str, object]:
 async def _json_of(request: web.Request) -> object:
     try:
         return json.loads(await request.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FaultSyntaxError("the body is not JSON") from None

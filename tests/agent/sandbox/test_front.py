@@ -184,6 +184,7 @@ async def test_faults_to_come_are_cleared_over_http(sandbox: Sandbox) -> None:
     ("body", "headers", "status"),
     [
         ("lost", {}, 400),
+        ("[" * 100_000, {}, 400),
         ('{"kind":"loss"}', {}, 400),
         ('{"kind":"lost"}', {"Origin": "https://evil.test"}, 403),
         ('{"kind":"lost"}', {"Host": "evil.test"}, 403),
