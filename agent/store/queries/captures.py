@@ -35,7 +35,7 @@ ORDER BY event.position
 """  # noqa: S608 - contains no value
 _NEWEST = f"""
 {_STATE}
-WHERE event.position <= {MAX_POSITION} ORDER BY event.position DESC LIMIT :limit
+WHERE event.position BETWEEN 1 AND {MAX_POSITION} ORDER BY event.position DESC LIMIT :limit
 """
 
 

@@ -16,6 +16,11 @@ LETTER = (
     " attempts, agent_version, retry_wanted) VALUES ('central', {}, 'X', '', {}, 1, '1', 0)"
 )
 
+MISPLACED = """
+INSERT INTO event SELECT -7, type, session_position, occurred_at_us, monotonic_us, boot_number,
+    body, checksum FROM event
+"""
+
 
 def hours_ago(hours: int) -> int:
     return NOW_US - hours * HOUR_US
@@ -99,6 +104,16 @@ def test_the_newest_captures_come_first_without_an_address(tmp_path: Path) -> No
 
     assert [one.receipt.sequence for one in newest] == [5, 4, 3]
     assert {one.state for one in newest} == {"waiting"}
+
+
+def test_newest_captures_are_shown_beside_a_row_of_an_impossible_position(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session("a"))
+        store.run(lambda connection: connection.execute(MISPLACED).close())
+
+        newest = StoreReader(tmp_path).newest(3)
+
+    assert [one.receipt.sequence for one in newest] == [1]
 
 
 def test_deliveries_are_counted_where_the_acknowledgements_before_them_are_purged(
