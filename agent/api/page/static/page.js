@@ -8,14 +8,22 @@
   const language = document.documentElement.lang;
   const own = navigator.languages.find((one) => one.split("-")[0].toLowerCase() === language);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const full = new Intl.DateTimeFormat(own || language, { dateStyle: "medium", timeStyle: "medium" });
-  const short = new Intl.DateTimeFormat(own || language, { hour: "numeric", minute: "2-digit" });
+  const full = format({ dateStyle: "medium", timeStyle: "medium" });
+  const short = format({ hour: "numeric", minute: "2-digit" });
   const silent = document.getElementById("silent");
   const said = document.getElementById("said");
   /* The parts as the agent sent them: compared, because the times in the page are rewritten. */
   const shown = new Map(parts(document).map((part) => [part.id, part.outerHTML]));
   let answeredAt = new Date();
   let timer = 0;
+
+  function format(style) {
+    try {
+      return new Intl.DateTimeFormat(own || language, style);
+    } catch { // a browser under LANG=C may name en-US@posix, which is no language tag
+      return new Intl.DateTimeFormat(language, style);
+    }
+  }
 
   function parts(root) {
     return [...root.querySelectorAll("[data-part]")];

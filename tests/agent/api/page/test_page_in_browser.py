@@ -123,6 +123,24 @@ async def test_times_are_the_readers_own_and_utc_without_a_script(
 
 
 @pytest.mark.slow
+async def test_page_lives_in_a_browser_whose_language_is_no_language_tag(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """A browser that is started under LANG=C may have `en-US@posix`."""
+    posix = "Object.defineProperty(navigator, 'languages', { value: ['en-US@posix'] })"
+    with agent_in_a_thread(settings_in(tmp_path)) as agent:
+        context = await browser.new_context()
+        await context.add_init_script(posix)
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{agent.port}")
+        await page.locator("html.live").wait_for(timeout=5_000)
+        text = await page.locator("#as-of time").inner_text()
+        await context.close()
+
+    assert not text.endswith(" UTC")
+
+
+@pytest.mark.slow
 async def test_rejected_capture_is_shown_with_its_reason_and_retried_with_the_admin_token(
     browser: Browser, tmp_path: Path
 ) -> None:
