@@ -28,6 +28,29 @@ def acting_as_owner(directory: Path) -> Iterator[None]:
         os.setegid(_ROOT)
 
 
+@contextmanager
+def acting_as_service(directory: Path, user: str) -> Iterator[None]:
+    """As root, act as the user of a service, with all its groups, until the block ends.
+
+    That is the owner of its `directory`, or `user` while the directory is missing. In all threads.
+    Nothing changes for another user, or if there is no such user.
+    """
+    account = _account(directory, user)
+    if account is None or account.pw_uid == _ROOT:
+        yield
+        return
+    groups = os.getgroups()
+    os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
+    os.setegid(account.pw_gid)
+    os.seteuid(account.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(_ROOT)
+        os.setegid(_ROOT)
+        os.setgroups(groups)
+
+
 def make_for_service(directory: Path, user: str) -> None:
     """As root, create the missing `directory` for a service, if its user exists.
 
@@ -39,6 +62,14 @@ def make_for_service(directory: Path, user: str) -> None:
         owner = pwd.getpwnam(user)
         directory.mkdir(mode=0o700, parents=True)
         os.chown(directory, owner.pw_uid, owner.pw_gid)
+
+
+def _account(directory: Path, user: str) -> pwd.struct_passwd | None:
+    if os.geteuid() == _ROOT:
+        with suppress(KeyError):
+            status = _status_for_root(directory)
+            return pwd.getpwuid(status.st_uid) if status else pwd.getpwnam(user)
+    return None
 
 
 def _status_for_root(directory: Path) -> os.stat_result | None:

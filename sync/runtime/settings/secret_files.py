@@ -93,7 +93,8 @@ def _files(settings: SettingsTree) -> Iterator[tuple[SettingPath, Path]]:
         file = value_of(settings, path)
         if not is_path(field) or not path[-1].endswith("_file") or not isinstance(file, Path):
             continue
-        if path != _CREATED_IF_ABSENT or file.exists():
+        # A user who may not enter its directory sees no file: Path.exists would raise.
+        if path != _CREATED_IF_ABSENT or os.path.exists(file):  # noqa: PTH110
             yield path, file
 
 

@@ -1,6 +1,7 @@
 """Commands of root beside a service leave no file that the service cannot open."""
 
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -129,3 +130,56 @@ def test_salvage_of_root_leaves_the_file_to_the_agent(machine: Path) -> None:
 
     assert "is copied to set-aside/" in result.stdout
     assert not_the_services(state) == []
+
+
+@pytest.mark.parametrize("directory", ["there", "not yet made"])
+def test_check_config_of_root_finds_what_the_service_may_not_read(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, directory: str
+) -> None:
+    """`systemctl reload` runs it as root: the restart after it would have ended the service."""
+    if directory == "there":
+        head_office_in(machine)
+    else:
+        monkeypatch.setattr(pwd, "getpwnam", lambda _: pwd.getpwuid(NOBODY))
+    token = machine / "readers"
+    token.write_text("x" * 32)
+    config = machine / "etc/loyalty-hq/config.toml"
+    config.write_text(f"[server]\nport = 0\n[access]\nadmin_token_file = '{token}'\n")
+    token.chmod(0o600)
+
+    refused = run("loyalty-hq", "check-config")
+    token.chmod(0o640)
+    os.chown(token, 0, NOBODY)
+    accepted = run("loyalty-hq", "check-config")
+
+    assert refused.exit_code == 2
+    assert f"{token}: access.admin_token_file: the file cannot be read" in refused.stderr
+    assert "(Permission denied) by the user of the service" in refused.stderr
+    assert "1 error in" in refused.stderr
+    assert accepted.exit_code == 0, accepted.stderr
+
+
+def test_check_config_of_root_accepts_a_credential_that_root_alone_may_read(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head_office_in(machine)
+    credentials = machine / "etc/loyalty-hq/credentials"
+    credentials.mkdir(mode=0o700)
+    (credentials / "admin-token").write_text("x" * 32)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    config = machine / "etc/loyalty-hq/config.toml"
+    config.write_text("[server]\nport = 0\n[access]\nadmin_token_file = 'credential:admin-token'\n")
+
+    result = run("loyalty-hq", "check-config")
+
+    assert result.exit_code == 0, result.stderr
+
+
+def test_file_that_is_missing_is_named_once(machine: Path) -> None:
+    head_office_in(machine)
+    config = machine / "etc/loyalty-hq/config.toml"
+    config.write_text("[server]\nport = 0\n[access]\nadmin_token_file = '/no/such/token'\n")
+
+    result = run("loyalty-hq", "check-config")
+
+    assert "1 error in the configuration" in result.stderr
