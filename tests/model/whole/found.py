@@ -77,6 +77,13 @@ HISTORIES: Mapping[str, History] = {
         *(("replace", 0), ("replace", 0), SESSION, ("enroll", 0), ("heartbeat", 0)),
         *(("replace", 0), ("repeat_session", 0, 0)),
     ],
+    "image_is_put_back_and_then_put_back_with_its_mark": [
+        *(SESSION, ("image", 0), ("damage", 0), ("heartbeat", 0, 0), ("put_back", 0, 0)),
+        ("put_back", 0, 1),
+    ],
+    "dead_letter_is_older_than_all_that_is_kept": [
+        *(SESSION, ("refuse", 0), ("deliver", 0), SESSION, ("deliver", 0), ("month",)),
+    ],
     "clock_set_ahead_and_retention": [
         *(SESSION, ("deliver", 0), ("step_clock", 0, 3), ("clean_up", 0)),
     ],

@@ -119,6 +119,7 @@ class Machine:
 
     `knows_own`: it was not set back, together with its mark, to a state of before. `untold`: the
     requests it lost when it was set back without its mark, until head office may know.
+    `epochs_of_mark`: the epochs that only its mark knows since then.
     """
 
     def __init__(self, site: Site, name: AgentName, directory: Path) -> None:
@@ -129,6 +130,7 @@ class Machine:
         self.is_running = self.is_gone = self.was_used = False
         self.had_wrong_clock = False
         self.untold: set[int] = set()
+        self.epochs_of_mark: set[str] = set()
 
     async def start(self) -> None:
         """Start the agent."""

@@ -72,8 +72,13 @@ def _watermark(claimed: DeliveryCursor, evidence: Evidence) -> int:
     if delivered is None or claimed.watermark == delivered:
         return claimed.watermark
     reached = max(claimed.erased_through, claimed.purged_through, claimed.digests_erased_through)
-    is_too_low = claimed.watermark < max(min(reached, delivered), min(least, delivered))
-    return delivered if is_too_low else min(claimed.watermark, max(delivered, least))
+    if claimed.watermark < max(min(reached, delivered), min(least, delivered)):
+        return delivered
+    if evidence.undelivered is None or evidence.undelivered > claimed.watermark:
+        # What was acknowledged since is purged: it could lose nothing. With a lower one the file
+        # would not know its last number.
+        return claimed.watermark
+    return min(claimed.watermark, max(delivered, least))
 
 
 def _position(value: object) -> int | None:

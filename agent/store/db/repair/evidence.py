@@ -30,6 +30,7 @@ LAST_DELIVERY = f"""
 SELECT max(through_position) FROM delivery
 WHERE destination = 'central' AND through_position <= {MAX_POSITION}
 """  # noqa: S608 - contains no value
+NEXT_EVENT = "SELECT min(position) FROM event WHERE position > ?"
 WATERMARK = "SELECT watermark FROM destination WHERE name = 'central'"
 
 
@@ -46,14 +47,16 @@ class Evidence(NamedTuple):
     """Positions that several values of the file confirm.
 
     `last`: the highest with a row. `marked`: that of the high-water mark; 0 if it is unknown.
-    `lowest`: the lowest event; None if there is none. `delivered`: the last acknowledgement; None
-    if there is none.
+    `lowest`: the lowest event; None if there is none. `delivered`: the last acknowledgement that is
+    kept (it is purged with its events); None if there is none. `undelivered`: the lowest event
+    above it; None if there is none.
     """
 
     last: int
     marked: int
     lowest: int | None
     delivered: int | None
+    undelivered: int | None
 
     @property
     def numbered(self) -> int:
@@ -73,7 +76,8 @@ def read_evidence(connection: sqlite3.Connection, mark: Receipt | None) -> Evide
         last = highest(connection, last - 1)
     lowest = _position(connection.execute(LOWEST_EVENT).fetchone()[0])
     delivered = _position(connection.execute(LAST_DELIVERY).fetchone()[0])
-    return Evidence(last, marked, lowest, delivered)
+    undelivered = _position(connection.execute(NEXT_EVENT, (delivered or 0,)).fetchone()[0])
+    return Evidence(last, marked, lowest, delivered, undelivered)
 
 
 def highest(connection: sqlite3.Connection, through: int) -> int:

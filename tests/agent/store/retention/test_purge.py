@@ -214,3 +214,26 @@ async def test_space_of_purged_events_is_reused(tmp_path: Path) -> None:
             await rig.writer.run(lambda store: store.checkpoint())
             sizes.append((tmp_path / "agent.db").stat().st_size)
     assert sizes[3] == sizes[1]
+
+
+async def test_dead_letter_older_than_all_that_is_kept_costs_no_number(tmp_path: Path) -> None:
+    """The last acknowledgement that is kept is the one of the dead letter: no witness of the last.
+
+    The next opening called the purged captures lost, and began an epoch.
+    """
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("refused"))
+        await rig.refuse(*(await rig.window()).events)
+        rig.clock.pass_seconds(1)
+        await rig.capture(session("delivered"))
+        await rig.deliver_all()
+        rig.clock.pass_seconds(31 * DAY_SECONDS)
+        await purge_all(rig)
+        assert held(tmp_path) == [1]
+
+    async with outbox_on(tmp_path) as rig:
+        receipts = await rig.capture(session("next"))
+
+    assert receipts == ["epoch-1/3"]
+    assert query(tmp_path, "SELECT * FROM lost_captures") == []
+    assert query(tmp_path, "SELECT * FROM damaged_row") == []

@@ -143,8 +143,10 @@ class Chain:
         if with_mark:
             self.twice_by_a_person |= epochs
         await machine.put_back(image, with_mark=with_mark)
+        # Without its mark, the machine knows of them by the mark alone.
+        machine.epochs_of_mark |= epochs - machine.epochs()
         if with_mark:
-            self.forgotten_epochs |= epochs - machine.epochs()
+            self.forgotten_epochs |= machine.epochs_of_mark - machine.epochs()
         await machine.start()
         lost = before - {one.number for one in machine.held()}
         self.gave_up(machine, lost if with_mark else set())
