@@ -16,11 +16,13 @@ from aiohttp import web
 from yarl import URL
 
 from agent.api.access import Access
-from agent.sandbox.answers import ERRORS, bad_control, end_to_end, error_answer, passed_on
+from agent.api.request_body import MAX_BODY_BYTES
+from agent.sandbox.answers import ERRORS, end_to_end, error_answer, passed_on
 from agent.sandbox.exchange import Ending, Exchange
 from agent.sandbox.faults import Fault, FaultKind
 
-_MAX_BODY_BYTES = 1024 * 1024
+# What is above the agent's limit by far is answered here: a certification keeps the bodies.
+_MOST_BYTES = 2 * MAX_BODY_BYTES
 _STOP_SECONDS = 0.5
 # SO_LINGER of zero seconds: closing sends a reset.
 _RESET = struct.pack("ii", 1, 0)
@@ -81,7 +83,7 @@ class Front:
             auto_decompress=False,
             skip_auto_headers=_OWN_HEADERS,
         )
-        app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        app = web.Application(client_max_size=_MOST_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(
             app,
@@ -139,7 +141,8 @@ class Front:
             self._end(exchange, Ending.LEFT)
             raise
         except web.HTTPException as error:
-            answer = bad_control(error.reason)
+            answer = error_answer(error)
+            answer.headers.update(self.access.headers_for(request))
         self._end(exchange, Ending.ANSWERED, answer.status)
         return answer
 
