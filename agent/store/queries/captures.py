@@ -12,7 +12,7 @@ from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.rows import int_or_none
 
 _STATE = """
-SELECT event.position, event.session_position, occurred_at_us, email_answer.status,
+event.position, event.session_position, occurred_at_us, email_answer.status,
     dead_letter.position IS NOT NULL, coalesce(settled.delivered_at_us, (
         SELECT delivered_at_us FROM delivery
         WHERE destination = 'central' AND through_position >= event.position
@@ -26,7 +26,7 @@ LEFT JOIN settled ON settled.destination = 'central' AND settled.position = even
 """
 _CAPTURES = f"""
 WITH start AS (SELECT position FROM session WHERE correlation_id = :correlation_id)
-{_STATE}
+SELECT {_STATE}
 WHERE event.position IN (
     SELECT position FROM start UNION ALL SELECT email_answer.position
     FROM start JOIN email_answer ON email_answer.session_position = start.position
@@ -34,7 +34,7 @@ WHERE event.position IN (
 ORDER BY event.position
 """  # noqa: S608 - contains no value
 _NEWEST = f"""
-{_STATE}
+SELECT {_STATE}
 WHERE event.position BETWEEN 1 AND {MAX_POSITION} ORDER BY event.position DESC LIMIT :limit
 """
 
