@@ -37,13 +37,13 @@ from agent.uplink.terms_sync import ProgramTermsSync
 from agent.uplink.uplink import UplinkDependencies, running_uplink
 from sync.protocol.program_terms import ProgramTerms
 from sync.protocol.terms_check import find_fault
-from sync.runtime.http_server import HttpServer
+from sync.runtime.files.private_files import make_private_directory
 from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
 from sync.runtime.network.connections import HEAD_SECONDS, ConnectionLimits
 from sync.runtime.network.descriptors import connections_within_limit
+from sync.runtime.network.http_server import HttpServer
 from sync.runtime.network.loopback import OtherLoopback, addresses_of
-from sync.runtime.private_files import make_private_directory
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock
 from sync.runtime.scheduler import Scheduler

@@ -14,8 +14,8 @@ from aiohttp import hdrs, web
 from agent.api.reasons import REASON
 from agent.api.responses import RECEIPT, REQUEST_ID
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError
 from sync.runtime.masking import mask_secrets
+from sync.runtime.network.http_errors import HttpError
 from sync.runtime.settings.types import is_loopback
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})

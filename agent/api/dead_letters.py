@@ -15,9 +15,9 @@ from agent.api.responses import CorrelationId, Count, Epoch, Operation, Sequence
 from agent.facts import Receipt
 from agent.store.outbox.dead_letter_queue import DeadLetter, DeadLetters
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError, bad_request
-from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
+from sync.runtime.network.http_errors import HttpError, bad_request
+from sync.runtime.network.http_server import json_response
 from sync.runtime.network.socket_table import connecting_user
 from sync.runtime.settings.types import is_loopback
 

@@ -14,8 +14,8 @@ from agent.api.responses import Count, Operation, Time, timestamp
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError
-from sync.runtime.http_server import json_response
+from sync.runtime.network.http_errors import HttpError
+from sync.runtime.network.http_server import json_response
 
 CAPTURE_ONLY = "capture only"
 _STATES = [CAPTURE_ONLY, *(state.value for state in LoopState)]

@@ -17,7 +17,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from agent.api.responses import COMMON_HEADERS, RECEIPT, REQUEST_ID, Acknowledgement
-from sync.runtime.http_server import JSON_TYPE, Handler
+from sync.runtime.network.http_server import JSON_TYPE, Handler
 
 _HEAD = "HTTP/1.1 200 OK\r\n" + "".join(
     f"{name}: {value}\r\n" for name, value in (JSON_TYPE | COMMON_HEADERS).items()

@@ -17,7 +17,7 @@ from aiohttp import web
 from agent.api.reasons import REASON, header_value
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, RETRY_AFTER_SECONDS
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError, error_response
+from sync.runtime.network.http_errors import HttpError, error_response
 
 # A body that trickles in must not delay the next attempt: nobody is answered meanwhile.
 _SLOW_SECONDS = 1.0

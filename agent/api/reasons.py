@@ -12,8 +12,8 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from sync.runtime.http_errors import HttpError
 from sync.runtime.masking import mask_path, mask_secrets
+from sync.runtime.network.http_errors import HttpError
 from sync.runtime.printable import printable
 
 REASON = "Loyalty-Reason"

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from agent.capture.refusals import NOT_AN_OBJECT, Refusal
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError, too_large
+from sync.runtime.network.http_errors import HttpError, too_large
 from sync.runtime.network.invalid_http import invalid_http
 
 MAX_BODY_BYTES = 16 * 1024

@@ -15,8 +15,8 @@ from agent.store.files.storage_errors import StorageError, StorageFullError
 from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError, bad_request, generic_error
-from sync.runtime.http_server import JSON_TYPE
+from sync.runtime.network.http_errors import HttpError, bad_request, generic_error
+from sync.runtime.network.http_server import JSON_TYPE
 
 REQUEST_ID = "x-amzn-RequestId"
 RECEIPT = "Loyalty-Receipt"

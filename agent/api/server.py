@@ -18,9 +18,9 @@ from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
 from agent.api.status import endpoints
 from agent.api.till_calls import TillCalls
 from agent.store.files.storage_errors import StorageError
-from sync.runtime.http_errors import HttpError, error_response, log_error
-from sync.runtime.http_server import route_of
 from sync.runtime.masking import mask_secrets
+from sync.runtime.network.http_errors import HttpError, error_response, log_error
+from sync.runtime.network.http_server import route_of
 from sync.runtime.refusal_log import RefusalLog, fingerprint
 from sync.runtime.summed_log import LineBudget, SummedLog
 

@@ -15,8 +15,8 @@ from agent.facts import DeliveryState, EmailStatus
 from agent.store.files.storage_errors import StorageDownError
 from agent.store.queries.captures import CaptureStatus
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError
-from sync.runtime.http_server import json_response
+from sync.runtime.network.http_errors import HttpError
+from sync.runtime.network.http_server import json_response
 
 _UNKNOWN = "no session with this correlation id is known here: it never started, or was purged"
 

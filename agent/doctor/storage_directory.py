@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.store.files.lock import LOCK_FILE
 from sync.runtime.checks.check import Check, fault, passed, warning
-from sync.runtime.private_files import UnsafeFileError, require_safe_ancestors, user_name
+from sync.runtime.files.private_files import UnsafeFileError, require_safe_ancestors, user_name
 
 _NAME = "storage directory"
 _OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO

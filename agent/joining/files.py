@@ -18,7 +18,7 @@ import msgspec
 
 from sync.protocol.agent_token import SECRET_BYTES, hash_token, make_token
 from sync.protocol.join_code import JoinCode
-from sync.runtime.atomic_file import atomic_file, make_directory
+from sync.runtime.files.atomic_file import atomic_file, make_directory
 
 _MAX_BYTES = 4096
 _ROOT, _PUBLIC = 0, 0o644

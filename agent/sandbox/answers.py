@@ -11,7 +11,7 @@ from agent.api.responses import COMMON_HEADERS, REQUEST_ID, to_http_error
 from agent.sandbox.faults import FaultKind
 from agent.store.files.storage_errors import StorageDownError, StorageFullError
 from sync.protocol.wire import ErrorCode
-from sync.runtime.http_errors import HttpError, bad_request, error_response
+from sync.runtime.network.http_errors import HttpError, bad_request, error_response
 
 SANDBOX = "Loyalty-Sandbox"
 NOTICE = "SANDBOX: not the agent of a store. Nothing here reaches head office."

@@ -10,8 +10,8 @@ from agent.api.access import Access
 from agent.sandbox.answers import NOTICE, SANDBOX, bad_control, error_answer
 from agent.sandbox.exchange import Exchange
 from agent.sandbox.faults import EXPLAINED, Fault, FaultPlan, FaultSyntaxError, parse_members
-from sync.runtime.http_errors import HttpError
-from sync.runtime.http_server import json_response
+from sync.runtime.network.http_errors import HttpError
+from sync.runtime.network.http_server import json_response
 
 _ROOT, _FAULTS, _RESTART = "/sandbox", "/sandbox/faults", "/sandbox/restart"
 # Restarts the agent, and keeps the connection that it is asked on.

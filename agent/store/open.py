@@ -23,9 +23,9 @@ from agent.store.files.storage_errors import (
 )
 from agent.store.rescue import is_sound_in_place, put_in_place, save_whole
 from agent.store.store import Store, StoreEnvironment
-from sync.runtime.atomic_file import sync_directory
+from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.private_files import make_private_directory
 from sync.runtime.logging import log_event
-from sync.runtime.private_files import make_private_directory
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from agent.store.db.wal import wal_of
 from agent.store.files.file_identity import OpenFiles
 from agent.store.files.quarantine import COMPANIONS, quarantine
 from agent.store.files.storage_errors import StorageDamagedError, StorageFullError, free_bytes
-from sync.runtime.atomic_file import sync_directory
-from sync.runtime.private_files import create_private
+from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.private_files import create_private
 
 _SAVING, _SAVED = ".saving", ".saved"
 _COPIED_OVER = "another file was copied over the open database"

@@ -17,9 +17,9 @@ from agent.support_bundle.database_stats import describe_database
 from agent.support_bundle.machine import describe_files, describe_machine, describe_packages
 from agent.support_bundle.redact import Json, Redactor
 from agent.support_bundle.settings_and_secrets import read_secrets, settings_without_secrets
-from sync.runtime.atomic_file import atomic_file
 from sync.runtime.checks.check import Check
 from sync.runtime.checks.units import Run
+from sync.runtime.files.atomic_file import atomic_file
 
 _README = """Diagnostics of a loyalty agent for support.
 

@@ -34,9 +34,9 @@ from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import InboundBatch, parse_batch, parse_heartbeat
 from sync.receiver.ingest.placement import SequenceGap
 from sync.receiver.reports.metrics import ReceiverMetrics
-from sync.runtime.http_errors import HttpError
-from sync.runtime.http_server import JSON_TYPE, json_response
 from sync.runtime.logging import log_event
+from sync.runtime.network.http_errors import HttpError
+from sync.runtime.network.http_server import JSON_TYPE, json_response
 from sync.runtime.refusal_log import RefusalLog, fingerprint
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from aiohttp import web
 from sync.receiver.errors import to_http_error
 from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.receiver.request_log import RequestLog
-from sync.runtime.http_errors import error_response
-from sync.runtime.http_server import route_of
+from sync.runtime.network.http_errors import error_response
+from sync.runtime.network.http_server import route_of
 
 # Streamed responses are prepared before the boundary and set these themselves (`read_api.py`).
 COMMON_HEADERS = {

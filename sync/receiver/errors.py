@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.load_shedding import OverItsShare, Overloaded
 from sync.receiver.ingest.placement import MalformedBatch
-from sync.runtime.http_errors import HttpError, bad_request, generic_error
+from sync.runtime.network.http_errors import HttpError, bad_request, generic_error
 
 _OUTAGE_RETRY_SECONDS = 5
 

@@ -29,8 +29,8 @@ from sync.receiver.auth.guess_limiter import GuessLimiter
 from sync.receiver.auth.join_codes import JoinCodes, JoinOutcome, TokenRegistration
 from sync.receiver.auth.peers import Peers
 from sync.receiver.auth.tokens import AgentName
-from sync.runtime.http_errors import HttpError, bad_request
-from sync.runtime.http_server import json_response
+from sync.runtime.network.http_errors import HttpError, bad_request
+from sync.runtime.network.http_server import json_response
 from sync.runtime.refusal_log import RefusalLog
 
 MAX_JOIN_BYTES = 4 * 1024

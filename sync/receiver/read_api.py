@@ -27,8 +27,8 @@ from sync.receiver.reports.store_list import (
     stores_json,
 )
 from sync.receiver.reports.tills import Reference, till_states
-from sync.runtime.http_errors import bad_request
-from sync.runtime.http_server import JSON_TYPE, json_response
+from sync.runtime.network.http_errors import bad_request
+from sync.runtime.network.http_server import JSON_TYPE, json_response
 
 # A reader that accepts no data for this long is disconnected.
 STALL_SECONDS = 30.0

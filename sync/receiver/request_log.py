@@ -12,9 +12,9 @@ from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.authenticate import sender_of
 from sync.receiver.auth.peers import Peers
 from sync.receiver.db.readiness import FULL, outage_reason
-from sync.runtime.http_errors import HttpError, log_error
-from sync.runtime.http_server import route_of
 from sync.runtime.masking import mask_path, mask_secrets
+from sync.runtime.network.http_errors import HttpError, log_error
+from sync.runtime.network.http_server import route_of
 from sync.runtime.printable import printable
 from sync.runtime.summed_log import SummedLogs
 

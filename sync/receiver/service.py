@@ -56,11 +56,11 @@ from sync.receiver.reports.tills import Reference
 from sync.receiver.request_log import RequestLog
 from sync.receiver.retention.old_copies import deleting_old_copies
 from sync.receiver.retention.purge import purging_daily
-from sync.runtime.http_server import HttpServer
 from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
 from sync.runtime.network.connections import HEAD_SECONDS, ConnectionLimits
 from sync.runtime.network.descriptors import connections_within_limit
+from sync.runtime.network.http_server import HttpServer
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.refusal_log import RefusalLog
 from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock, microseconds_since_boot

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from sync.runtime.atomic_file import atomic_file
+from sync.runtime.files.atomic_file import atomic_file
 
 CLOCK_FILE = "retention-clock.json"
 # 2025, before this program existed: a clock that reads less is wrong, and says nothing.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from sync.runtime.private_files import create_private
+from sync.runtime.files.private_files import create_private
 
 
 def copy_before_migration(source: sqlite3.Connection, path: Path, revision: str) -> None:

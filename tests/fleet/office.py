@@ -16,7 +16,7 @@ from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.errors import to_http_error
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import parse_batch
-from sync.runtime.http_errors import error_response
+from sync.runtime.network.http_errors import error_response
 from tests.fleet.account import Account
 from tests.support.models.ledger import ReferenceLedger
 

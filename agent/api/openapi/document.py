@@ -24,7 +24,7 @@ from agent.api.reasons import MAX_CHARACTERS
 from agent.api.request_body import MAX_BODY_BYTES
 from agent.api.responses import CorrelationId, Epoch, Operation, Sequence
 from agent.facts import RECEIPT_PATTERN
-from sync.runtime.http_server import json_response
+from sync.runtime.network.http_server import json_response
 
 Handler = Callable[..., object]
 _STRING: Schema = {"type": "string"}

@@ -11,7 +11,7 @@ from agent.api.status.health import CHECK_TIMEOUT_SECONDS, read_health
 from agent.api.status.metrics import health_metrics
 from agent.api.status.report import StatusReport, status_report
 from agent.store.files.storage_errors import StorageDownError, StorageFullError
-from sync.runtime.http_server import json_response
+from sync.runtime.network.http_server import json_response
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

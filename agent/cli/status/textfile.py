@@ -8,9 +8,9 @@ import typer
 from agent.cli.client import AGENT, AgentError
 from agent.cli.status.source import find_metrics
 from agent.config import Settings
-from sync.runtime.atomic_file import atomic_file
 from sync.runtime.cli.printing import echo
 from sync.runtime.cli.program import ExitCode
+from sync.runtime.files.atomic_file import atomic_file
 
 _SUFFIX = ".prom"
 # The collector runs as another user.

@@ -7,7 +7,7 @@ from agent.doctor.store.read import read_store
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.queries.status import read_early_purge
 from sync.runtime.checks.check import Check, passed, warning
-from sync.runtime.migration_copies import list_migration_copies
+from sync.runtime.files.migration_copies import list_migration_copies
 
 _COPIES, _RETENTION = "copies", "retention"
 _OLD_DAYS = 30

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sync.runtime.atomic_file import atomic_file
-from sync.runtime.private_files import read_secret_file
+from sync.runtime.files.atomic_file import atomic_file
+from sync.runtime.files.private_files import read_secret_file
 
 KEY_BYTES = 32
 _MAX_KEY_FILE_BYTES = 4_096

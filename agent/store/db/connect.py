@@ -19,7 +19,7 @@ from agent.store.db.rows import text_or_bytes
 from agent.store.db.wal import copy_suspect_wal, require_no_orphan_wal, sync_leftover_wal, wal_of
 from agent.store.files.file_identity import is_owned_and_closed, require_not_moved
 from agent.store.files.storage_errors import is_nearly_full
-from sync.runtime.private_files import create_private
+from sync.runtime.files.private_files import create_private
 
 DATABASE_FILE = "agent.db"
 _READ_TIMEOUT_SECONDS = 2.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.store.files.storage_errors import StorageFullError, free_bytes
-from sync.runtime.private_files import open_private
+from sync.runtime.files.private_files import open_private
 
 BALLAST_FILE = "agent.ballast"
 # With so much free space inside the database file, captures take next to none of the disk.

@@ -12,8 +12,8 @@ from pathlib import Path
 from agent.facts import Receipt
 from agent.store.files.file_identity import is_at
 from agent.store.files.storage_errors import NO_DESCRIPTOR
-from sync.runtime.atomic_file import atomic_file
-from sync.runtime.private_files import open_private, read_private
+from sync.runtime.files.atomic_file import atomic_file
+from sync.runtime.files.private_files import open_private, read_private
 
 MARK_FILE = "agent.mark"
 _MARK_BYTES = 80

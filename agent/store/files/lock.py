@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.store.files.file_identity import is_at
+from sync.runtime.files.private_files import open_private, read_private, user_name
 from sync.runtime.logging import log_event
-from sync.runtime.private_files import open_private, read_private, user_name
 
 _log = logging.getLogger(__name__)
 LOCK_FILE = "agent.lock"

@@ -13,9 +13,9 @@ from agent.store.files.high_water_mark import (
     read_high_water_mark,
     write_high_water_mark,
 )
-from sync.runtime.atomic_file import sync_directory
-from sync.runtime.ownership import acting_as_owner
-from sync.runtime.private_files import open_private
+from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.ownership import acting_as_owner
+from sync.runtime.files.private_files import open_private
 
 QUARANTINE = "set-aside"
 _NAME = "%Y%m%dT%H%M%SZ"

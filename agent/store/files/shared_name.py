@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from sync.runtime.atomic_file import atomic_file
+from sync.runtime.files.atomic_file import atomic_file
 
 SHARED_NAME_FILE = "shared-name.json"
 

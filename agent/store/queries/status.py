@@ -15,7 +15,7 @@ from agent.store.db.rows import checked, int_or_none, undecoded_text
 from agent.store.files.quarantine import list_quarantined, list_unfinished, unreadable_in
 from agent.store.files.storage_errors import CorruptRow, free_bytes
 from agent.store.queries.epoch_progress import EpochProgress, progress_of
-from sync.runtime.migration_copies import MigrationCopy, list_migration_copies
+from sync.runtime.files.migration_copies import MigrationCopy, list_migration_copies
 
 _EARLY_PURGE = """
 SELECT purged_early_at_us, purged_early_kept_us, purged_early_reason

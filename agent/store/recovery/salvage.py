@@ -53,7 +53,7 @@ from agent.store.recovery.salvaged import (
     read_source_epochs,
 )
 from sync.delivery.outbox import OutboxUnavailable
-from sync.runtime.atomic_file import atomic_file
+from sync.runtime.files.atomic_file import atomic_file
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.recovery.rows import Row
-from sync.runtime.private_files import create_private
+from sync.runtime.files.private_files import create_private
 
 # The first column is the key. Values keep the type that they have in the pages.
 _COLUMNS = {

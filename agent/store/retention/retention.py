@@ -24,8 +24,8 @@ from agent.store.retention.erase_digests import (
 from agent.store.retention.purge import Candidates, find_purgeable, purge
 from agent.store.retention.superseded_copies import find_superseded
 from agent.store.store import Store
+from sync.runtime.files.migration_copies import delete_migration_copy, list_migration_copies
 from sync.runtime.logging import log_event
-from sync.runtime.migration_copies import delete_migration_copy, list_migration_copies
 
 _log = logging.getLogger(__name__)
 # One scrub a minute: after ten minutes, an hour, a day, a week.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import read_epochs
-from sync.runtime.migration_copies import list_migration_copies
+from sync.runtime.files.migration_copies import list_migration_copies
 
 # In the tables of the first schema.
 LAST_PENDING = """

@@ -11,7 +11,7 @@ import zstandard
 
 from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.memory_budget import Reservation
-from sync.runtime.http_errors import HttpError, bad_request, too_large
+from sync.runtime.network.http_errors import HttpError, bad_request, too_large
 
 # Beyond this many decompressed bytes (a few milliseconds), go on in a thread.
 _LARGE_BYTES = 1024 * 1024

@@ -8,7 +8,7 @@ from aiohttp import web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.decompress import too_large_for
 from sync.receiver.admission.memory_budget import Reservation
-from sync.runtime.http_errors import HttpError, bad_request
+from sync.runtime.network.http_errors import HttpError, bad_request
 
 # An agent sends 1 MiB by default, and halves its batches after a 413.
 MAX_BODY_BYTES = 16 * 1024 * 1024

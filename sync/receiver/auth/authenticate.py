@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
-from sync.runtime.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError
 
 _SENDER = web.RequestKey("sender", AgentName)
 

@@ -17,7 +17,7 @@ from sync.receiver.auth.guess_limiter import GuessLimiter
 from sync.receiver.auth.peers import Peers, is_local
 from sync.receiver.auth.reader_sessions import ReaderSessions
 from sync.receiver.auth.sign_in_link import SignInLink
-from sync.runtime.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError
 from sync.runtime.refusal_log import RefusalLog, fingerprint
 
 _COOKIE = "loyalty_hq_reader"

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from sync.runtime.atomic_file import sync_directory
-from sync.runtime.private_files import UnsafeFileError, make_private_directory, read_private
+from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.private_files import UnsafeFileError, make_private_directory, read_private
 from sync.runtime.settings.secret_files import ADMIN_TOKEN_CHARACTERS
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 

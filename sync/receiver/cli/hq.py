@@ -26,9 +26,9 @@ from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.discovery import Configuration, ServiceProcess, service_state
 from sync.runtime.cli.program import ExitCode, Program, State
+from sync.runtime.files.ownership import acting_as_owner, make_for_service
 from sync.runtime.identity import installed_version
 from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions
-from sync.runtime.ownership import acting_as_owner, make_for_service
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.near_misses import find_near_misses
 from sync.runtime.settings.secret_files import check_files

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sync.receiver.cli.hq import HEAD_OFFICE
-from sync.runtime.atomic_file import atomic_file
+from sync.runtime.files.atomic_file import atomic_file
 from sync.runtime.printable import printable
 
 

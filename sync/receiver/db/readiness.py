@@ -20,7 +20,7 @@ from sqlmodel import Session, select
 from sync.protocol.wire import ErrorCode
 from sync.receiver.db.database import Database, DatabaseUnavailableError
 from sync.receiver.db.tables import BootRecord, TokenRecord
-from sync.runtime.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError
 
 # TTL of a cached result: success is cached longer than failure.
 SUCCESS_TTL_SECONDS, FAILURE_TTL_SECONDS = 10.0, 1.0

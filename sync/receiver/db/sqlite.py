@@ -19,8 +19,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sync.receiver.db.database import Values
 from sync.receiver.db.migrate import copy_aside, is_older, migrate
 from sync.receiver.db.sqlite_write_lock import WriteLock
-from sync.runtime.atomic_file import make_directory
-from sync.runtime.private_files import (
+from sync.runtime.files.atomic_file import make_directory
+from sync.runtime.files.private_files import (
     create_private,
     make_private_directory,
     require_safe_ancestors,

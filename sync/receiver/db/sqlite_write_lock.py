@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sync.runtime.private_files import open_private
+from sync.runtime.files.private_files import open_private
 
 _POLL_SECONDS = 0.002
 # Less than an agent's request timeout.

@@ -18,7 +18,7 @@ from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.start import find_directory_errors, owner_or_self
 from sync.runtime.checks.units import Run, check_unit
 from sync.runtime.checks.variables import check_variables
-from sync.runtime.ownership import acting_as_owner
+from sync.runtime.files.ownership import acting_as_owner
 from sync.runtime.settings.secret_files import find_file_errors
 
 _STORAGE, _TOKEN, _CERTIFICATE, _PORT = "storage directory", "readers", "certificate", "port"

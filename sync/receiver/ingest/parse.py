@@ -19,7 +19,7 @@ from sync.protocol.wire import (
 )
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.ingest.events import Event, invalid_event, parse_event
-from sync.runtime.http_errors import HttpError, bad_request, too_large
+from sync.runtime.network.http_errors import HttpError, bad_request, too_large
 
 MAX_EVENTS = 10_000
 # 100 members per event, nested ones included. Without this limit a body of nothing but commas

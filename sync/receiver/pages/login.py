@@ -11,7 +11,7 @@ from sync.receiver.auth.reader_sessions import LIFETIME
 from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.pages.urls import is_local
 from sync.receiver.pages.views import PageHandler, PageRequest, SignInForm, Views
-from sync.runtime.http_errors import HttpError, bad_request
+from sync.runtime.network.http_errors import HttpError, bad_request
 
 _MAX_FORM_BYTES = 8192
 # For the whole form, which is a single line; limits slow-body attacks.

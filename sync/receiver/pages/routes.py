@@ -24,7 +24,7 @@ from sync.receiver.reports.shared_reads import SingleFlight, TTLCache
 from sync.receiver.reports.store_details import MAX_COUNTED, MAX_ROWS, store_details
 from sync.receiver.reports.store_list import is_known_store
 from sync.receiver.reports.tills import Reference
-from sync.runtime.http_server import JSON_TYPE
+from sync.runtime.network.http_server import JSON_TYPE
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -17,8 +17,8 @@ from sync.receiver.errors import to_http_error
 from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.pages import urls
 from sync.receiver.pages.i18n import languages, negotiate
-from sync.runtime.http_errors import HttpError, log_error
 from sync.runtime.i18n import Language
+from sync.runtime.network.http_errors import HttpError, log_error
 
 # Only our own files may be loaded, run or sent to; no inline scripts or styles.
 CONTENT_SECURITY_POLICY = (

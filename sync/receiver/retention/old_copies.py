@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+from sync.runtime.files.migration_copies import delete_migration_copy, list_migration_copies
 from sync.runtime.logging import log_event
-from sync.runtime.migration_copies import delete_migration_copy, list_migration_copies
 from sync.runtime.scheduler import running_daily
 
 _log = logging.getLogger(__name__)

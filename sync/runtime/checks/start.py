@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sync.runtime.private_files import check_private_directory, require_safe_ancestors
+from sync.runtime.files.private_files import check_private_directory, require_safe_ancestors
 from sync.runtime.settings.setting_errors import SettingError
 
 

@@ -9,7 +9,7 @@ from sync.runtime.checks.start import owner_or_self
 from sync.runtime.cli.discovery import installed_file
 from sync.runtime.cli.printing import echo, print_values
 from sync.runtime.cli.program import Program
-from sync.runtime.ownership import acting_as_service
+from sync.runtime.files.ownership import acting_as_service
 from sync.runtime.settings.load import changed_settings, examine
 from sync.runtime.settings.near_misses import find_near_misses
 from sync.runtime.settings.paths import credentials_directory

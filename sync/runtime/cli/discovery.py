@@ -14,7 +14,7 @@ from enum import Enum
 from itertools import pairwise
 from pathlib import Path
 
-from sync.runtime.private_files import user_name
+from sync.runtime.files.private_files import user_name
 from sync.runtime.settings.paths import STATE_VARIABLES
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from sync.runtime.private_files import user_name
+from sync.runtime.files.private_files import user_name
 
 LISTENING = "0A"
 # `/proc/net` is a link to this; a sandbox with ProcSubset=pid hides the link only.

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from sync.protocol.rfc3339 import to_rfc3339
-from sync.runtime.atomic_file import atomic_file
+from sync.runtime.files.atomic_file import atomic_file
 from sync.runtime.logging import log_event
 from sync.runtime.settings.load import examine, load, read_text
 from sync.runtime.settings.schema import SettingsTree

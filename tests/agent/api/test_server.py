@@ -169,9 +169,8 @@ async def test_error_log_contains_the_request_id_of_the_answer(
 
     [answer] = await agent.send_raw(request_)
 
-    [fields] = [
-        fields_of(line) for line in caplog.records if line.name == "sync.runtime.http_errors"
-    ]
+    name = "sync.runtime.network.http_errors"
+    [fields] = [fields_of(line) for line in caplog.records if line.name == name]
     assert fields["request_id"] == answer.header("x-amzn-RequestId")
     assert (fields["status"], fields["code"]) == (status, CODES[status])
 

@@ -28,7 +28,7 @@ from sync.protocol.agent_token import hash_token
 from sync.protocol.join_code import JoinCode, authority_mark
 from sync.receiver.auth.authority import read_authority
 from sync.receiver.auth.tokens import AgentName
-from sync.runtime import atomic_file as files_of_both
+from sync.runtime.files import atomic_file as files_of_both
 from sync.runtime.settings.toml_edit import TomlEditError
 from tests.agent.joining.conftest import EXAMPLE, Machine, Office
 from tests.support.certificates import make_authority

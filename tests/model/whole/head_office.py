@@ -38,7 +38,7 @@ from sync.receiver.privacy.forget import forget_address
 from sync.receiver.privacy.redaction import Address
 from sync.receiver.reports.metrics import ReceiverMetrics
 from sync.receiver.retention.purge import purge
-from sync.runtime.http_errors import HttpError, error_response
+from sync.runtime.network.http_errors import HttpError, error_response
 from sync.runtime.settings.program import ProgramSettings
 from tests.model.whole.clocks import TrueTime
 from tests.support.head_office.audit import TESTER

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from sync.receiver.admission.load_shedding import Overloaded
 from sync.receiver.errors import to_http_error
 from sync.receiver.ingest.placement import MalformedBatch
-from sync.runtime.http_errors import bad_request, error_response, log_error, too_large
+from sync.runtime.network.http_errors import bad_request, error_response, log_error, too_large
 
 ADDRESS = "guest@example.com"
 

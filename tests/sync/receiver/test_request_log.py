@@ -17,7 +17,7 @@ from sync.protocol.wire import BATCHES_PATH, HEARTBEATS_PATH, ErrorCode
 from sync.receiver.auth.peers import Peers
 from sync.receiver.errors import to_http_error
 from sync.receiver.request_log import RequestLog
-from sync.runtime.http_errors import HttpError, bad_request
+from sync.runtime.network.http_errors import HttpError, bad_request
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.receiver import Receiver
 from tests.support.log_fields import fields_of

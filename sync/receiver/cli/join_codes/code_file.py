@@ -16,8 +16,8 @@ from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.join_codes.till_list import NameSet
 from sync.receiver.cli.output import Output, OutputError
-from sync.runtime.atomic_file import sync_directory
-from sync.runtime.private_files import open_private
+from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.private_files import open_private
 
 HEADER = "store_id,till_id,code,expires_at\n"
 

@@ -11,7 +11,7 @@ from sync.receiver.ingest.epochs.returned import MOVED
 from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.reports.completeness.report import Totals
 from sync.receiver.reports.completeness.state import EpochCompleteness, Range
-from sync.runtime.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import Members, SimulatedAgent, sessions

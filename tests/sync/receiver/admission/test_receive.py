@@ -25,7 +25,7 @@ from sync.receiver.admission.receive import (
 )
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.errors import to_http_error
-from sync.runtime.http_errors import HttpError, error_response
+from sync.runtime.network.http_errors import HttpError, error_response
 from tests.support.raw_http import exchange
 
 CONTENT = b'{"some":"content"}' * 100

@@ -7,7 +7,7 @@ import pytest
 
 from sync.receiver.auth.authenticate import check_sender
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
-from sync.runtime.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError
 
 
 def test_agent_may_send_in_its_own_name() -> None:

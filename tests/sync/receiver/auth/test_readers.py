@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from sync.receiver.auth.guess_limiter import GuessLimiter
 from sync.receiver.auth.peers import Peers
 from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules, RefusedReaders
-from sync.runtime.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError
 from sync.runtime.refusal_log import RefusalLog
 
 TOKEN = "correct-horse-battery"  # noqa: S105 - of these tests only

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync.receiver.auth.readers_token import FILE_NAME, own_token
-from sync.runtime.private_files import UnsafeFileError
+from sync.runtime.files.private_files import UnsafeFileError
 from sync.runtime.settings.setting_errors import ConfigurationError
 
 SECRET = "a-new-token-of-at-least-twenty"  # noqa: S105 - of these tests only

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from sync.receiver.db.readiness import FAILURE_TTL_SECONDS, SUCCESS_TTL_SECONDS, Readiness
 from sync.receiver.db.sqlite import SqliteFile
-from sync.runtime.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError
 from tests.support.clocks import MonotonicClock
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in

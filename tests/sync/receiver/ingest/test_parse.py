@@ -15,7 +15,7 @@ from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.ingest.events import Event, InvalidEvent, SessionEvent
 from sync.receiver.ingest.parse import MAX_COMMAS, MAX_EVENTS, parse_batch, parse_heartbeat
-from sync.runtime.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError
 from tests.support.json_strategies import almost_json, texts, values
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ from sync.runtime.network import connections
 from sync.runtime.network.connections import ConnectionLimits
 from tests.support.certificates import make_certificate
 from tests.support.raw_http import read_response
-from tests.sync.runtime.test_http_server import GET, PATIENCE_SECONDS, get, served
+from tests.sync.runtime.network.test_http_server import GET, PATIENCE_SECONDS, get, served
 
 BRIEF = 0.1
 LONG = 1000.0

@@ -14,7 +14,7 @@ import pytest
 from sync.runtime.network import loopback
 from sync.runtime.network.loopback import V4, V6, listen
 from tests.support.raw_http import exchange
-from tests.sync.runtime.test_http_server import GET, PATIENCE_SECONDS, served
+from tests.sync.runtime.network.test_http_server import GET, PATIENCE_SECONDS, served
 
 NOBODY = 65_534
 BIND = """

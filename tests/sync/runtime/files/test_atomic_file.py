@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.runtime.atomic_file import atomic_file, make_directory
+from sync.runtime.files.atomic_file import atomic_file, make_directory
 
 
 def write(path: Path, content: bytes) -> None:
@@ -97,7 +97,7 @@ def test_created_directory_and_its_parents_are_synced(
 ) -> None:
     """A receipt is worthless in a directory that a power cut removes."""
     synced: list[Path] = []
-    monkeypatch.setattr("sync.runtime.atomic_file.sync_directory", synced.append)
+    monkeypatch.setattr("sync.runtime.files.atomic_file.sync_directory", synced.append)
 
     make_directory(tmp_path / "a" / "b")
     make_directory(tmp_path / "a" / "b")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.runtime.private_files import (
+from sync.runtime.files.private_files import (
     UnsafeFileError,
     create_private,
     make_private_directory,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
-from sync.runtime.http_errors import error_response, generic_error
-from sync.runtime.http_server import HttpServer, route_of
 from sync.runtime.network.connections import HEAD_SECONDS, ConnectionLimits
+from sync.runtime.network.http_errors import error_response, generic_error
+from sync.runtime.network.http_server import HttpServer, route_of
 from tests.support.raw_http import HttpResponse, exchange
 
 PATIENCE_SECONDS = 10.0
@@ -187,7 +187,7 @@ async def test_shutdown_does_not_wait_for_the_body_of_a_client_that_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """aiohttp goes on reading it for ten seconds after the connection is closed."""
-    monkeypatch.setattr("sync.runtime.http_server.LAME_DUCK_SECONDS", 10 * PATIENCE_SECONDS)
+    monkeypatch.setattr("sync.runtime.network.http_server.LAME_DUCK_SECONDS", 10 * PATIENCE_SECONDS)
     async with served() as server:
         await get(server.port, GET.replace(b"Host", b"Content-Length: 99\r\nHost"))
 

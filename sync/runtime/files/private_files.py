@@ -12,7 +12,7 @@ import pwd
 import stat
 from pathlib import Path
 
-from sync.runtime.atomic_file import make_directory
+from sync.runtime.files.atomic_file import make_directory
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from sync.runtime.atomic_file import sync_directory
+from sync.runtime.files.atomic_file import sync_directory
 
 _NAME = re.compile(r".+\.before-[0-9]{4}")
 # SQLite creates these when a copy is opened.

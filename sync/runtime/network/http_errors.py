@@ -7,8 +7,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from sync.protocol.wire import ErrorBody, ErrorCode
-from sync.runtime.http_server import json_response
 from sync.runtime.logging import log_event
+from sync.runtime.network.http_server import json_response
 from sync.runtime.network.invalid_http import InvalidHttp
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Files that both programs write: whole or not at all, and private to their owner."""
