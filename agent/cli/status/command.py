@@ -79,7 +79,8 @@ def status(
     if output is not None and form is not Format.PROMETHEUS:
         raise typer.BadParameter("only with --format prometheus", param_hint="--output")
     if is_check:
-        check_status(config, Limits(max_age or DEFAULT_MAX_AGE, max_waiting), as_json=as_json)
+        limit = DEFAULT_MAX_AGE if max_age is None else max_age
+        check_status(config, Limits(limit, max_waiting), as_json=as_json)
     elif form is Format.PROMETHEUS:
         print_metrics(AGENT.client_settings(config), output)
     else:

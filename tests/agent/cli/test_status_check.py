@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,14 @@ def test_verdict_is_the_exit_code_and_the_word_of_the_line(
 def test_backlog_beyond_its_limits_is_critical(arguments: list[str], code: int) -> None:
     status = DELIVERING | {"oldestWaitingAt": "2026-03-01T00:00:00Z"}
     assert check_of(status, *arguments).exit_code == code
+
+
+def test_limit_of_no_time_at_all_is_not_the_default_of_a_day() -> None:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    status = DELIVERING | {"waiting": 1, "oldestWaitingAt": now}
+
+    assert check_of(status).exit_code == 0
+    assert check_of(status, "--max-age", "0s").exit_code == 2
 
 
 def test_format_nagios_is_a_check() -> None:
