@@ -75,6 +75,8 @@ def listen_or_exit(port: int | None) -> list[socket.socket]:
     if port is None and port_of(sockets) != DEFAULT_PORT:
         why = "is the installed agent's" if reserved == DEFAULT_PORT else "is taken"
         AGENT.warn(f"port {DEFAULT_PORT} {why}; the sandbox uses port {port_of(sockets)}")
+    if reserved == port_of(sockets):
+        AGENT.warn(f"port {reserved} is the installed agent's; what its tills send is not kept")
     return sockets
 
 

@@ -83,10 +83,13 @@ def test_port_of_the_installed_agent_is_left_to_it_while_it_is_stopped(
     monkeypatch.setattr(sandbox, "DEFAULT_PORT", port)
 
     found = sandbox.listen_or_exit(None)
+    said = capsys.readouterr().err
+    asked = sandbox.listen_or_exit(port)
 
     assert port not in {one.getsockname()[1] for one in found}
-    assert f"port {port} is the installed agent's" in capsys.readouterr().err
-    for one in found:
+    assert f"port {port} is the installed agent's; the sandbox uses port" in said
+    assert "what its tills send is not kept" in capsys.readouterr().err
+    for one in (*found, *asked):
         one.close()
 
 
