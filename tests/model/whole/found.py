@@ -81,6 +81,12 @@ HISTORIES: Mapping[str, History] = {
         *(SESSION, ("image", 0), ("damage", 0), ("heartbeat", 0, 0), ("put_back", 0, 0)),
         ("put_back", 0, 1),
     ],
+    "number_is_used_again_after_damage_and_an_image_with_its_mark": [
+        *(("image", 0), SESSION, ("damage", 0), ("put_back", 0, 1), SESSION),
+    ],
+    "write_ahead_log_of_a_file_that_replaced_a_damaged_one_is_lost": [
+        *(("damage", 0), ("lose_wal", 0)),
+    ],
     "dead_letter_is_older_than_all_that_is_kept": [
         *(SESSION, ("refuse", 0), ("deliver", 0), SESSION, ("deliver", 0), ("month",)),
     ],

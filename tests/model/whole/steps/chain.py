@@ -140,14 +140,14 @@ class Chain:
         self.note_receipts(machine)
         before = {one.number for one in machine.held()}
         epochs = machine.epochs()
-        if with_mark:
-            self.twice_by_a_person |= epochs
         await machine.put_back(image, with_mark=with_mark)
-        # Without its mark, the machine knows of them by the mark alone.
+        if with_mark:
+            self.twice_by_a_person |= epochs | machine.epochs()
+        await machine.start()
+        # Without the mark of the image, the machine knows of them by its own mark alone.
         machine.epochs_of_mark |= epochs - machine.epochs()
         if with_mark:
-            self.forgotten_epochs |= machine.epochs_of_mark - machine.epochs()
-        await machine.start()
+            self.forgotten_epochs |= machine.epochs_of_mark
         lost = before - {one.number for one in machine.held()}
         self.gave_up(machine, lost if with_mark else set())
         if not with_mark:
