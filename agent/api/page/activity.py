@@ -1,6 +1,7 @@
 """What the page reads of the store beside the status: cached, off the event loop, never an error.
 
-However many pages are open, the store is read once within the lifetime of a value.
+However many pages are open, captures are read once within the lifetime of a value; dead letters
+for each page, so that it shows a retry at once.
 """
 
 import asyncio
