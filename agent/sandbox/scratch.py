@@ -118,10 +118,16 @@ def run_in_scratch(run: Callable[[Path], Coroutine[None, None, ResultT]]) -> Res
     """Run in a new scratch directory, which is removed; None if a signal ends it."""
 
     async def run_until_signal(directory: Path) -> ResultT | None:
-        running = asyncio.ensure_future(run(directory))
+        running = asyncio.create_task(run(directory))
         loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            # Once: a second signal would end the wait for the agent, whose directory goes then.
+            if not running.cancelling():
+                running.cancel()
+
         for number in _STOP_SIGNALS:
-            loop.add_signal_handler(number, running.cancel)
+            loop.add_signal_handler(number, stop)
         try:
             return await running
         except asyncio.CancelledError:

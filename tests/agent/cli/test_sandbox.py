@@ -56,6 +56,23 @@ def certify(directory: Path, *options: str, typed: str = "") -> subprocess.Compl
     return result
 
 
+def test_second_signal_does_not_end_a_sandbox_before_its_agent() -> None:
+    ended = []
+
+    async def run(_directory: Path) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            agent = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+            ended.append(await agent.wait())
+
+    scratch.run_in_scratch(run)
+
+    assert ended == [0]
+
+
 def test_port_8480_is_left_to_the_agent_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
