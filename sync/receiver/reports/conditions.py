@@ -13,8 +13,8 @@ CLOCK_WRONG_BEYOND = timedelta(minutes=5)
 DISK_LOW_BELOW_BYTES = 512 * 1024**2
 # A refusal is noted once an hour; a till in a crash loop is refused until the day has passed.
 EPOCHS_REFUSED_WITHIN = timedelta(hours=2)
-# A shop is shut for a few days in a row, rarely for a week.
-CLOSED_LONG_AFTER = timedelta(days=7)
+# A weekend with a holiday. One that was switched on since, with a dead line, looks just the same.
+CLOSED_LONG_AFTER = timedelta(days=3)
 # Longer durations come from a wrong clock and mean nothing.
 MAX_PLAUSIBLE_AGE = timedelta(days=365)
 

@@ -174,11 +174,11 @@ async def test_closed_till_whose_last_batch_was_stored_though_its_answer_was_los
     assert await state(office, timedelta(hours=10)) == ["closed"]
 
 
-async def test_closed_till_that_was_not_heard_for_a_week_is_shown(office: LedgerDriver) -> None:
+async def test_closed_till_that_was_not_heard_for_three_days_is_shown(office: LedgerDriver) -> None:
     await hear(office, TILL, 60, closed=True)
 
-    assert await state(office, timedelta(days=7)) == ["closed"]
-    assert await state(office, timedelta(days=7, seconds=1)) == ["closed-long"]
+    assert await state(office, timedelta(days=3)) == ["closed"]
+    assert await state(office, timedelta(days=3, seconds=1)) == ["closed-long"]
 
 
 async def test_closed_epoch_that_another_follows_is_unconfirmed_and_says_that_it_was_closed(
