@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import msgspec
 from aiohttp import hdrs, web
@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from agent.api.context import CONTEXT
 from agent.api.openapi import viewer
 from agent.api.openapi.schemas import (
+    ANSWER_EXAMPLES,
     EXAMPLES,
     REF,
     Schema,
@@ -64,7 +65,7 @@ _TAGS = {"/client/": "till", "/agent/v1/dead": "dead letters", "/agent/": "deliv
 _OTHER = "machine"
 _RECEIPT: Schema = {
     "Loyalty-Receipt": {
-        "description": "<epoch>/<sequence>: the number of the capture at head office",
+        "description": "EPOCH/SEQUENCE: the number of the capture at head office",
         "required": True,
         "schema": {"type": "string", "pattern": "^[0-9a-f-]{36}/[1-9][0-9]*$"},
     }
@@ -145,11 +146,13 @@ def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
 
 def _operation(path: str, handler: Handler, operation: Operation, answer: Schema) -> Schema:
     media_type = operation.answer if isinstance(operation.answer, str) else "application/json"
-    done: Schema = {
+    done: dict[str, Any] = {
         "description": "Done",
         "content": {media_type: {"schema": answer}},
         "headers": _COMMON_HEADERS | (_RECEIPT if operation.body else {}),
     }
+    if operation.body:
+        done["content"][media_type]["example"] = ANSWER_EXAMPLES[operation.body]
     if operation.links:
         done["links"] = {name: _link(name) for name in operation.links}
     errors = {

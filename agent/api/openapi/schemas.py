@@ -30,6 +30,33 @@ EXAMPLES: dict[str, Schema] = {
         "deferred": {"value": {"status": "deferred"}},
     },
 }
+# The answers to the first of these examples.
+ANSWER_EXAMPLES: dict[str, Schema] = {
+    "SessionStart": {
+        "loyaltyId": "anonymous",
+        "membershipType": "N",
+        "status": "NO_CARD",
+        "prompt": "REQUEST_EMAIL",
+        "isValid": True,
+        "promptMessage": "Le client aimerait-il en savoir plus sur notre programme de fidélité?",
+        "receiptMessage": "Adhérez au programme de fidélité pour obtenir les points accumulés lors "
+        "de cet achat.",
+        "pointsBalance": 0,
+        "userMaxRedeemDollars": 0,
+        "redemptionRules": {
+            "minRedeemPoints": 25_000,
+            "minRedeemAmount": 10,
+            "maxRedeemPoints": 250_000,
+            "maxRedeemAmount": 100,
+            "redeemIncrementPoints": 25_000,
+            "redeemIncrementAmount": 10,
+            "currency": "CAD",
+        },
+        "sessionCorrelationId": "92a892ab-6caa-45a7-8774-65fbfb39d516",
+        "receiptPreference": "UNKNOWN",
+    },
+    "EmailAnswer": {"message": "Email option updated."},
+}
 
 
 def ref(name: str) -> Schema:

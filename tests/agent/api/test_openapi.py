@@ -1,5 +1,7 @@
 """The OpenAPI document against its schemas and the routes."""
 
+import json
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -8,9 +10,12 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # no
 
 from agent.api.openapi.document import document
 from agent.api.server import build_app
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from agent.api.context import Context
+
+PAGE = (ROOT / "docs" / "till-api.md").read_text("utf-8")
 
 
 def document_of_api() -> dict[str, object]:
@@ -75,6 +80,40 @@ def test_every_error_has_the_reason_in_a_header() -> None:
     without = [one[:2] for one in errors if "Loyalty-Reason" not in str(one[2]["headers"])]
     assert without == []
     assert len(errors) > 90
+
+
+def texts_in(node: object) -> Iterator[str]:
+    """Yield the descriptions and summaries of the document."""
+    if isinstance(node, list):
+        for one in node:
+            yield from texts_in(one)
+    if isinstance(node, dict):
+        for name, one in node.items():
+            if name in {"description", "summary"} and isinstance(one, str):
+                yield one
+            yield from texts_in(one)
+
+
+def test_no_text_looks_like_a_tag_which_the_page_would_leave_out() -> None:
+    texts = list(texts_in(document_of_api()))
+
+    assert [one for one in texts if re.search("<[A-Za-z]", one)] == []
+    assert len(texts) > 100
+
+
+def test_answers_of_the_till_calls_have_the_example_of_the_till_api_page() -> None:
+    blocks = re.findall(r"<!-- answer -->\n```json\n(.*)\n```", PAGE)
+    calls = {one["operationId"]: one for one in operations()}
+    start, email = calls["startSession"], calls["setEmail"]
+
+    started, answered = (
+        one["responses"]["200"]["content"]["application/json"]["example"] for one in (start, email)
+    )
+
+    [sent] = start["requestBody"]["content"]["application/json"]["examples"].values()
+    correlation_id = sent["value"]["correlationId"]
+    assert started == json.loads(blocks[0]) | {"sessionCorrelationId": correlation_id}
+    assert answered == json.loads(blocks[1])
 
 
 def test_404_of_the_email_call_says_that_it_is_no_unknown_session() -> None:
