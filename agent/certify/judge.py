@@ -36,7 +36,10 @@ class Evidence:
 def judge(evidence: Evidence) -> tuple[Finding, ...]:
     """Return the findings of all rules."""
     if not evidence.exchanges and not evidence.stale:
-        advice = "Is the sandbox the address that the till uses? Nothing can be said without it."
+        advice = (
+            "Is the sandbox the address that the till uses, and does it send to it without a proxy "
+            "(http_proxy)? Nothing can be said without a request."
+        )
         return (Finding("request", Verdict.NOT_SEEN, "No request arrived.", advice),)
     return tuple(finding for rule in _RULES for finding in rule(evidence))
 

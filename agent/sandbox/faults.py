@@ -131,7 +131,9 @@ def parse_members(members: object) -> Fault:
         raise FaultSyntaxError('expected an object such as {"kind": "lost"}')
     if unknown := sorted(map(str, members.keys() - _MEMBERS)):
         raise FaultSyntaxError(f"no member {unknown[0]}: use {', '.join(sorted(_MEMBERS))}")
-    kind = str(members.get("kind"))
+    if "kind" not in members:
+        raise FaultSyntaxError(f"kind is missing: use {', '.join(FaultKind)}")
+    kind = str(members["kind"])
     if kind not in [*FaultKind]:
         raise FaultSyntaxError(f"no fault {kind}: use {', '.join(FaultKind)}")
     call = members.get("call")

@@ -63,7 +63,9 @@ class Talk:
         verdict = overall(judgements)
         verdict = Verdict.PASSED if verdict is Verdict.ADVICE else verdict
         bad = [one for one in judgements if one.verdict is verdict is not Verdict.PASSED]
-        named = f" ({', '.join(one.situation.key for one in bad)})" if bad else ""
+        bad = [one for one in bad if overall([one]) is verdict]
+        label = "Failed" if verdict is Verdict.FAILED else "Not seen"
+        named = f" {label}: {', '.join(one.situation.key for one in bad)}." if bad else ""
         played = f"{len(judgements)} of {len(SITUATIONS)} situations"
         unseen = [one for one in judgements if one.verdict is Verdict.NOT_SEEN]
         optional = [one.situation.key for one in unseen if one.situation.is_optional]
@@ -71,7 +73,7 @@ class Talk:
         if verdict is Verdict.PASSED and len(judgements) < len(SITUATIONS):
             words = "PASSED what was played. A certificate needs all situations."
         self.say(f"\n{words}", bold=True, fg=_COLOURS.get(verdict))
-        self.say(f"{played} played{named}.")
+        self.say(f"{played} played.{named}")
         if optional:
             self.say(f"Not seen, and not needed: {', '.join(optional)}.")
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import socket
@@ -210,7 +209,9 @@ def test_a_bad_till_is_named_in_text_and_json_and_exits_with_1(tmp_path: Path) -
     (situation,) = document["situations"]
     text = "The till changed its correlationId on the repeat: 2 ids in one sale."
     assert text in [one["text"] for one in situation["findings"]]
-    assert f"  FAILED: {text}" in result.stderr.splitlines()
+    lines = result.stderr.splitlines()
+    assert f"  FAILED: {text}" in lines
+    assert lines[-1] == f"1 of 12 situations played. Failed: {situation['situation']}."
 
 
 @pytest.mark.parametrize(
@@ -242,4 +243,7 @@ def test_a_person_is_told_what_to_do_and_what_was_not_seen(tmp_path: Path) -> No
     assert "  not seen: No request arrived." in lines
     assert "   Type y, n or s, and Enter." in lines
     assert lines.count("  not seen: The situation was skipped.") == 2
-    assert os.linesep.join(lines[-2:]).startswith("NOT PASSED: not everything was seen.")
+    assert lines[-2:] == [
+        "NOT PASSED: not everything was seen.",
+        "3 of 12 situations played. Not seen: sale, silent, refused.",
+    ]

@@ -47,6 +47,11 @@ def test_a_wrong_object_is_refused(members: object) -> None:
         parse_members(members)
 
 
+def test_an_object_without_a_kind_is_told_what_is_missing() -> None:
+    with pytest.raises(FaultSyntaxError, match=r"^kind is missing: use slow, "):
+        parse_members({})
+
+
 def test_faults_come_in_order_each_for_its_call_and_as_often_as_asked() -> None:
     plan = FaultPlan()
     plan.add(parse_words("lost email x2"))
