@@ -59,6 +59,8 @@ class Access:
             message = "This Host is not allowed. Use localhost, or add it to [api] allowed_hosts."
             named = _named(host) or "of no name"
             reason = f"Host {named} is not allowed: use localhost, or add it to [api] allowed_hosts"
+            if not host:
+                reason = "the Host header is missing: send one, such as Host: 127.0.0.1"
             raise _forbidden(message, reason)
         if not self._is_from_allowed_page(request, host):
             message = "This Origin is not allowed. Add it to [api] cors_origins."

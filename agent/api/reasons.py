@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from difflib import get_close_matches
 from http import HTTPStatus
+from itertools import zip_longest
 
 from aiohttp import hdrs, web
 
@@ -38,14 +39,28 @@ def reason_of(error: HttpError, request: web.BaseRequest, patterns: Iterable[str
     path = mask_path(request.rel_url.raw_path)
     match error.status:
         case HTTPStatus.NOT_FOUND:
-            near = get_close_matches(path.lower(), patterns, n=1, cutoff=_NEAR)
-            return f"no endpoint {path}" + (f": did you mean {near[0]}" if near else "")
+            near = _nearest(path.lower(), patterns)
+            return f"no endpoint {path}" + (f": did you mean {near}" if near else "")
         case HTTPStatus.METHOD_NOT_ALLOWED:
             method = request.method if _METHOD.fullmatch(request.method) else _HIDDEN
             allowed = error.headers.get(hdrs.ALLOW, "").replace(",", ", ")
             return f"{method} is not supported at {path}: use {allowed}"
         case _:
             return error.message
+
+
+def _nearest(path: str, patterns: Iterable[str]) -> str | None:
+    """Return the pattern that is nearest to `path`, whatever is in place of its `{names}`."""
+    segments = path.split("/")
+    filled = {
+        "/".join(
+            given if one.startswith("{") and given else one
+            for one, given in zip_longest(pattern.split("/"), segments[: pattern.count("/") + 1])
+        ): pattern
+        for pattern in patterns
+    }
+    filled.pop(path, None)
+    return next((filled[one] for one in get_close_matches(path, filled, 1, _NEAR)), None)
 
 
 def time_of_day(at_us: int | None, now_us: int) -> str:

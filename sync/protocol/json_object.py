@@ -21,7 +21,8 @@ _whole: msgspec.json.Decoder[Json] = msgspec.json.Decoder()
 _members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
     dict[str, msgspec.Raw]
 )
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# A byte order mark, or the brace that opens an object.
+_UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{")
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 _MALFORMED = re.compile(r"JSON is malformed: ([a-z ]+) \(byte (\d+)\)")
 # MsgspecError: malformed JSON, number out of range. ValueError: invalid UTF-8, a number of
@@ -72,7 +73,7 @@ def _fault(text: bytes, error: Exception) -> str:
     """Return why `text` is not JSON, as the rest of a sentence about it."""
     if not text.strip():
         return "is empty"
-    if text.startswith(_UTF16_MARKS):
+    if text.startswith(_UTF16_STARTS):
         return "is UTF-16, not UTF-8"
     try:
         text.decode()

@@ -7,6 +7,10 @@ from aiohttp.http_exceptions import BadHttpMessage, InvalidURLError, LineTooLong
 
 _TLS = "HTTPS traffic"
 _HTTP_2 = "Pause on PRI"
+_METHOD = "Invalid method"
+_REST_OF_A_BODY = (
+    "; so looks the rest of a body that is longer than its Content-Length (in bytes), or has none"
+)
 # The parser's own words; after them it quotes the request on lines of its own.
 _WORDS = re.compile(r"([A-Za-z][A-Za-z0-9 '`/_-]{2,79}):\n|([A-Z][a-z]+ [a-zA-Z ']{2,60}\.?)$")
 
@@ -33,5 +37,6 @@ def _fault(error: BadHttpMessage) -> str:
     if message.startswith(_HTTP_2):
         return "this is HTTP/2: use HTTP/1.1"
     if (found := _WORDS.match(message)) and "Bad " not in message[:4]:
-        return f"not valid HTTP: {found[1] or found[2]}"
+        words = f"not valid HTTP: {found[1] or found[2]}"
+        return words + _REST_OF_A_BODY if _METHOD in words else words
     return f"not valid HTTP: {'the URL' if isinstance(error, InvalidURLError) else 'its head'}"

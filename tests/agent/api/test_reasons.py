@@ -28,6 +28,7 @@ NO_SESSION = (
     "no session with this correlation id is known here: start it, or start it again with the "
     "same content, then answer it"
 )
+SET_EMAIL = "/client/users/{correlation_id}/profile/email"
 # A request to an agent with the open session `x` and the closed session `closed`.
 Request = tuple[str, str, bytes]
 
@@ -44,6 +45,11 @@ REASONS: dict[str, tuple[Request, str]] = {
     "no body": (session(b""), "the body is empty"),
     "latin-1": (session('{"channel":"é"}'.encode("latin-1")), "the body is not UTF-8"),
     "utf-16": (session("{}".encode("utf-16")), "the body is UTF-16, not UTF-8"),
+    "utf-16 without a mark": (session("{}".encode("utf-16-le")), "the body is UTF-16, not UTF-8"),
+    "utf-16 of the other order": (
+        session("{}".encode("utf-16-be")),
+        "the body is UTF-16, not UTF-8",
+    ),
     "form": (
         session(b"correlationId=1"),
         "the body is not JSON: invalid character at byte 1 of 15",
@@ -153,9 +159,18 @@ REASONS: dict[str, tuple[Request, str]] = {
         ("POST", SESSIONS + "/", b"{}"),
         f"no endpoint {SESSIONS}/: did you mean {SESSIONS}",
     ),
+    "no such file of the page": (("GET", "/docs/none.js", b""), "no endpoint /docs/none.js"),
+    "slash at the end of set e-mail": (
+        ("PUT", email_path("x") + "/", b"{}"),
+        f"no endpoint {email_path('x')}/: did you mean {SET_EMAIL}",
+    ),
+    "wrong letter in set e-mail": (
+        ("PUT", "/client/user/7f2c1b1e-0001/profile/email", b"{}"),
+        f"no endpoint /client/user/7f2c1b1e-0001/profile/email: did you mean {SET_EMAIL}",
+    ),
     "address in the path": (
         ("GET", "/client/users/guest@example.com/profile", b""),
-        "no endpoint /client/users/[...]/profile",
+        f"no endpoint /client/users/[...]/profile: did you mean {SET_EMAIL}",
     ),
     "session not there": (
         ("GET", "/agent/v1/sessions/unknown", b""),
@@ -226,6 +241,10 @@ async def test_every_error_has_a_reason_also_of_the_http_parser(
     assert reason_of(answer)
 
 
+BAD_METHOD = (
+    "not valid HTTP: Invalid method encountered; so looks the rest of a body that is longer than "
+    "its Content-Length (in bytes), or has none"
+)
 PARSER = {
     "tls": "this is TLS, and this port speaks plain HTTP: use http://",
     "http 2": "this is HTTP/2: use HTTP/1.1",
@@ -233,7 +252,7 @@ PARSER = {
     "endless header": "a line of the request head is longer than 8190 bytes",
     "endless headers": "not valid HTTP: Too many headers received",
     "host missing": "not valid HTTP: Missing 'Host' header in request.",
-    "unknown method": "not valid HTTP: Invalid method encountered",
+    "unknown method": BAD_METHOD,
     "bytes in the path": "not valid HTTP: Invalid char in url path",
     "broken url": "not valid HTTP: the URL",
     "length below zero": "not valid HTTP: Invalid character in Content-Length",
@@ -254,6 +273,23 @@ async def test_reason_before_any_handler_is_as_exact(
     [answer] = await shared_agent.send_raw(ERRORS[name][0])
 
     assert reason_of(answer) == reason
+
+
+async def test_body_longer_than_its_content_length_is_told_that_bytes_count(
+    shared_agent: Agent,
+) -> None:
+    body = '{"correlationId":"z","clerk":"Zoé"}'
+    head = f"POST {SESSIONS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    [answer] = await shared_agent.send_raw((head + body).encode())
+
+    assert reason_of(answer) == BAD_METHOD
+
+
+async def test_request_of_http_1_0_without_a_host_is_told_to_send_one(shared_agent: Agent) -> None:
+    [answer] = await shared_agent.send_raw(b"GET /agent/v1/status HTTP/1.0\r\n\r\n")
+
+    assert reason_of(answer) == "the Host header is missing: send one, such as Host: 127.0.0.1"
 
 
 @pytest.mark.parametrize(
