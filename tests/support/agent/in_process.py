@@ -17,7 +17,7 @@ from aiohttp.web import BaseRunner
 from yarl import URL
 
 from agent.config import Settings
-from agent.config.settings import ApiSettings, StorageSettings
+from agent.config.settings import StorageSettings
 from agent.facts import Timestamp
 from agent.service import running_agent
 from agent.store.db.connect import DATABASE_FILE
@@ -36,7 +36,9 @@ Row = tuple[str | int, ...]
 def settings_in(directory: Path, **sections: object) -> Settings:
     """Return settings for a storage directory and a free port; `sections` override them."""
     storage = StorageSettings(directory=directory, min_free_bytes=0, ballast_bytes=0)
-    return Settings.model_validate({"storage": storage, "api": ApiSettings(port=0)} | sections)
+    if isinstance(api := sections.get("api", {}), Mapping):
+        sections["api"] = {"port": 0, **api}  # an agent may run on this machine
+    return Settings.model_validate({"storage": storage} | sections)
 
 
 def email_path(correlation_id: str) -> str:
