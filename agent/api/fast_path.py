@@ -25,11 +25,16 @@ _HEAD = "HTTP/1.1 200 OK\r\n" + "".join(
 
 
 class FastRoute(NamedTuple):
-    """Route of one of the two calls. `pattern` is safe to log; the path of a request is not."""
+    """Route of one of the two calls. `path` is safe to log; the path of a request is not."""
 
     method: str
     pattern: str
     handle: Callable[[web.Request], Awaitable[Acknowledgement]]
+
+    @property
+    def path(self) -> str:
+        """The path as it is documented: its parts have names only."""
+        return re.sub(r":[^}]*", "", self.pattern)
 
     def regular_handler(self) -> Callable[[web.Request], Awaitable[web.Response]]:
         """Return the handler for aiohttp's router: it answers by a regular response."""

@@ -103,7 +103,7 @@ class TillBoundary:
     def error_response(self, request: web.BaseRequest, error: Exception) -> web.Response:
         """Return the answer for an error; log and count it."""
         fast = self._fast_path.find(request)
-        route = fast.pattern if fast is not None else route_of(request)
+        route = fast.path if fast is not None else route_of(request)
         converted = to_http_error(error)
         request_id = self._context.new_request_id()
         reason = header_value(reason_of(converted, request, self._paths))

@@ -36,3 +36,15 @@ async def test_wrong_token_is_logged_by_its_fingerprint(
     (line,) = fields_of(caplog, "access.refused")
     assert (line["code"], line["fingerprint"]) == ("UNAUTHORIZED", fingerprint("a-guess"))
     assert "a-guess" not in caplog.text
+
+
+async def test_refused_request_names_the_path_as_it_is_documented(
+    start_agent: StartAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = await start_agent()
+    caplog.set_level(logging.INFO)
+
+    await agent.request("PUT", "/client/users/x/profile/email", b"{}")
+
+    (line,) = fields_of(caplog, "request.refused")
+    assert line["route"] == "PUT /client/users/{correlation_id}/profile/email"
