@@ -48,7 +48,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Forbid processes in tests without a marker for them, so that `--fast` starts none."""
+    """Forbid processes in tests without a marker for them, so that `--fast` starts none.
+
+    Each test begins with the usual umask: a service that ran in the one before has changed it.
+    """
+    os.umask(0o022)
     if not any(item.get_closest_marker(name) for name in _MAY_START_PROCESSES):
         _without_processes.append(item.nodeid)
     try:

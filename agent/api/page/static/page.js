@@ -5,6 +5,7 @@
 (() => {
   const EVERY_MS = 5000;
   const TIMEOUT_MS = 8000;
+  const RESULT_MS = 15000;
   const language = document.documentElement.lang;
   const own = navigator.languages.find((one) => one.split("-")[0].toLowerCase() === language);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -71,7 +72,9 @@
       shown.set(part.id, html);
       replace(part.id, old, html);
     }
-    if (withoutFigures(headlines()) !== before) said.textContent = headlines();
+    // The result of a retry stays until it has been read: the headlines change with it.
+    const isFree = said.classList.contains("unseen");
+    if (isFree && withoutFigures(headlines()) !== before) said.textContent = headlines();
   }
 
   async function read() {
@@ -97,6 +100,7 @@
   const dialog = document.getElementById("confirm");
   const token = document.getElementById("token");
   let asked = null;
+  let hiding = 0;
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-retry]");
@@ -111,8 +115,10 @@
     const secret = token === null ? "" : token.value;
     if (token !== null) token.value = "";
     if (dialog.returnValue !== "yes" || asked === null) return;
+    window.clearTimeout(hiding);
     said.classList.remove("unseen");
     said.textContent = await retry(asked.dataset.retry, secret);
+    hiding = window.setTimeout(() => said.classList.add("unseen"), RESULT_MS);
     await read();
   });
 

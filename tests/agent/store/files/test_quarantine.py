@@ -1,6 +1,8 @@
 """Files that a command copies into the quarantine of a service."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """The storage directory of a service."""
-    directory = tmp_path / "state"
-    directory.mkdir(mode=0o700)
-    os.chown(directory, NOBODY, NOBODY)
-    for place in (tmp_path, *tmp_path.parents[:2]):
-        place.chmod(place.stat().st_mode | 0o111)
-    return directory
+def directory() -> Iterator[Path]:
+    """The storage directory of a service, within its reach: those of tests are root's."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        directory = Path(place) / "state"
+        directory.mkdir(mode=0o700)
+        os.chown(directory, NOBODY, NOBODY)
+        yield directory
 
 
 @pytest.fixture
