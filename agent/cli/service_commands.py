@@ -82,8 +82,11 @@ def check_config(config: ConfigFile = None) -> None:
     the port. Then prints the settings that differ from their defaults. Nothing is changed. The
     exit code is 2 if `run` would not work; a warning does not change it.
     """
-    # Not needed by `run`, and slow to import.
-    from agent.doctor.start import find_start_errors, find_start_warnings  # noqa: PLC0415
-    from sync.runtime.cli.check_config import check_configuration  # noqa: PLC0415
+    # `run` needs neither.
+    from agent.doctor.start import (  # noqa: PLC0415 - slow to import
+        find_start_errors,
+        find_start_warnings,
+    )
+    from sync.runtime.cli.check_config import check_configuration  # noqa: PLC0415 - slow to import
 
     check_configuration(AGENT, config, find_start_errors, find_start_warnings)
