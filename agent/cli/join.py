@@ -19,7 +19,7 @@ from agent.joining.files import (
 from agent.joining.join import Joining, token_setting
 from agent.joining.plan import Place, Plan, joined_elsewhere
 from agent.joining.registration import HeadOffice, RegistrationError
-from agent.joining.service import Restart, restart_service, run_command
+from agent.joining.service import Restart, exit_code_of, restart_service
 from sync.protocol.join_code import MAX_CHARACTERS, JoinCode, JoinCodeError, parse_join_code
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.discovery import Configuration, Origin, is_installed
@@ -59,7 +59,7 @@ def join(
         _refuse_other(elsewhere)
     with current_step("Joining") as show:
         token_file = _run(joining, show).token_file
-        restart = restart_service(run_command, is_service=joining.place.is_service)
+        restart = restart_service(exit_code_of, is_service=joining.place.is_service)
         if restart is not Restart.DONE:
             _report_without_service(joining, restart)
         with AGENT.exit_on_configuration_error():

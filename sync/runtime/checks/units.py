@@ -22,13 +22,18 @@ Run = Callable[[Sequence[str]], str | None]
 
 def run_command(command: Sequence[str]) -> str | None:
     """Run a system command and return its standard output; None if it cannot be run."""
+    ended = run_to_end(command, _ANSWER_SECONDS)
+    return None if ended is None else ended.stdout.decode("utf-8", "replace")
+
+
+def run_to_end(command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[bytes] | None:
+    """Run a system command; return None if it cannot be run, or takes longer than `seconds`."""
     try:
-        ended = subprocess.run(  # noqa: S603 - our own words, no shell
-            command, stdin=DEVNULL, capture_output=True, timeout=_ANSWER_SECONDS, check=False
+        return subprocess.run(  # noqa: S603 - our own words, no shell
+            command, stdin=DEVNULL, capture_output=True, timeout=seconds, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return ended.stdout.decode("utf-8", "replace")
 
 
 def check_unit(unit: str, run: Run, booted: Path = BOOTED) -> Check:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from agent.cli import app
 from agent.cli import join as command
 from agent.cli.first_delivery import FirstDelivery, Waiting
-from agent.joining.service import Ended, Restart, restart_service
+from agent.joining.service import Restart, restart_service
 from sync.protocol.join_code import JoinCode
 from sync.runtime.cli import discovery
 from tests.agent.joining.conftest import EXAMPLE, Machine, Office
@@ -123,7 +123,7 @@ def installed(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def systemctl(booted: Path, *codes: int) -> Callable[..., Restart]:
     """Return a restart for which systemctl exits with these codes, one after the other."""
-    ends = iter([Ended(code, "") for code in codes])
+    ends = iter(codes)
 
     def restart(_: object, *, is_service: bool) -> Restart:
         return restart_service(lambda _: next(ends), is_service=is_service, booted=booted)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.joining.service import UNIT, Ended, Restart, Run, restart_service
+from agent.joining.service import UNIT, Restart, Run, restart_service
 
-OK, NO = Ended(0, ""), Ended(1, "")
+OK, NO = 0, 1
 
 
-def systemctl(asked: list[str], **ends: Ended | None) -> Run:
+def systemctl(asked: list[str], **ends: int | None) -> Run:
     """Return a systemctl with these answers; `asked` collects its verbs."""
 
-    def run(command: Sequence[str]) -> Ended | None:
+    def run(command: Sequence[str]) -> int | None:
         program, verb, unit = command
         assert (program, unit) == ("systemctl", UNIT)
         asked.append(verb)
@@ -33,7 +33,7 @@ def systemctl(asked: list[str], **ends: Ended | None) -> Run:
     ],
 )
 def test_enabled_or_running_service_is_restarted(
-    tmp_path: Path, enabled: Ended, active: Ended, restarted: Ended | None, outcome: Restart
+    tmp_path: Path, enabled: int, active: int, restarted: int | None, outcome: Restart
 ) -> None:
     asked: list[str] = []
     run = systemctl(asked, is_enabled=enabled, is_active=active, restart=restarted)
