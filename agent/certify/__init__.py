@@ -1,4 +1,5 @@
-"""Judges a till's manners in twelve situations on a sandbox: `loyalty-agent certify`.
+"""Tests a till's manners in twelve situations on a sandbox: `loyalty-agent certify`.
 
-`run` drives, `stage` decides on faults and keeps what passed, `judge` is pure.
+`run` plays the situations, `situation_faults` injects their faults and records the requests,
+`judge` has the rules (pure).
 """

@@ -1,4 +1,4 @@
-"""Findings about a till, and their sum."""
+"""Findings about a till, and the verdict that follows from them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from agent.certify.situations import Situation
 from agent.sandbox.exchange import Exchange
 
 
-class Verdict(StrEnum):
+class TillVerdict(StrEnum):
     """Verdict of a finding, a situation or a certification, the best first."""
 
     PASSED = "passed"
@@ -17,22 +17,22 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-_ORDER = list(Verdict)
+_ORDER = list(TillVerdict)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that the till did or did not do. `advice` says how to mend it."""
+class RuleFinding:
+    """Result of one rule. `advice` tells the integrator how to mend the till."""
 
     rule: str
-    verdict: Verdict
+    verdict: TillVerdict
     text: str
     advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SaleEnd:
-    """How a sale ended: `is_sold` is None if nobody said. `at` is a time as in `Exchange`."""
+    """End of a sale. `is_sold` is None if it is not known. `at` is a time as in `Exchange`."""
 
     is_sold: bool | None
     text: str
@@ -41,28 +41,28 @@ class SaleEnd:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A situation with its findings and what passed on the wire."""
+    """A situation with its findings and its requests."""
 
     situation: Situation
-    findings: tuple[Finding, ...]
+    findings: tuple[RuleFinding, ...]
     exchanges: tuple[Exchange, ...] = ()
 
     @property
-    def verdict(self) -> Verdict:
-        """The worst finding; advice does not spoil a pass."""
+    def verdict(self) -> TillVerdict:
+        """The verdict of the worst finding; a situation with advice alone is passed."""
         worst = worst_of(finding.verdict for finding in self.findings)
-        return Verdict.PASSED if worst is Verdict.ADVICE else worst
+        return TillVerdict.PASSED if worst is TillVerdict.ADVICE else worst
 
 
-def overall(judgements: Iterable[Judgement]) -> Verdict:
-    """Return the verdict on the till. What is optional and not seen does not count."""
+def overall(judgements: Iterable[Judgement]) -> TillVerdict:
+    """Return the verdict on the till. An optional situation that was not seen does not count."""
     return worst_of(
         one.verdict
         for one in judgements
-        if not (one.situation.is_optional and one.verdict is Verdict.NOT_SEEN)
+        if not (one.situation.is_optional and one.verdict is TillVerdict.NOT_SEEN)
     )
 
 
-def worst_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the worst verdict; nothing at all was not seen."""
-    return max(verdicts, key=_ORDER.index, default=Verdict.NOT_SEEN)
+def worst_of(verdicts: Iterable[TillVerdict]) -> TillVerdict:
+    """Return the worst verdict; NOT_SEEN if there is none."""
+    return max(verdicts, key=_ORDER.index, default=TillVerdict.NOT_SEEN)

@@ -2,11 +2,11 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from agent.certify.findings import Finding, Judgement, overall
+from agent.certify.findings import Judgement, RuleFinding, overall
 from agent.certify.situations import SITUATIONS
 from agent.sandbox.exchange import Exchange
 
-# Of a situation; a till that hammers makes thousands.
+# Of one situation: a till that hammers makes thousands.
 MAX_EXCHANGES = 50
 
 
@@ -36,7 +36,7 @@ def _situation(judgement: Judgement) -> Mapping[str, object]:
     }
 
 
-def _finding(finding: Finding) -> Mapping[str, object]:
+def _finding(finding: RuleFinding) -> Mapping[str, object]:
     return {
         "rule": finding.rule,
         "verdict": finding.verdict,

@@ -1,28 +1,28 @@
-"""Drives a certification: one situation after the other on one sandbox."""
+"""Plays the situations of a certification, one after the other, on one sandbox."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent.certify.findings import Finding, Judgement, Verdict
-from agent.certify.judge import Evidence, judge
-from agent.certify.situations import Limits, Situation
-from agent.certify.stage import Stage
+from agent.certify.findings import Judgement, RuleFinding, TillVerdict
+from agent.certify.judge import PlayedSituation, judge
+from agent.certify.situation_faults import SituationFaults
+from agent.certify.situations import SaleLimits, Situation
 from agent.certify.tills import Till
-from agent.sandbox.front import Front
+from agent.sandbox.fault_proxy import FaultProxy
 
-# A program has ended: the ends of its connections are on their way.
+# After a program has ended, for the ends of its connections to arrive.
 _QUIET_SECONDS = 1.0
-SKIPPED = Finding("skipped", Verdict.NOT_SEEN, "The situation was skipped.")
+SKIPPED = RuleFinding("skipped", TillVerdict.NOT_SEEN, "The situation was skipped.")
 
 
 @dataclass(frozen=True, slots=True)
 class Certification:
-    """A till, and the sandbox that it uses."""
+    """Certification of a till on a sandbox."""
 
     till: Till
-    stage: Stage
-    front: Front
-    limits: Limits
+    faults: SituationFaults
+    proxy: FaultProxy
+    limits: SaleLimits
 
     async def run(
         self, situations: Sequence[Situation], show: Callable[[Judgement], None]
@@ -39,11 +39,11 @@ class Certification:
         return judgements
 
     async def _play(self, situation: Situation) -> Judgement:
-        self.stage.begin(situation)
+        self.faults.begin(situation)
         end = await self.till.sell(situation)
-        await self.front.quiet(_QUIET_SECONDS)
-        exchanges = tuple(self.stage.exchanges)
+        await self.proxy.quiet(_QUIET_SECONDS)
+        exchanges = tuple(self.faults.exchanges)
         if end is None:
             return Judgement(situation, (SKIPPED,), exchanges)
-        evidence = Evidence(situation, exchanges, tuple(self.stage.stale), end, self.limits)
-        return Judgement(situation, judge(evidence), exchanges)
+        played = PlayedSituation(situation, exchanges, tuple(self.faults.stale), end, self.limits)
+        return Judgement(situation, judge(played), exchanges)

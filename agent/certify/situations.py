@@ -1,20 +1,19 @@
-"""The twelve situations, and the limits within which a till has to move on."""
+"""The twelve situations, and the limits of a sale in them."""
 
 from dataclasses import dataclass
 
 from agent.sandbox.faults import ALWAYS, Call, Fault, FaultKind
 
 ANSWER_SECONDS = 5.0
-# A connection that the till does not close is held this many times the limit, then cut.
-_HOLD = 2
-_SALE = 8
+# In answer limits: until a connection that the till keeps is cut, and until a sale is stopped.
+_HOLD, _SALE = 2, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SaleLimits:
     """Limits of a sale.
 
-    `answer_seconds`: the till has given an answer up. `attempts`: requests of one call in a sale.
+    `answer_seconds`: the longest wait for an answer. `attempts`: the most requests of one call.
     """
 
     answer_seconds: float = ANSWER_SECONDS
@@ -22,12 +21,12 @@ class Limits:
 
     @property
     def hold_seconds(self) -> float:
-        """How long an unanswered connection is held."""
+        """Seconds until an unanswered connection is cut."""
         return self.answer_seconds * _HOLD
 
     @property
     def sale_seconds(self) -> float:
-        """How long a sale of a till's program may last, with its start."""
+        """The longest run of a till's program for one sale."""
         return self.answer_seconds * _SALE
 
     @property
@@ -38,10 +37,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A situation at the till: what a person does, what goes wrong, what the till has to do.
+    """A situation at the till: an instruction for a person, a fault, and the expected behaviour.
 
-    `times`: how many requests of `call` have the fault, 0 for all. `is_optional`: a till need not
-    be able to do it.
+    `times`: number of requests of `call` that get the fault, 0 for all. `is_optional`: a till may
+    be unable to play it.
     """
 
     key: str
@@ -55,7 +54,7 @@ class Situation:
     needs_email: bool = False
     is_optional: bool = False
 
-    def fault(self, call: Call, earlier: int, limits: Limits) -> Fault | None:
+    def fault(self, call: Call, earlier: int, limits: SaleLimits) -> Fault | None:
         """Return the fault of a request after `earlier` ones of the same call."""
         is_meant = call is self.call and (self.times == ALWAYS or earlier < self.times)
         if self.kind is None or not is_meant:

@@ -11,7 +11,7 @@ from asyncio.subprocess import DEVNULL
 from typing import Protocol
 
 from agent.certify.findings import SaleEnd
-from agent.certify.situations import Limits, Situation
+from agent.certify.situations import SaleLimits, Situation
 
 
 class Till(Protocol):
@@ -32,7 +32,7 @@ class CommandTill:
     environment too. What it prints goes to standard error.
     """
 
-    def __init__(self, command: str, url: str, limits: Limits) -> None:
+    def __init__(self, command: str, url: str, limits: SaleLimits) -> None:
         try:
             self._words = shlex.split(command)
         except ValueError as error:

@@ -10,22 +10,30 @@ from typing import Annotated
 import typer
 
 from agent.cli.client import AGENT
-from agent.cli.lines import TypedLines, typed_lines
+from agent.cli.typed_lines import TypedLines, typed_lines
 from agent.config import ConfigurationError, load_settings
 from agent.drill.processes import ProcessFailedError
 from agent.sandbox.answers import NOTICE
 from agent.sandbox.control import Control, PlannedFaults, Restart
 from agent.sandbox.exchange import Exchange
+from agent.sandbox.fault_proxy import AnswerControl, FaultProxy
 from agent.sandbox.faults import EXPLAINED, Call, FaultPlan, FaultSyntaxError, parse_words
-from agent.sandbox.front import AnswerControl, Front
 from agent.sandbox.scratch import DEFAULT_PORT, listen_on, run_in_scratch, running_sandbox
 from sync.runtime.cli.discovery import find_installed
 from sync.runtime.cli.printing import echo
 from sync.runtime.masking import mask_path, mask_secrets
 from sync.runtime.printable import printable
 
-PORT_HELP = "The port; 8480 by default, the next one if an agent has that."
-ORIGIN_HELP = "Origin of a till that is a web page, as scheme://host:port. Repeatable."
+SandboxPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65_535, help="The port; 8480 by default, the next one if an agent has that."
+    ),
+]
+TillOrigins = Annotated[
+    list[str] | None,
+    typer.Option(help="Origin of a till that is a web page, as scheme://host:port. Repeatable."),
+]
 _MOST_CHARACTERS = 36
 _HELP = """\
 Type a fault and Enter; it is for the next call of the till:
@@ -42,11 +50,7 @@ then, if you like, `session` or `email`, and `x3` or `always`: `503 email x2`.
   off (no fault any more), help, quit"""
 
 
-def sandbox(
-    *,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help=PORT_HELP)] = None,
-    cors_origin: Annotated[list[str] | None, typer.Option(help=ORIGIN_HELP)] = None,
-) -> None:
+def sandbox(*, port: SandboxPort = None, cors_origin: TillOrigins = None) -> None:
     """Serve an agent that misbehaves on request.
 
     For integrators of tills. Type a fault, or POST it to /sandbox/faults, and see what the till
@@ -106,9 +110,9 @@ async def _serve(directory: Path, sockets: list[socket.socket], origins: list[st
     def control(restart: Restart) -> AnswerControl:
         return Control(plan, restart).answer
 
-    director = PlannedFaults(plan, lambda exchange: echo(line_of(exchange)))
+    injector = PlannedFaults(plan, lambda exchange: echo(line_of(exchange)))
     async with (
-        running_sandbox(directory, sockets, director, control, origins) as front,
+        running_sandbox(directory, sockets, injector, control, origins) as proxy,
         typed_lines() as lines,
     ):
         url = url_of(sockets)
@@ -117,19 +121,19 @@ async def _serve(directory: Path, sockets: list[socket.socket], origins: list[st
         echo(f"Its database and log are in {directory}, until the end.")
         echo(f"Faults: here, or POST {url}/sandbox/faults.\n")
         echo(_help())
-        await _obey(lines, plan, front)
+        await _execute_lines(lines, plan, proxy)
 
 
-async def _obey(lines: TypedLines, plan: FaultPlan, front: Front) -> None:
-    """Obey what is typed until `quit`; at the end of input serve on until a signal."""
+async def _execute_lines(lines: TypedLines, plan: FaultPlan, proxy: FaultProxy) -> None:
+    """Execute typed commands until `quit`; after the end of input serve until a signal."""
     while (line := await lines.next()) is not None:
         if line in {"quit", "exit", "q"}:
             return
-        await _obey_line(line, plan, front)
+        await _execute(line, plan, proxy)
     await asyncio.Event().wait()
 
 
-async def _obey_line(line: str, plan: FaultPlan, front: Front) -> None:
+async def _execute(line: str, plan: FaultPlan, proxy: FaultProxy) -> None:
     match line:
         case "":
             pass
@@ -139,7 +143,7 @@ async def _obey_line(line: str, plan: FaultPlan, front: Front) -> None:
             plan.clear()
             echo("No faults.")
         case "restart":
-            await front.restart()
+            await proxy.restart()
             echo("The agent was killed and runs again.")
         case _:
             try:
@@ -155,12 +159,12 @@ def line_of(exchange: Exchange) -> str:
     seconds = (exchange.ended or exchange.started) - exchange.started
     ending = exchange.ending.value if exchange.ending else "in progress"
     status = f" {exchange.status}" if exchange.status else ""
-    what = f"{exchange.call} {_shown_id(exchange.correlation_id)}"
+    call = f"{exchange.call} {_shown_id(exchange.correlation_id)}"
     if exchange.call is Call.OTHER:
-        what = printable(f"{exchange.method} {mask_path(exchange.path)}")
+        call = printable(f"{exchange.method} {mask_path(exchange.path)}")
     fault = f"  fault: {exchange.fault.kind}" if exchange.fault else ""
     at = datetime.now().astimezone()
-    return f"SANDBOX {at:%H:%M:%S} {what}\n    {ending}{status} after {seconds:.3f} s{fault}"
+    return f"SANDBOX {at:%H:%M:%S} {call}\n    {ending}{status} after {seconds:.3f} s{fault}"
 
 
 def _shown_id(correlation_id: str | None) -> str:

@@ -44,7 +44,7 @@ def bad_control(message: str) -> web.Response:
 
 
 def end_to_end(headers: "CIMultiDictProxy[str]") -> "CIMultiDict[str]":
-    """Return the headers that pass through the front."""
+    """Return the headers that the proxy passes on."""
     return CIMultiDict((k, v) for k, v in headers.items() if k.lower() not in _HOP_BY_HOP)
 
 

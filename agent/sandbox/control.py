@@ -1,4 +1,4 @@
-"""`/sandbox`: an integrator's program asks for faults over HTTP. Only the sandbox has it."""
+"""`/sandbox`: plans faults over HTTP, for an integrator's program."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from sync.runtime.network.http_errors import HttpError
 from sync.runtime.network.http_server import json_response
 
 _ROOT, _FAULTS, _RESTART = "/sandbox", "/sandbox/faults", "/sandbox/restart"
-# Restarts the agent, and keeps the connection that it is asked on.
+# Restarts the agent; keeps the connection of the request.
 Restart = Callable[[asyncio.Transport | None], Awaitable[None]]
 
 
@@ -64,11 +64,11 @@ class Control:
 
 
 class PlannedFaults:
-    """Director of a sandbox: faults as they are asked for, and each exchange to `show`."""
+    """The fault injector of a sandbox: injects planned faults, and shows each exchange."""
 
     def __init__(self, plan: FaultPlan, show: Callable[[Exchange], None]) -> None:
         self._plan = plan
-        self.saw = show
+        self.on_end = show
 
     def fault_for(self, exchange: Exchange) -> Fault | None:
         """Return the next fault that was asked for this call."""

@@ -1,4 +1,4 @@
-"""A till's requests as they pass on the wire."""
+"""A till's request with its end, as the proxy sees it."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _EMAIL_START, _EMAIL_END = "/client/users/", "/profile/email"
 
 
 class Ending(StrEnum):
-    """How an exchange ended."""
+    """Kinds of ends of an exchange."""
 
     ANSWERED = "answered"
     LEFT = "closed by the till"
@@ -21,9 +21,9 @@ class Ending(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """A request and what became of it; times are seconds of a monotonic clock.
+    """A request and its end; times are seconds of a monotonic clock.
 
-    `connection` numbers the till's connections. `ending` is None while the exchange goes on.
+    `connection` numbers the till's connections. `ending` is None while the exchange is open.
     """
 
     connection: int
@@ -47,7 +47,7 @@ class Exchange:
 
     @property
     def correlation_id(self) -> str | None:
-        """The session's id, None if there is none."""
+        """The session's id; None if the request has none."""
         if self.call is Call.EMAIL:
             return correlation_id_in(self.path.partition("?")[0], segment=3)
         try:
@@ -58,6 +58,6 @@ class Exchange:
         return found if isinstance(found, str) else None
 
     def end(self, ending: Ending, at: float, status: int | None = None) -> None:
-        """Note the end. Only the first one counts."""
+        """Record the end. Only the first call counts."""
         if self.ending is None:
             self.ending, self.ended, self.status = ending, at, status

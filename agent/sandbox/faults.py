@@ -1,4 +1,4 @@
-"""Faults that a person or a program asks the sandbox for."""
+"""Faults of the sandbox, and the plan of faults that a person or a program makes."""
 
 import re
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class Fault:
     held_seconds: float | None = None
 
     def __str__(self) -> str:
-        """Return the command that asks for it."""
+        """Return the words that `parse_words` reads."""
         words = [self.kind.value]
         words += [f"{self.seconds:g}"] if self.kind is FaultKind.SLOW else []
         words += [self.call.value] if self.call else []
@@ -70,30 +70,30 @@ class Fault:
 
 
 class FaultSyntaxError(Exception):
-    """The fault that was asked for does not exist; the message says what does."""
+    """No such fault; the message names those that exist."""
 
 
 class FaultPlan:
-    """The faults to come, in the order in which they were asked for."""
+    """Queue of pending faults."""
 
     def __init__(self) -> None:
         self._pending: list[Fault] = []
 
     @property
     def pending(self) -> tuple[Fault, ...]:
-        """The faults to come."""
+        """The pending faults, the next one first."""
         return tuple(self._pending)
 
     def add(self, fault: Fault) -> None:
-        """Add a fault, behind those that are pending."""
+        """Append a fault."""
         self._pending.append(fault)
 
     def clear(self) -> None:
-        """Forget all pending faults."""
+        """Remove all pending faults."""
         self._pending.clear()
 
     def take(self, call: Call) -> Fault | None:
-        """Return the fault of a request, and count it; None if it is to be answered."""
+        """Return the fault of a request, and count it; None if the request gets none."""
         if call is Call.OTHER:
             return None
         for index, fault in enumerate(self._pending):

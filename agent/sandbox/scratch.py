@@ -1,4 +1,4 @@
-"""A sandbox's real agent in a scratch directory, and its port."""
+"""Runs a sandbox: a real agent in a scratch directory, and the proxy on the sandbox's port."""
 
 import asyncio
 import signal
@@ -11,10 +11,9 @@ from typing import TypeVar
 
 import aiohttp
 
-from agent.api.access import Access
 from agent.drill.processes import ProgramProcess, free_port, prepare_lone_agent
 from agent.sandbox.control import Restart
-from agent.sandbox.front import AnswerControl, Director, Front
+from agent.sandbox.fault_proxy import AnswerControl, FaultInjector, FaultProxy
 from sync.runtime.network.loopback import loopback_sockets
 
 DEFAULT_PORT = 8480
@@ -63,23 +62,22 @@ class ScratchAgent:
 async def running_sandbox(
     directory: Path,
     sockets: Sequence[socket.socket],
-    director: Director,
+    injector: FaultInjector,
     make_control: MakeControl | None = None,
     cors_origins: Sequence[str] = (),
-) -> AsyncIterator[Front]:
+) -> AsyncIterator[FaultProxy]:
     """Run a sandbox in the empty `directory` until the block ends. Raises `ProcessFailedError`."""
     agent = ScratchAgent(directory, cors_origins)
     try:
         await agent.start()
-        front = Front(agent.port, director, agent.restart)
-        front.access = Access(frozenset(), frozenset(cors_origins), None)
+        proxy = FaultProxy(agent.port, injector, agent.restart, cors_origins)
         if make_control is not None:
-            front.control = make_control(front.restart)
+            proxy.control = make_control(proxy.restart)
         try:
-            await front.open(sockets)
-            yield front
+            await proxy.open(sockets)
+            yield proxy
         finally:
-            await front.close()
+            await proxy.close()
     finally:
         await agent.stop()
 

@@ -1,4 +1,4 @@
-"""`loyalty-agent certify`: arguments and report, and the view of a certification."""
+"""`loyalty-agent certify`: options, report, and the view for a person."""
 
 from agent.cli.certify.command import certify
 

@@ -1,29 +1,29 @@
-"""View of a certification: what to do at the till, what passed on the wire, what was found."""
+"""View of a certification for a person: instructions, requests, findings, verdict."""
 
 import asyncio
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from agent.certify.findings import Finding, Judgement, SaleEnd, Verdict, overall
+from agent.certify.findings import Judgement, RuleFinding, SaleEnd, TillVerdict, overall
 from agent.certify.report import exchange_members
 from agent.certify.situations import SITUATIONS, Situation
-from agent.cli.lines import TypedLines
+from agent.cli.typed_lines import TypedLines
 from agent.sandbox.answers import NOTICE
 from sync.runtime.cli.printing import echo
 
-_COLOURS = {Verdict.PASSED: "green", Verdict.ADVICE: "yellow", Verdict.FAILED: "red"}
+_COLOURS = {TillVerdict.PASSED: "green", TillVerdict.ADVICE: "yellow", TillVerdict.FAILED: "red"}
 _WIDTH = 79
 _SHOWN_EXCHANGES = 8
 _HEADING = "      time  call     id  body  conn  fault: outcome, duration"
 _SUMS = {
-    Verdict.PASSED: "PASSED: the till has the manners that the agent expects.",
-    Verdict.FAILED: "FAILED: see the findings above.",
-    Verdict.NOT_SEEN: "NOT PASSED: not everything was seen.",
+    TillVerdict.PASSED: "PASSED: the till has the manners that the agent expects.",
+    TillVerdict.FAILED: "FAILED: see the findings above.",
+    TillVerdict.NOT_SEEN: "NOT PASSED: not everything was seen.",
 }
 
 
-class Talk:
-    """Says what to do and what was found."""
+class CertificationView:
+    """Prints the steps of a certification and their results."""
 
     def __init__(self, url: str, *, is_on_stderr: bool) -> None:
         self.url = url
@@ -31,21 +31,21 @@ class Talk:
         self._number = 0
 
     def greet(self, *, is_attended: bool) -> None:
-        """Say where the sandbox is."""
+        """Print the address of the sandbox."""
         self.say(NOTICE, fg="yellow")
         if is_attended:
             self.say(f"Set the till's address of the agent to {self.url}.")
             self.say("After each step: y (sold), n (the till stopped the sale), s (skip), Enter.")
 
     def instruct(self, situation: Situation) -> None:
-        """Say what the person at the till has to do."""
+        """Print the next step of the person at the till."""
         self._number += 1
         self.say(f"\n{self._number}. {situation.title}", bold=True)
         self.say(f"   {situation.instruction}")
         self.say("   Sold? [y/n/s]")
 
     def show(self, judgement: Judgement) -> None:
-        """Show what was found in a situation."""
+        """Print a situation with its requests and findings."""
         situation, verdict = judgement.situation, judgement.verdict
         heading = f"\n{verdict.upper():9} {situation.key}: {situation.title}"
         self.say(heading, fg=_COLOURS.get(verdict))
@@ -61,16 +61,16 @@ class Talk:
     def sum_up(self, judgements: Sequence[Judgement]) -> None:
         """Print the verdict on the till."""
         verdict = overall(judgements)
-        verdict = Verdict.PASSED if verdict is Verdict.ADVICE else verdict
-        bad = [one for one in judgements if one.verdict is verdict is not Verdict.PASSED]
+        verdict = TillVerdict.PASSED if verdict is TillVerdict.ADVICE else verdict
+        bad = [one for one in judgements if one.verdict is verdict is not TillVerdict.PASSED]
         bad = [one for one in bad if overall([one]) is verdict]
-        label = "Failed" if verdict is Verdict.FAILED else "Not seen"
+        label = "Failed" if verdict is TillVerdict.FAILED else "Not seen"
         named = f" {label}: {', '.join(one.situation.key for one in bad)}." if bad else ""
         played = f"{len(judgements)} of {len(SITUATIONS)} situations"
-        unseen = [one for one in judgements if one.verdict is Verdict.NOT_SEEN]
+        unseen = [one for one in judgements if one.verdict is TillVerdict.NOT_SEEN]
         optional = [one.situation.key for one in unseen if one.situation.is_optional]
         words = _SUMS[verdict]
-        if verdict is Verdict.PASSED and len(judgements) < len(SITUATIONS):
+        if verdict is TillVerdict.PASSED and len(judgements) < len(SITUATIONS):
             words = "PASSED what was played. A certificate needs all situations."
         self.say(f"\n{words}", bold=True, fg=_COLOURS.get(verdict))
         self.say(f"{played} played.{named}")
@@ -81,9 +81,9 @@ class Talk:
         """Print lines."""
         echo(text, err=self._err, bold=bold, fg=fg)
 
-    def _show_finding(self, finding: Finding) -> None:
+    def _show_finding(self, finding: RuleFinding) -> None:
         verdict = finding.verdict
-        mark = {Verdict.PASSED: "ok", Verdict.FAILED: "FAILED"}.get(verdict, verdict)
+        mark = {TillVerdict.PASSED: "ok", TillVerdict.FAILED: "FAILED"}.get(verdict, verdict)
         self._wrap(f"{mark}: {finding.text}", "  ")
         if finding.advice:
             self._wrap(f"> {finding.advice}", "    ")
@@ -95,15 +95,15 @@ class Talk:
 
 
 class PersonTill:
-    """A person at a till, who says how each sale ended."""
+    """A person at a till, who types the outcome of each sale."""
 
-    def __init__(self, talk: Talk, lines: TypedLines) -> None:
-        self._talk = talk
+    def __init__(self, view: CertificationView, lines: TypedLines) -> None:
+        self._view = view
         self._lines = lines
 
     async def sell(self, situation: Situation) -> SaleEnd | None:
-        """Tell the person what to do; wait for the word that the sale has ended."""
-        self._talk.instruct(situation)
+        """Print the instruction; wait until the person types the outcome. None: skipped."""
+        self._view.instruct(situation)
         while (line := await self._lines.next()) is not None:
             at = asyncio.get_running_loop().time()
             match line.lower():
@@ -113,7 +113,7 @@ class PersonTill:
                     return SaleEnd(False, "The person at the till said so.", at)
                 case "s" | "skip":
                     return None
-            self._talk.say("   Type y, n or s, and Enter.")
+            self._view.say("   Type y, n or s, and Enter.")
         return None
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from agent.certify.findings import Finding, Judgement, Verdict, overall
+from agent.certify.findings import Judgement, RuleFinding, TillVerdict, overall
 from agent.certify.run import Certification
-from agent.certify.situations import SITUATIONS, Limits
-from agent.certify.stage import Stage
+from agent.certify.situation_faults import SituationFaults
+from agent.certify.situations import SITUATIONS, SaleLimits
 from agent.certify.tills import CommandTill
-from agent.sandbox.front import Front
+from agent.sandbox.fault_proxy import FaultProxy
 from agent.sandbox.scratch import listen_on
 from tests.support.agent.in_process import agent_under_test, settings_in
 
 pytestmark = pytest.mark.process
 KEYS = {one.key: one for one in SITUATIONS}
-LIMITS = Limits(answer_seconds=0.6)
+LIMITS = SaleLimits(answer_seconds=0.6)
 TILLS = Path(__file__).with_name("tills.py")
 Certify = Callable[..., Awaitable[Judgement]]
 
@@ -29,17 +29,17 @@ async def certify(tmp_path: Path) -> AsyncIterator[Certify]:
     async with agent_under_test(settings_in(tmp_path / "state")) as agent:
 
         async def certify(manner: str, *keys: str) -> Judgement:
-            stage, sockets = Stage(LIMITS), listen_on(0)
-            front = Front(agent.address.port, stage, no_restart)
-            await front.open(sockets)
+            faults, sockets = SituationFaults(LIMITS), listen_on(0)
+            proxy = FaultProxy(agent.address.port, faults, no_restart)
+            await proxy.open(sockets)
             url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
             command = f"{sys.executable} {shlex.quote(str(TILLS))} {manner} {{url}}"
             till = CommandTill(command, url, LIMITS)
             try:
-                certification = Certification(till, stage, front, LIMITS)
+                certification = Certification(till, faults, proxy, LIMITS)
                 return (await certification.run([KEYS[key] for key in keys], ignore))[-1]
             finally:
-                await front.close()
+                await proxy.close()
 
         yield certify
 
@@ -52,15 +52,15 @@ def ignore(_judgement: Judgement) -> None:
     pass
 
 
-def failures(judgement: Judgement) -> dict[str, Finding]:
-    return {one.rule: one for one in judgement.findings if one.verdict is Verdict.FAILED}
+def failures(judgement: Judgement) -> dict[str, RuleFinding]:
+    return {one.rule: one for one in judgement.findings if one.verdict is TillVerdict.FAILED}
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key not in {"correction", "restart"}])
 async def test_a_till_of_good_manners_passes(certify: Certify, key: str) -> None:
     judgement = await certify("good", key)
 
-    assert (judgement.verdict, failures(judgement)) == (Verdict.PASSED, {})
+    assert (judgement.verdict, failures(judgement)) == (TillVerdict.PASSED, {})
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ async def test_a_till_with_one_id_for_all_sales_is_named(certify: Certify) -> No
 
 async def test_what_is_not_seen_is_no_pass(certify: Certify) -> None:
     judgement = await certify("gives-up-at-once", "email-lost")
-    nothing = Judgement(KEYS["sale"], (Finding("request", Verdict.NOT_SEEN, ""),))
+    nothing = Judgement(KEYS["sale"], (RuleFinding("request", TillVerdict.NOT_SEEN, ""),))
 
-    assert judgement.verdict is Verdict.FAILED
-    assert overall([nothing]) is Verdict.NOT_SEEN
-    assert overall([Judgement(KEYS["correction"], nothing.findings)]) is Verdict.NOT_SEEN
+    assert judgement.verdict is TillVerdict.FAILED
+    assert overall([nothing]) is TillVerdict.NOT_SEEN
+    assert overall([Judgement(KEYS["correction"], nothing.findings)]) is TillVerdict.NOT_SEEN

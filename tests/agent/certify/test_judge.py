@@ -5,16 +5,16 @@ from typing import Any, cast
 
 import pytest
 
-from agent.certify.findings import Finding, Judgement, SaleEnd, Verdict, overall
-from agent.certify.judge import Evidence, judge
+from agent.certify.findings import Judgement, RuleFinding, SaleEnd, TillVerdict, overall
+from agent.certify.judge import PlayedSituation, judge
 from agent.certify.report import MAX_EXCHANGES, report
-from agent.certify.situations import SITUATIONS, Limits
-from agent.certify.stage import Stage
+from agent.certify.situation_faults import SituationFaults
+from agent.certify.situations import SITUATIONS, SaleLimits
 from agent.sandbox.exchange import Ending, Exchange
 from agent.sandbox.faults import Fault, FaultKind
 
 KEYS = {one.key: one for one in SITUATIONS}
-LIMITS = Limits()
+LIMITS = SaleLimits()
 SOLD = SaleEnd(True, "The sale was sold.", 60.0)
 PATH = "/client/users/anonymous/sessions"
 
@@ -40,13 +40,13 @@ def email(name: str, at: float, address: str = "guest@example.com") -> Exchange:
 
 def found(
     key: str, *exchanges: Exchange, end: SaleEnd = SOLD, stale: tuple[Exchange, ...] = ()
-) -> dict[str, Finding]:
+) -> dict[str, RuleFinding]:
     """Return the findings in a situation, by rule."""
-    findings = judge(Evidence(KEYS[key], exchanges, stale, end, LIMITS))
+    findings = judge(PlayedSituation(KEYS[key], exchanges, stale, end, LIMITS))
     return {one.rule: one for one in findings}
 
 
-def verdicts(findings: dict[str, Finding]) -> dict[str, Verdict]:
+def verdicts(findings: dict[str, RuleFinding]) -> dict[str, TillVerdict]:
     return {rule: one.verdict for rule, one in findings.items()}
 
 
@@ -56,13 +56,13 @@ def test_there_are_twelve_situations_with_a_name_each() -> None:
 
 
 def test_without_a_request_nothing_is_seen_even_if_the_sale_was_sold() -> None:
-    assert verdicts(found("session-lost")) == {"request": Verdict.NOT_SEEN}
+    assert verdicts(found("session-lost")) == {"request": TillVerdict.NOT_SEEN}
 
 
 def test_a_fault_that_met_no_request_is_not_seen() -> None:
     findings = found("email-lost", start("a", 0))
 
-    assert findings["repeat"].verdict is Verdict.NOT_SEEN
+    assert findings["repeat"].verdict is TillVerdict.NOT_SEEN
     assert findings["repeat"].text == "No email call arrived, so nothing could go wrong with it."
 
 
@@ -70,18 +70,20 @@ def test_a_repeat_of_other_bytes_but_the_same_content_is_advice() -> None:
     first = start("a", 0, kind=FaultKind.LOST, body='{"correlationId":"a"}')
     again = start("a", 2, body='{ "correlationId": "a" }')
 
-    assert found("session-lost", first, again)["body"].verdict is Verdict.ADVICE
+    assert found("session-lost", first, again)["body"].verdict is TillVerdict.ADVICE
 
 
 def test_a_repeat_without_a_pause_is_advice() -> None:
     findings = found("session-lost", start("a", 0, kind=FaultKind.LOST), start("a", 0.1))
 
-    assert findings["pause"].verdict is Verdict.ADVICE
-    assert Judgement(KEYS["session-lost"], (*findings.values(),)).verdict is Verdict.PASSED
+    assert findings["pause"].verdict is TillVerdict.ADVICE
+    assert Judgement(KEYS["session-lost"], (*findings.values(),)).verdict is TillVerdict.PASSED
 
 
-@pytest.mark.parametrize(("left_at", "verdict"), [(4.9, Verdict.PASSED), (5.1, Verdict.FAILED)])
-def test_a_till_gives_up_by_closing_in_time(left_at: float, verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("left_at", "verdict"), [(4.9, TillVerdict.PASSED), (5.1, TillVerdict.FAILED)]
+)
+def test_a_till_gives_up_by_closing_in_time(left_at: float, verdict: TillVerdict) -> None:
     silent = Exchange(1, "POST", PATH, b'{"correlationId":"a"}', 0, Fault(FaultKind.SILENT))
     silent.end(Ending.LEFT, left_at)
 
@@ -92,8 +94,8 @@ def test_a_till_gives_up_by_its_next_action_too() -> None:
     """It keeps the old connection open, and asks again on another one."""
     silent = Exchange(1, "POST", PATH, b'{"correlationId":"a"}', 0, Fault(FaultKind.SILENT))
 
-    assert found("silent", silent, start("a", 4))["time-out"].verdict is Verdict.PASSED
-    assert found("silent", silent)["time-out"].verdict is Verdict.FAILED
+    assert found("silent", silent, start("a", 4))["time-out"].verdict is TillVerdict.PASSED
+    assert found("silent", silent)["time-out"].verdict is TillVerdict.FAILED
 
 
 def test_a_correction_is_a_second_email_call_with_another_body() -> None:
@@ -101,17 +103,17 @@ def test_a_correction_is_a_second_email_call_with_another_body() -> None:
 
     corrected = found("correction", *calls, email("a", 2, "other@example.com"))["e-mail"]
 
-    assert corrected.verdict is Verdict.PASSED
-    assert found("correction", *calls, email("a", 2))["e-mail"].verdict is Verdict.NOT_SEEN
+    assert corrected.verdict is TillVerdict.PASSED
+    assert found("correction", *calls, email("a", 2))["e-mail"].verdict is TillVerdict.NOT_SEEN
 
 
 def test_an_email_call_of_a_session_that_was_not_started_is_named() -> None:
-    assert found("sale", start("a", 0), email("b", 1))["session"].verdict is Verdict.FAILED
+    assert found("sale", start("a", 0), email("b", 1))["session"].verdict is TillVerdict.FAILED
 
 
 def test_two_sales_with_one_id_are_not_two() -> None:
-    assert found("two-sales", start("a", 0), start("a", 5))["id"].verdict is Verdict.NOT_SEEN
-    assert found("two-sales", start("a", 0), start("b", 5))["id"].verdict is Verdict.PASSED
+    assert found("two-sales", start("a", 0), start("a", 5))["id"].verdict is TillVerdict.NOT_SEEN
+    assert found("two-sales", start("a", 0), start("b", 5))["id"].verdict is TillVerdict.PASSED
 
 
 def test_a_real_error_of_the_agent_is_named() -> None:
@@ -124,33 +126,33 @@ def test_a_refused_request_that_is_repeated_is_advice_and_for_ever_a_failure() -
     refused = [start("a", at, kind=FaultKind.REFUSED) for at in range(0, 10, 2)]
 
     assert "repeat" in found("refused", *refused[:1])
-    assert found("refused", *refused[:2])["repeat"].verdict is Verdict.ADVICE
-    assert found("refused", *refused)["attempts"].verdict is Verdict.FAILED
+    assert found("refused", *refused[:2])["repeat"].verdict is TillVerdict.ADVICE
+    assert found("refused", *refused)["attempts"].verdict is TillVerdict.FAILED
 
 
 def test_a_sale_of_which_nobody_said_how_it_ended_is_not_seen() -> None:
     end = SaleEnd(None, "Nobody said how the sale ended.", 9.0)
 
-    assert found("sale", start("a", 0), end=end)["sale"].verdict is Verdict.NOT_SEEN
+    assert found("sale", start("a", 0), end=end)["sale"].verdict is TillVerdict.NOT_SEEN
 
 
 def test_a_late_repeat_of_an_earlier_sale_has_no_fault_and_spoils_nothing() -> None:
-    stage = Stage(LIMITS)
-    stage.begin(KEYS["sale"])
-    assert stage.fault_for(start("a", 0)) is None
-    stage.begin(KEYS["session-lost"])
+    faults = SituationFaults(LIMITS)
+    faults.begin(KEYS["sale"])
+    assert faults.fault_for(start("a", 0)) is None
+    faults.begin(KEYS["session-lost"])
 
-    assert stage.fault_for(late := start("a", 1)) is None
-    assert stage.fault_for(fresh := start("b", 2)) is not None
-    assert (stage.exchanges, stage.stale) == ([fresh], [late])
+    assert faults.fault_for(late := start("a", 1)) is None
+    assert faults.fault_for(fresh := start("b", 2)) is not None
+    assert (faults.exchanges, faults.stale) == ([fresh], [late])
 
 
 def test_what_is_optional_and_not_seen_does_not_spoil_a_pass() -> None:
-    passed = Judgement(KEYS["sale"], (Finding("sale", Verdict.PASSED, ""),))
-    unseen = Finding("e-mail", Verdict.NOT_SEEN, "")
+    passed = Judgement(KEYS["sale"], (RuleFinding("sale", TillVerdict.PASSED, ""),))
+    unseen = RuleFinding("e-mail", TillVerdict.NOT_SEEN, "")
 
-    assert overall([passed, Judgement(KEYS["correction"], (unseen,))]) is Verdict.PASSED
-    assert overall([passed, Judgement(KEYS["email-lost"], (unseen,))]) is Verdict.NOT_SEEN
+    assert overall([passed, Judgement(KEYS["correction"], (unseen,))]) is TillVerdict.PASSED
+    assert overall([passed, Judgement(KEYS["email-lost"], (unseen,))]) is TillVerdict.NOT_SEEN
 
 
 def test_the_report_holds_no_id_no_address_and_a_bounded_number_of_requests() -> None:

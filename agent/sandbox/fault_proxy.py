@@ -1,7 +1,4 @@
-"""The sandbox's port: passes requests to a real agent, and misbehaves as it is told.
-
-It is a proxy and not a part of the agent, so that the agent needs no hook for it.
-"""
+"""Fault-injecting proxy in front of a real agent. The agent has no hook for it."""
 
 import asyncio
 import contextlib
@@ -21,7 +18,7 @@ from agent.sandbox.answers import ERRORS, end_to_end, error_answer, passed_on
 from agent.sandbox.exchange import Ending, Exchange
 from agent.sandbox.faults import Fault, FaultKind
 
-# What is above the agent's limit by far is answered here: a certification keeps the bodies.
+# Bodies far above the agent's limit are rejected here: a certification keeps the bodies.
 _MOST_BYTES = 2 * MAX_BODY_BYTES
 _STOP_SECONDS = 0.5
 # SO_LINGER of zero seconds: closing sends a reset.
@@ -32,21 +29,21 @@ ResultT = TypeVar("ResultT")
 AnswerControl = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
-class Director(Protocol):
-    """Decides on faults, and sees every exchange."""
+class FaultInjector(Protocol):
+    """Decides on faults, and is notified of every exchange."""
 
     def fault_for(self, exchange: Exchange) -> Fault | None:
         """Return the fault of a request that has just arrived."""
 
-    def saw(self, exchange: Exchange) -> None:
-        """Take note of an exchange that has ended."""
+    def on_end(self, exchange: Exchange) -> None:
+        """Handle an exchange that has ended."""
 
 
 async def _no_control(_request: web.Request) -> None:
     return None
 
 
-class Front:
+class FaultProxy:
     """Serves the tills from `open` to `close`.
 
     `restart` kills the agent and starts it again; requests wait meanwhile, as they do in the
@@ -56,14 +53,15 @@ class Front:
     def __init__(
         self,
         agent_port: int,
-        director: Director,
+        injector: FaultInjector,
         restart: Callable[[], Awaitable[None]],
+        cors_origins: Sequence[str] = (),
     ) -> None:
         self._agent = f"http://127.0.0.1:{agent_port}"
-        self._director = director
+        self._injector = injector
         self._restart_agent = restart
         self.control: AnswerControl = _no_control
-        self.access = Access(frozenset(), frozenset(), None)
+        self._access = Access(frozenset(), frozenset(cors_origins), None)
         self._connections: dict[asyncio.Transport, int] = {}
         self._numbers = count(1)
         self._open: set[Exchange] = set()
@@ -135,14 +133,14 @@ class Front:
         exchange = self._begin(request)
         try:
             exchange.body = await request.read()
-            exchange.fault = self._director.fault_for(exchange)
+            exchange.fault = self._injector.fault_for(exchange)
             answer = await self._answer(request, exchange)
         except asyncio.CancelledError:
             self._end(exchange, Ending.LEFT)
             raise
         except web.HTTPException as error:
             answer = error_answer(error)
-            answer.headers.update(self.access.headers_for(request))
+            answer.headers.update(self._access.headers_for(request))
         self._end(exchange, Ending.ANSWERED, answer.status)
         return answer
 
@@ -164,7 +162,7 @@ class Front:
         if exchange in self._open:
             self._open.remove(exchange)
             exchange.end(ending, asyncio.get_running_loop().time(), status)
-            self._director.saw(exchange)
+            self._injector.on_end(exchange)
             self._ended.set()
 
     async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
@@ -173,7 +171,7 @@ class Front:
             return await self._pass_on(request, exchange)
         if (error := ERRORS.get(fault.kind)) is not None:
             answer = error_answer(error)
-            answer.headers.update(self.access.headers_for(request))
+            answer.headers.update(self._access.headers_for(request))
             return answer
         match fault.kind:
             case FaultKind.SLOW:
@@ -217,7 +215,7 @@ class Front:
     def _cut(
         self, request: web.Request, exchange: Exchange, *, is_reset: bool = False
     ) -> web.Response:
-        """Close the connection; return an answer that nobody gets."""
+        """Close the connection; return an answer for aiohttp, which cannot be sent."""
         self._end(exchange, Ending.CUT)
         if (transport := request.transport) is not None:
             if is_reset and (inner := transport.get_extra_info("socket")) is not None:

@@ -1,18 +1,18 @@
-"""Director of a certification's sandbox: faults of the situation, and a record of the wire."""
+"""Injects the faults of the situation that is played, and records its requests."""
 
-from agent.certify.situations import Limits, Situation
+from agent.certify.situations import SaleLimits, Situation
 from agent.sandbox.exchange import Exchange
 from agent.sandbox.faults import Call, Fault
 
 
-class Stage:
-    """Knows the situation that is being played.
+class SituationFaults:
+    """The fault injector of a certification.
 
     A till may repeat a request of an earlier sale at any time: such a request gets no fault, and
-    is kept apart.
+    is recorded apart (`stale`).
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SaleLimits) -> None:
         self._limits = limits
         self._situation: Situation | None = None
         self._earlier: set[str | None] = set()
@@ -26,7 +26,7 @@ class Stage:
         self.exchanges, self.stale = [], []
 
     def fault_for(self, exchange: Exchange) -> Fault | None:
-        """Note a request; return its fault."""
+        """Record a request; return its fault."""
         call = exchange.call
         if self._situation is None or call is Call.OTHER:
             return None
@@ -37,5 +37,5 @@ class Stage:
         self.exchanges.append(exchange)
         return self._situation.fault(call, earlier, self._limits)
 
-    def saw(self, exchange: Exchange) -> None:
-        """Do nothing: the exchange was noted when it began."""
+    def on_end(self, exchange: Exchange) -> None:
+        """Do nothing: the exchange was recorded when it began."""

@@ -1,4 +1,4 @@
-"""Lines that a person types while a command runs."""
+"""Reads lines from standard input while a command runs."""
 
 import asyncio
 import os
@@ -10,21 +10,21 @@ _CHUNK_BYTES = 4096
 
 
 class TypedLines:
-    """Lines of standard input as they come; `next` returns None at its end."""
+    """Queue of the lines of standard input."""
 
     def __init__(self) -> None:
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._rest = b""
 
     async def next(self) -> str | None:
-        """Wait for a line; return it without blanks around it, None at the end of input."""
+        """Wait for a line; return it without surrounding blanks, None at the end of input."""
         line = await self._lines.get()
         if line is None:
             self._lines.put_nowait(None)
         return line
 
     def read(self) -> bool:
-        """Read what is there, without waiting; return False at the end of input."""
+        """Queue the lines that can be read now; return False at the end of input."""
         try:
             read = os.read(sys.stdin.fileno(), _CHUNK_BYTES)
         except OSError:

@@ -1,4 +1,4 @@
-"""The sandbox's port: a real agent answers, and each fault is what it says."""
+"""The fault-injecting proxy: a real agent answers, and each fault does as it says."""
 
 import asyncio
 import json
@@ -9,12 +9,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from agent.api.access import Access
 from agent.sandbox.answers import NOTICE
 from agent.sandbox.control import Control, PlannedFaults
 from agent.sandbox.exchange import Ending, Exchange
+from agent.sandbox.fault_proxy import FaultProxy
 from agent.sandbox.faults import FaultPlan, parse_words
-from agent.sandbox.front import Front
 from agent.sandbox.scratch import listen_on
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in
 
@@ -34,7 +33,7 @@ class Sandbox:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     restarts: int = 0
 
-    def saw(self, exchange: Exchange) -> None:
+    def on_end(self, exchange: Exchange) -> None:
         self.seen.append(exchange)
         self.ended.set()
 
@@ -61,15 +60,14 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
     url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     async with agent_under_test(settings) as agent, aiohttp.ClientSession(url) as client:
         sandbox = Sandbox(agent, client)
-        director = PlannedFaults(sandbox.plan, sandbox.saw)
-        front = Front(agent.address.port, director, sandbox.restart)
-        front.access = Access(frozenset(), frozenset({PAGE}), None)
-        front.control = Control(sandbox.plan, front.restart).answer
-        await front.open(sockets)
+        injector = PlannedFaults(sandbox.plan, sandbox.on_end)
+        proxy = FaultProxy(agent.address.port, injector, sandbox.restart, [PAGE])
+        proxy.control = Control(sandbox.plan, proxy.restart).answer
+        await proxy.open(sockets)
         try:
             yield sandbox
         finally:
-            await front.close()
+            await proxy.close()
 
 
 async def test_without_a_fault_the_agent_answers_and_the_header_says_sandbox(
