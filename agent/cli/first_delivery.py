@@ -1,10 +1,11 @@
-"""Waits until the agent has delivered under its new name, or says what is in the way."""
+"""Waits for the first delivery after a join."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.cli.client import AgentClient, AgentError, AgentResponse
+from agent.cli.status_document import DeliveryState, object_in
 from agent.config import ConfigurationError
 from sync.protocol.join_code import JoinCode
 from sync.runtime.cli.printing import count
@@ -16,7 +17,7 @@ _ACCEPTED = "Head office accepts this machine. No capture is waiting; the next o
 
 @dataclass(frozen=True, slots=True)
 class FirstDelivery:
-    """Outcome of the wait, in words. `is_confirmed`: head office has answered this machine."""
+    """Outcome of the wait, for people. `is_confirmed`: head office accepts this machine."""
 
     is_confirmed: bool
     text: str
@@ -24,10 +25,10 @@ class FirstDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Waits for the first delivery of the agent that runs with the client's settings.
+    """A wait for the first delivery of the agent that runs with the client's settings.
 
-    `refusal` asks head office, where there is nothing to deliver, and returns why it does not
-    accept this machine; empty: it does.
+    `refusal` asks head office directly when the agent has nothing to deliver. It returns why head
+    office refuses this machine, or an empty text.
     """
 
     client: AgentClient
@@ -37,7 +38,7 @@ class Waiting:
     patience_seconds: float = PATIENCE_SECONDS
 
     def wait(self) -> FirstDelivery:
-        """Return when captures are delivered, or head office has answered and none waits."""
+        """Return when captures are delivered, head office has answered, or patience ends."""
         ends = time.monotonic() + self.patience_seconds
         cause, is_triggered = "", False
         while time.monotonic() < ends:
@@ -49,10 +50,10 @@ class Waiting:
             else:
                 if not is_triggered:
                     is_triggered = self._trigger()
-                delivery = _members(status, "sync")
+                delivery = DeliveryState.of(status)
                 if (found := _outcome(status, delivery)) is not None:
                     return found
-                cause = _cause(delivery)
+                cause = delivery.cause
                 if _has_nothing_to_deliver(status, delivery) and not (cause := self.refusal()):
                     return FirstDelivery(True, _ACCEPTED)
                 self.show(_progress(status))
@@ -62,41 +63,41 @@ class Waiting:
 
     def _status(self) -> dict[str, object] | None:
         """Return the status of the agent; None while it restarts."""
-        answer = _tried(self.client.status)
+        answer = _answer_or_none(self.client.status)
         return None if answer is None else answer.members
 
     def _is_joined(self, status: dict[str, object]) -> bool:
-        central = _members(status, "central")
+        central = object_in(status, "central")
         named = (status.get("storeId"), status.get("tillId"), str(central.get("url")).rstrip("/"))
         return named == (self.code.store_id, self.code.till_id, self.code.url)
 
     def _trigger(self) -> bool:
         """Start a pass, which skips a pending retry delay and quiet hours."""
         path = "/agent/v1/sync?pace=full"
-        return _tried(lambda: self.client.request("POST", path)) is not None
+        return _answer_or_none(lambda: self.client.request("POST", path)) is not None
 
 
-def _tried(ask: Callable[[], AgentResponse]) -> AgentResponse | None:
+def _answer_or_none(ask: Callable[[], AgentResponse]) -> AgentResponse | None:
     try:
         return ask()
     except (AgentError, ConfigurationError):
         return None
 
 
-def _outcome(status: dict[str, object], delivery: dict[str, object]) -> FirstDelivery | None:
-    delivered, waiting = _number(delivery, "delivered"), status.get("waiting")
+def _outcome(status: dict[str, object], delivery: DeliveryState) -> FirstDelivery | None:
+    delivered, waiting = delivery.delivered, status.get("waiting")
     if delivered and waiting == 0:
         return FirstDelivery(True, f"Delivered: {count(delivered, 'capture')}, none is waiting.")
-    if delivered and delivery.get("state") == "delivering":
+    if delivered and delivery.state == "delivering":
         return None
-    if delivery.get("state") == "holding":
-        return FirstDelivery(False, f"head office rejects this machine: {_cause(delivery)}")
+    if delivery.state == "holding":
+        return FirstDelivery(False, f"head office rejects this machine: {delivery.cause}")
     return None
 
 
-def _has_nothing_to_deliver(status: dict[str, object], delivery: dict[str, object]) -> bool:
-    """Return whether the agent is idle: then it has asked head office nothing."""
-    is_idle = delivery.get("state") == "idle" and _number(delivery, "passes") > 0
+def _has_nothing_to_deliver(status: dict[str, object], delivery: DeliveryState) -> bool:
+    """Return whether the agent is idle and no capture is pending."""
+    is_idle = delivery.state == "idle" and delivery.passes > 0
     return is_idle and status.get("waiting") == 0
 
 
@@ -104,18 +105,3 @@ def _progress(status: dict[str, object]) -> str:
     waiting = status.get("waiting")
     left = count(waiting, "capture") if isinstance(waiting, int) else "captures"
     return f"Waiting for the first delivery: {left} to deliver"
-
-
-def _cause(delivery: dict[str, object]) -> str:
-    detail = f" ({delivery['detail']})" if delivery.get("detail") else ""
-    return f"{delivery.get('trouble') or delivery.get('state')}{detail}"
-
-
-def _members(status: dict[str, object], name: str) -> dict[str, object]:
-    found = status.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _number(members: dict[str, object], name: str) -> int:
-    value = members.get(name)
-    return value if isinstance(value, int) else 0

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from agent.cli.client import AGENT, AgentClient, agent_client
+from agent.cli.status_document import DeliveryState, number_in
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
@@ -41,41 +42,27 @@ def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
     """Show progress until no captures are pending or a pass has failed; return the last status."""
     status = client.status().members
     triggered = client.request("POST", "/agent/v1/sync?pace=full").members
-    passes_before = _number(triggered, "passes")
+    passes_before = DeliveryState(triggered).passes
     with countdown("Delivering") as show:
         while True:
             if isinstance(waiting := status.get("waiting"), int):
                 show(waiting)
-            delivery = _delivery(status)
-            has_passed = _number(delivery, "passes") > passes_before
-            if waiting == 0 or (has_passed and delivery.get("state") in _FAILED):
+            delivery = DeliveryState.of(status)
+            has_passed = delivery.passes > passes_before
+            if waiting == 0 or (has_passed and delivery.state in _FAILED):
                 return status
             time.sleep(_POLL_SECONDS)
             status = client.status().members
 
 
 def _print_result(status: dict[str, object]) -> ExitCode:
-    waiting, dead_letters = status.get("waiting"), _number(status, "deadLetters")
+    waiting, dead_letters = status.get("waiting"), number_in(status, "deadLetters")
     if waiting == 0:
         echo("No captures are pending.")
     else:
         pending = count(waiting, "capture") if isinstance(waiting, int) else "unknown"
-        delivery = _delivery(status)
-        detail = f" ({delivery['detail']})" if delivery.get("detail") else ""
-        cause = f"{delivery.get('trouble') or delivery.get('state')}{detail}"
-        AGENT.warn(f"still pending: {pending}; cause: {cause}")
+        AGENT.warn(f"still pending: {pending}; cause: {DeliveryState.of(status).cause}")
     if dead_letters:
         rejected = count(dead_letters, "capture")
         AGENT.warn(f"head office rejected {rejected}: see {AGENT.name} dead-letters list")
     return ExitCode.OK if waiting == 0 and not dead_letters else ExitCode.PROBLEM
-
-
-def _delivery(status: dict[str, object]) -> dict[str, object]:
-    """Return the delivery state in a status document."""
-    delivery = status.get("sync")
-    return delivery if isinstance(delivery, dict) else {}
-
-
-def _number(members: dict[str, object], name: str) -> int:
-    value = members.get(name)
-    return value if isinstance(value, int) else 0

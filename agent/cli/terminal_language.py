@@ -1,6 +1,6 @@
-"""The language in which commands speak to a person, by the locale.
+"""Language of output for people, by the locale.
 
-What programs read stays English: `--json`, output in a pipe, errors on standard error, help texts.
+Output for programs stays English: `--json`, output in a pipe, errors on standard error, help texts.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""Files of a join: the record by which it is continued, token, authority, configuration.
+"""Files of a join: token, authority, configuration, and the record of an interrupted join.
 
-All are written whole and synced, or not at all.
+Each is written atomically and synced.
 """
 
 import fcntl
@@ -79,7 +79,7 @@ class TokenFile:
         self._write_record(JoinRecord(record.code, record.token_hash))
 
     def _make_directory(self) -> None:
-        """Create the missing directories of the file, for those who read it."""
+        """Create the missing parent directories, with the owner of the file."""
         missing = [place for place in self.path.parents if not place.exists()]
         make_directory(self.path.parent)
         uid, gid, _ = self._owner()
@@ -107,10 +107,10 @@ class TokenFile:
             file.write(msgspec.json.encode(record))
 
     def _owner(self) -> tuple[int, int, int]:
-        """Return user, group and mode: of the file before, else of who reads it, and 0600.
+        """Return user, group and mode: of the existing file, else of the file's reader and 0600.
 
-        Not root's with a group that may read: each program takes from its own secret files what
-        others may do, so root's `doctor` would lock the service out.
+        The file is not root's and readable for the group: a program makes secret files of its own
+        user private, so that `doctor` run by root would lock the service out.
         """
         try:
             before = self.path.stat()
@@ -156,8 +156,8 @@ def replace_configuration(path: Path, before: str, after: str) -> None:
 
 
 @contextmanager
-def only_join(directory: Path) -> Iterator[None]:
-    """Hold a lock on the directory. Raises `JoinInProgressError`, and `OSError`."""
+def join_lock(directory: Path) -> Iterator[None]:
+    """Hold the lock on the directory. Raises `JoinInProgressError`, and `OSError`."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

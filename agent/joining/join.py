@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 from agent.config import load_settings
 from agent.joining.files import (
     TokenFile,
-    only_join,
+    join_lock,
     read_configuration,
     replace_configuration,
     write_authority,
@@ -33,12 +33,12 @@ class Joining:
     def run(self, head_office: HeadOffice, show: Callable[[str], None]) -> Plan:
         """Register this machine and write its settings; return what was written.
 
-        Everything that can fail here is tried before the code is used. Raises `OSError`,
+        All local steps that can fail come before the use of the code. Raises `OSError`,
         `TomlEditError`, `ConfigurationError`, `RegistrationError`, `JoinInProgressError` and
         `ConfigurationChangedError`.
         """
         plan = plan_join(self.code, self.place)
-        with only_join(self.place.directory):
+        with join_lock(self.place.directory):
             before = read_configuration(self.place.config)
             after = set_texts(before, plan.values)
             self._check(after)
@@ -53,7 +53,7 @@ class Joining:
         return plan
 
     def refusal(self, token_file: Path, ca_file: Path | None) -> str:
-        """Ask head office, once, with the token; return why it is refused, empty if it is not."""
+        """Send one request with the token; return why it is refused, empty if it is accepted."""
         head_office = HeadOffice(self.code, self.place.settings, patience_seconds=0)
         try:
             token = token_file.read_text("ascii").strip()
@@ -65,7 +65,7 @@ class Joining:
     def _authority(
         self, head_office: HeadOffice, plan: Plan, show: Callable[[str], None]
     ) -> Path | None:
-        """Return the file with the authority to trust; None: those of the system."""
+        """Return the file with the authority to trust; None: the system's authorities."""
         if plan.authority_file is None:
             return self.place.settings.central.ca_file
         show("Checking head office's certificate")
@@ -73,7 +73,7 @@ class Joining:
         return plan.authority_file
 
     def _check(self, text: str) -> None:
-        """Load the new settings, from beside their place: relative paths count from there."""
+        """Load the new settings from a file in their directory, which relative paths start from."""
         directory = self.place.directory
         with NamedTemporaryFile(dir=directory, prefix=".join.", suffix=".toml") as file:
             file.write(text.encode())

@@ -24,9 +24,9 @@ _KIND, _TOKEN_FILE = ("central", "auth", "kind"), ("central", "auth", "token_fil
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The configuration file, the settings in it, and its value of `central.auth.token_file`.
+    """A configuration file, its settings, and its text of `central.auth.token_file`.
 
-    `is_service`: it is the installed service's, to which systemd passes credentials.
+    `is_service`: the file is that of the installed service, which gets credentials from systemd.
     """
 
     config: Path
@@ -44,8 +44,8 @@ class Place:
 class Plan:
     """Settings to write, by path, and the files for token and authority.
 
-    `authority_file` is None where machines trust head office without it, or `ca_file` names it
-    already. `is_credential`: systemd reads the token, as root.
+    `authority_file` is None if the code names no authority, or `central.ca_file` has it already.
+    `is_credential`: systemd reads the token, as root.
     """
 
     values: dict[SettingPath, str]
@@ -80,7 +80,7 @@ def plan_join(code: JoinCode, place: Place) -> Plan:
 
 
 def joined_elsewhere(code: JoinCode, settings: Settings) -> list[str]:
-    """Return the settings by which this machine belongs to another store, till or central."""
+    """Return the settings that name another store, till or head office than the code."""
     return list(_differences(code, settings))
 
 
@@ -100,7 +100,7 @@ def _differences(code: JoinCode, settings: Settings) -> Iterator[str]:
 
 
 def digest_of(code: JoinCode) -> str:
-    """Return the digest by which a code that was begun with is recognised."""
+    """Return the digest of a code, by which an interrupted join recognises it."""
     return hashlib.sha256(code.secret.encode()).hexdigest()
 
 

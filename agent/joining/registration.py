@@ -53,8 +53,8 @@ _VOID = {
     ),
     ErrorCode.JOIN_CODE_EXPIRED: "this join code has expired: ask head office for another one",
 }
-# A certificate that is not trusted, or a clock that is wrong, does not mend itself in a minute.
-_HOPELESS = {FailureCause.UNTRUSTED_CERTIFICATE, FailureCause.WRONG_CLOCK}
+# Causes that do not pass within a minute: no retry.
+_PERMANENT = {FailureCause.UNTRUSTED_CERTIFICATE, FailureCause.WRONG_CLOCK}
 
 
 class RegistrationError(Exception):
@@ -70,14 +70,14 @@ class HeadOffice:
     patience_seconds: float = PATIENCE_SECONDS
 
     async def fetch_authority(self) -> str:
-        """Return the authority's certificate (PEM), whose fingerprint the code has.
+        """Return the authority's certificate (PEM), verified by the fingerprint in the code.
 
-        The connection is not verified, so nothing secret is sent on it, and what it brings counts
-        only by its fingerprint: this one certificate, not the text in which it came, to which
-        somebody in between may add others. Raises `RegistrationError`.
+        The connection is not verified, so no secret is sent on it. The certificate is encoded
+        again: a man in the middle could have added others to the text. Raises
+        `RegistrationError`.
         """
         url = self._url(AUTHORITY_PATH.format(mark=self.code.authority))
-        answer = await self._patiently(lambda: self._get_unverified(url))
+        answer = await self._send_with_retries(lambda: self._get_unverified(url))
         certificate = _certificate_in(self._decoded(answer, AuthorityAnswer).certificate)
         if certificate is None or _mark_of(certificate) != self.code.authority:
             raise RegistrationError(
@@ -104,10 +104,7 @@ class HeadOffice:
             raise RegistrationError(f"{code.url} did not answer as head office does")
 
     async def check(self, token: str, ca_file: Path | None) -> None:
-        """Return if head office accepts the token, which is a use of it.
-
-        Raises `RegistrationError`.
-        """
+        """Use the token for one request. Raises `RegistrationError` if head office refuses it."""
         headers = {"Authorization": f"Bearer {token}"}
         self._decoded(await self._send("GET", PROGRAM_PATH, headers, ca_file), msgspec.Raw)
 
@@ -121,7 +118,7 @@ class HeadOffice:
     ) -> _Answer:
         http = HttpClient(self._options(ca_file))
         try:
-            return await self._patiently(
+            return await self._send_with_retries(
                 lambda: http.request(method, self._url(path), headers=headers, body=body)
             )
         finally:
@@ -165,8 +162,8 @@ class HeadOffice:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return failure_from(error)
 
-    async def _patiently(self, send: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        """Send until there is an answer, or patience ends; return the last outcome."""
+    async def _send_with_retries(self, send: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Retry until head office answers or patience ends; return the last outcome."""
 
         async def send_once() -> _Answer:
             answer = await send()
@@ -176,7 +173,7 @@ class HeadOffice:
             return classify(answer, datetime.now(UTC))
 
         retrying = AsyncRetrying(
-            retry=retry_if_result(_may_pass),
+            retry=retry_if_result(_is_temporary),
             stop=stop_after_delay(self.patience_seconds),
             wait=_wait_seconds,
             retry_error_callback=_last_result,
@@ -212,8 +209,8 @@ def _void_code(answer: HttpResponse) -> ErrorCode | None:
     return next((code for code in _VOID if error and error.error_code == code), None)
 
 
-def _may_pass(answer: _Answer) -> bool:
-    return isinstance(answer, RetryLater) and answer.cause not in _HOPELESS
+def _is_temporary(answer: _Answer) -> bool:
+    return isinstance(answer, RetryLater) and answer.cause not in _PERMANENT
 
 
 def _wait_seconds(state: RetryCallState) -> float:

@@ -1,7 +1,7 @@
 """`status --check`: the line and the exit code of a monitoring plugin.
 
-Everything that keeps the check from judging is UNKNOWN (3), wrong usage and a wrong configuration
-included, and is said on standard output, which monitoring systems show.
+Every failure of the check itself is UNKNOWN (3), wrong usage and a wrong configuration included,
+and is printed on standard output, which monitoring systems show.
 """
 
 import contextlib
@@ -71,13 +71,13 @@ def answer_wrong_usage(message: str, words: Sequence[str]) -> None:
 
 
 def _settings(config: Path | None) -> Settings:
-    """Load the settings; say on standard output as well what is wrong with them."""
-    said = io.StringIO()
+    """Load the settings; print their errors on standard output as well."""
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             return AGENT.client_settings(config)
     except typer.Exit:
-        exit_unknown(said.getvalue().removeprefix(f"{AGENT.name}: "))
+        exit_unknown(errors.getvalue().removeprefix(f"{AGENT.name}: "))
     finally:
-        if words := said.getvalue().rstrip("\n"):
+        if words := errors.getvalue().rstrip("\n"):
             echo(words, err=True)

@@ -1,4 +1,4 @@
-"""Where the status comes from: the running agent, else the database of one that does not answer."""
+"""Reads the status from the running agent, or from the database if the agent does not answer."""
 
 import time
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from sync.runtime.identity import installed_version
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The members of the status document; `text`: the running agent's own JSON.
+class StatusDocument:
+    """A status document; `text`: the running agent's own JSON.
 
-    `error` says why the agent cannot be asked.
+    `error`: why the agent does not answer.
     """
 
     members: dict[str, object]
@@ -21,7 +21,7 @@ class Found:
     error: str | None = None
 
 
-def find_status(settings: Settings) -> Found:
+def find_status(settings: Settings) -> StatusDocument:
     """Return the status. Raises `AgentError` if the agent rejects the request."""
     try:
         response = AgentClient(settings).status()
@@ -29,12 +29,12 @@ def find_status(settings: Settings) -> Found:
         state = read_stored_state(settings.storage.directory)
         now_us = time.time_ns() // 1000
         members = offline_members(settings, state, error.cause, now_us, installed_version())
-        return Found(members, error=str(error))
-    return Found(response.members, response.text)
+        return StatusDocument(members, error=str(error))
+    return StatusDocument(response.members, response.text)
 
 
 def find_metrics(settings: Settings) -> tuple[str, str | None]:
-    """Return the metrics, and why the agent cannot be asked. Raises `AgentError`."""
+    """Return the metrics, and why the agent does not answer. Raises `AgentError`."""
     try:
         return AgentClient(settings).metrics(), None
     except AgentUnreachable as error:

@@ -20,7 +20,7 @@ from agent.joining.files import (
     ConfigurationChangedError,
     JoinInProgressError,
     TokenFile,
-    only_join,
+    join_lock,
 )
 from agent.joining.plan import joined_elsewhere
 from agent.joining.registration import HeadOffice, RegistrationError
@@ -397,7 +397,7 @@ async def test_settings_that_would_be_wrong_are_not_written(
 async def test_two_joins_at_once_are_one_after_the_other(office: Office, machine: Machine) -> None:
     code = await office.issue()
 
-    with only_join(machine.config.parent), pytest.raises(JoinInProgressError):
+    with join_lock(machine.config.parent), pytest.raises(JoinInProgressError):
         await machine.join(code)
 
 

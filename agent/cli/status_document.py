@@ -1,0 +1,51 @@
+"""Reads members of the agent's status document; missing ones are empty or 0."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryState:
+    """The object `sync` of a status document."""
+
+    members: Mapping[str, object]
+
+    @classmethod
+    def of(cls, status: Mapping[str, object]) -> Self:
+        """Return the delivery state in a status document."""
+        return cls(object_in(status, "sync"))
+
+    @property
+    def state(self) -> object:
+        """The state, such as `idle` or `delivering`."""
+        return self.members.get("state")
+
+    @property
+    def passes(self) -> int:
+        """The number of passes since the start."""
+        return number_in(self.members, "passes")
+
+    @property
+    def delivered(self) -> int:
+        """The number of events delivered since the start."""
+        return number_in(self.members, "delivered")
+
+    @property
+    def cause(self) -> str:
+        """Why captures are pending: the failure with its detail, else the state."""
+        detail = self.members.get("detail")
+        cause = self.members.get("trouble") or self.state
+        return f"{cause} ({detail})" if detail else f"{cause}"
+
+
+def object_in(members: Mapping[str, object], name: str) -> dict[str, object]:
+    """Return a member that is an object."""
+    found = members.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def number_in(members: Mapping[str, object], name: str) -> int:
+    """Return a member that is a number."""
+    value = members.get(name)
+    return value if isinstance(value, int) else 0
