@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
@@ -16,8 +17,8 @@ from sync.delivery.transports.network_errors import ResponseLost, failure_from
 
 MAX_RESPONSE_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
-# Share of the total timeout for connecting, slow name resolution included. Must be below 1: if
-# the total timeout expired first, it would be unknown whether the request was sent.
+# Share of the total timeout for connecting, slow name resolution included. Below 1: the retry
+# policy then learns that no connection was made, and not only that there was no response.
 _CONNECT_SHARE = 0.9
 # TCP keepalive: an idle dead connection is detected after a minute.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
@@ -38,6 +39,13 @@ class HttpOptions:
     client_key_file: Path | None = None
     proxy: str = ""
     keep_alive_seconds: float = 15.0
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One request. It cannot have been sent before it `has_connection`."""
+
+    has_connection: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +83,23 @@ class HttpClient:
         tls = await self._tls_context() if url.scheme == "https" else True
         if isinstance(tls, Blocked):
             return tls
+        attempt = _Attempt()
         try:
             async with self._opened_session().request(
-                method, url, headers=headers, data=body, ssl=tls, allow_redirects=False
+                method,
+                url,
+                headers=headers,
+                data=body,
+                ssl=tls,
+                allow_redirects=False,
+                trace_request_ctx=attempt,
             ) as response:
                 return await _read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = failure_from(error)
+            # The total timeout can fire together with that for connecting: aiohttp rounds both up
+            # to a second, and a loaded machine handles both late.
+            is_unsent = isinstance(error, TimeoutError) and not attempt.has_connection
+            failure = failure_from(aiohttp.ConnectionTimeoutError() if is_unsent else error)
             if failure.cause is FailureCause.UNTRUSTED_CERTIFICATE:
                 self._tls = None  # the system's CAs may have changed: load them again next time
             return failure
@@ -129,9 +147,22 @@ class HttpClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate"},
                 middlewares=(_no_hidden_retry,),
+                trace_configs=[_connection_trace()],
                 proxy=self._options.proxy or None,
             )
         return self._session
+
+
+def _connection_trace() -> aiohttp.TraceConfig:
+    """Return a trace that notes, before anything is sent, that an `_Attempt` has a connection."""
+
+    async def note(_session: object, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.has_connection = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(note)
+    trace.on_connection_reuseconn.append(note)
+    return trace
 
 
 async def _no_hidden_retry(

@@ -196,6 +196,40 @@ async def test_name_resolution_timeout_counts_as_not_sent(monkeypatch: pytest.Mo
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
 
 
+async def test_all_timeouts_at_once_before_a_connection_count_as_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The event loop of a loaded machine handles both timeouts late, in one turn."""
+
+    async def stalled(*_: object, **__: object) -> NoReturn:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 0.1
+        while loop.time() < end:
+            pass
+        await loop.create_future()
+        raise AssertionError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", stalled)
+    found = await get("http://head-office.invalid", timeout_seconds=0.05)
+    assert isinstance(found, RetryLater)
+    assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
+
+
+async def test_timeout_on_a_reused_connection_leaves_the_outcome_unknown(
+    central: ScriptedCentral,
+) -> None:
+    stalled = faults.Stalled()
+    http = HttpClient(HttpOptions(timeout_seconds=0.5))
+    url = URL(central.url + PATH)
+    assert isinstance(await http.request("GET", url, headers={}), HttpResponse)
+    central.script(stalled)
+    found = await http.request("GET", url, headers={})
+    stalled.release.set()
+    await http.close()
+    assert isinstance(found, RetryLater)
+    assert (found.cause, found.may_have_arrived) == (FailureCause.NO_RESPONSE, True)
+
+
 async def test_unreachable_proxy_is_ambiguous_and_named(central: ScriptedCentral) -> None:
     proxy = central.url
     await central.stop()
