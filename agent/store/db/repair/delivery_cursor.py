@@ -69,16 +69,18 @@ def _watermark(claimed: DeliveryCursor, evidence: Evidence) -> int:
         return claimed.watermark
     if not 0 <= claimed.watermark <= evidence.numbered:
         return max(delivered or 0, least)
-    if delivered is None or claimed.watermark == delivered:
+    if claimed.watermark == delivered:
         return claimed.watermark
     reached = max(claimed.erased_through, claimed.purged_through, claimed.digests_erased_through)
-    if claimed.watermark < max(min(reached, delivered), min(least, delivered)):
+    if delivered is not None and claimed.watermark < min(max(reached, least), delivered):
         return delivered
     if evidence.undelivered is None or evidence.undelivered > claimed.watermark:
-        # What was acknowledged since is purged: it could lose nothing. With a lower one the file
+        # The events acknowledged since are purged: it could lose nothing. With a lower one the file
         # would not know its last number.
         return claimed.watermark
-    return min(claimed.watermark, max(delivered, least))
+    # An acknowledgement is kept as long as an event that it covers: this watermark is too high.
+    confirmed = reached if delivered is None else delivered
+    return min(claimed.watermark, max(confirmed, least))
 
 
 def _position(value: object) -> int | None:
