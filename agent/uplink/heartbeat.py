@@ -14,15 +14,16 @@ restored from a backup:
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, assert_never
 
 from agent.store.outbox.outbox import StoreOutbox
+from agent.store.queries.epoch_progress import EpochProgress
 from agent.store.queries.reader import StoreReader
 from agent.store.queries.status import StorageStatus
 from agent.uplink.heartbeat_message import heartbeat_of, older_epochs
 from agent.uplink.heartbeat_tries import HeartbeatTries
-from agent.uplink.loss_reports import LossReports
+from agent.uplink.loss_reports import LossReports, Page
 from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import OutboxUnavailable
@@ -142,12 +143,11 @@ class HeartbeatLoop:
         return is_heard
 
     async def _message(self, *, closed: bool = False) -> tuple[StorageStatus, Heartbeat]:
-        """Return the state of the store, and the heartbeat that tells it."""
-        status = await self._outbox.access.read_hot(self._reader.status_on)
-        older = older_epochs(status.epochs[:-1], self._turn)
+        """Return the state of the store, and the heartbeat that reports it."""
+        status, older, pages = await self._outbox.access.read_hot(self._read_state)
         heartbeat = heartbeat_of(
             status,
-            await self._losses.extents(older, status.lost),
+            await self._losses.extents(older, status.lost, pages),
             self._sender,
             self._rejected_after,
             self._terms.problem,
@@ -155,6 +155,18 @@ class HeartbeatLoop:
         )
         self._turn += 1
         return status, heartbeat
+
+    def _read_state(
+        self, connection: sqlite3.Connection
+    ) -> tuple[StorageStatus, Sequence[EpochProgress], Mapping[str, Page]]:
+        """Return the state of the store, and the older epochs to report with their pages.
+
+        In one snapshot: a number that has returned must not be reported before the new number of
+        its capture.
+        """
+        status = self._reader.status_on(connection)
+        older = older_epochs(status.epochs[:-1], self._turn)
+        return status, older, self._losses.read_pages(connection, older)
 
     async def _exchange(self) -> bool:
         """Send a heartbeat and act on the answer; return whether head office accepted it."""

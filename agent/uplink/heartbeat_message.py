@@ -1,7 +1,6 @@
-"""The message of a heartbeat: the state of this agent, and how far its epochs extend."""
+"""Builds the heartbeat message from the state of the store."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from agent.store.queries.epoch_progress import EpochProgress
 from agent.store.queries.status import SalvageStatus, StorageStatus
@@ -28,38 +27,6 @@ def older_epochs(epochs: Sequence[EpochProgress], turn: int) -> Sequence[EpochPr
     return [*others[first : first + share], *newest]
 
 
-class ReturnedPage(Protocol):
-    """What has returned of an epoch above `after`, up to `through`."""
-
-    @property
-    def ranges(self) -> Sequence[tuple[int, int]]:
-        """Ascending ranges, both ends inclusive."""
-
-    @property
-    def after(self) -> int:
-        """The number above which the page begins."""
-
-    @property
-    def through(self) -> int:
-        """The number up to which the page is complete."""
-
-
-def extent_of(one: EpochProgress, page: ReturnedPage | None) -> EpochExtent:
-    """Return what a heartbeat says of an older epoch."""
-    return EpochExtent(
-        epoch=one.epoch,
-        last_sequence=one.last_sequence,
-        base_sequence=one.base_sequence,
-        ended_reason=one.ended_reason,
-        moved_through=max(one.moved_through, one.salvaged_through),
-        lost_through=one.lost_through,
-        end_unknown=one.is_end_unknown,
-        returned=[(first, last) for first, last in page.ranges] if page else [],
-        returned_after=page.after if page else 0,
-        returned_through=page.through if page else 0,
-    )
-
-
 def heartbeat_of(
     status: StorageStatus,
     older: Sequence[EpochExtent],
@@ -69,7 +36,7 @@ def heartbeat_of(
     *,
     closed: bool = False,
 ) -> Heartbeat:
-    """Return the message; `older` are the older epochs that it names; `closed`: it is the last."""
+    """Return the message; `older`: reports of older epochs; `closed`: the agent stops in order."""
     now, current = sender.clock(), status.current
     return Heartbeat(
         store_id=sender.store_id,

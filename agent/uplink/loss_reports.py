@@ -1,8 +1,8 @@
-"""Reports of the older epochs to head office: where they ended, what is lost, what came back.
+"""Reports to head office about older epochs: their ends, their losses, their returned numbers.
 
-What came back is told in pages of ranges. While head office has not heard of a loss to its end, the
-next page begins where it has got to (`acceptedThrough`); afterwards the pages take turns, for a
-head office that has recorded as lost what came back later. A range is never widened to save room.
+Returned numbers are reported in pages of ranges. While head office does not know all of a loss, the
+next page begins where its `acceptedThrough` ends; afterwards the pages take turns, for a head
+office that has recorded as lost what came back later. A range is never widened to save room.
 """
 
 import logging
@@ -14,7 +14,6 @@ from agent.store.db.lost_captures import LostCaptures, after_answer
 from agent.store.db.returned_numbers import Numbers, epochs_with_returned, read_returned
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries.epoch_progress import EpochProgress
-from agent.uplink.heartbeat_message import extent_of
 from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.wire import MAX_RETURNED_RANGES, EpochExtent, HeartbeatAnswer
 from sync.runtime.logging import log_event
@@ -25,7 +24,7 @@ MAX_RANGES_OF_AN_EPOCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that has returned above `after` up to `through`; `is_last`: nothing has above."""
+    """All numbers that have returned above `after` up to `through`; `is_last`: none has above."""
 
     ranges: Sequence[Numbers]
     after: int
@@ -34,7 +33,7 @@ class Page:
 
 
 class LossReports:
-    """Builds the reports, and acts on what head office answers. Event loop only."""
+    """Builds the reports, and acts on the answers of head office. Event loop only."""
 
     def __init__(self, outbox: StoreOutbox, now_us: Callable[[], int]) -> None:
         self._outbox = outbox
@@ -43,35 +42,48 @@ class LossReports:
         self._turns: dict[str, int] = {}
         self._pages: Mapping[str, Page] = {}
 
-    async def extents(
-        self, older: Sequence[EpochProgress], lost: Sequence[LostCaptures]
-    ) -> list[EpochExtent]:
-        """Return the reports for a heartbeat; that a loss is named is recorded before.
+    def read_pages(
+        self, connection: sqlite3.Connection, older: Sequence[EpochProgress]
+    ) -> dict[str, Page]:
+        """Return the next page of each of these epochs of which a number has returned.
 
-        A loss is left out while that cannot be recorded: the answer could not be understood later.
+        Read them in the snapshot in which `older` was read: salvage gives the captures new numbers
+        in the same transaction. Runs in the reader's thread.
         """
         if not older:
-            return []
-        after = {one.epoch: self._after(one) for one in older}
-        self._pages = await self._outbox.access.read_hot(read_pages, older, after)
-        extents = [extent_of(one, self._pages.get(one.epoch)) for one in older]
+            return {}
+        with_returned = epochs_with_returned(connection)
+        salvaged = [one for one in older if one.epoch in with_returned]
+        limit = min(MAX_RANGES_OF_AN_EPOCH, MAX_RETURNED_RANGES // max(len(salvaged), 1))
+        return {one.epoch: _read_page(connection, one, self._after(one), limit) for one in salvaged}
+
+    async def extents(
+        self,
+        older: Sequence[EpochProgress],
+        lost: Sequence[LostCaptures],
+        pages: Mapping[str, Page],
+    ) -> list[EpochExtent]:
+        """Return the reports for a heartbeat; first record which losses they name.
+
+        If that fails, leave those losses out: a later answer could not be understood.
+        """
         named = {one.epoch: one.named_through for one in lost}
         new = {
             one.epoch: one.lost_through
-            for one in extents
+            for one in older
             if one.lost_through > named.get(one.epoch, 0)
         }
         try:
             if new:
                 await self._outbox.record_named(new)
         except OutboxUnavailable:
-            return [
-                extent_of(replace(progress, ended_reason="", lost_through=0), None)
-                if progress.epoch in new
-                else extent
-                for progress, extent in zip(older, extents, strict=True)
+            older = [
+                replace(one, ended_reason="", lost_through=0) if one.epoch in new else one
+                for one in older
             ]
-        return extents
+            pages = {epoch: page for epoch, page in pages.items() if epoch not in new}
+        self._pages = pages
+        return [extent_of(one, pages.get(one.epoch)) for one in older]
 
     async def on_answer(
         self, answer: HeartbeatAnswer, sent: Iterable[EpochExtent], lost: Sequence[LostCaptures]
@@ -96,9 +108,9 @@ class LossReports:
                 after = after.acknowledged(now_us)
             if after != one:
                 changed.append(after)
-                _log_acknowledged(one, after)
         if changed:
             await self._outbox.record_lost(changed)
+            _log_acknowledged(lost, changed)
         is_new = any(one.count and not one.is_open and not one.told_at_us for one in changed)
         return is_new or any(
             not page.is_last and before.get(epoch, 0) < self._accepted.get(epoch, 0) < told[epoch]
@@ -113,25 +125,26 @@ class LossReports:
         return self._turns.get(known.epoch, 0) if is_heard else accepted
 
 
-def read_pages(
-    connection: sqlite3.Connection, older: Sequence[EpochProgress], after: Mapping[str, int]
-) -> dict[str, Page]:
-    """Return the next page of each of these epochs of which a number has returned."""
-    with_returned = epochs_with_returned(connection)
-    salvaged = [one for one in older if one.epoch in with_returned]
-    limit = min(MAX_RANGES_OF_AN_EPOCH, MAX_RETURNED_RANGES // max(len(salvaged), 1))
-    return {
-        one.epoch: _page(
-            read_returned(connection, one.epoch, after[one.epoch], limit + 1),
-            one,
-            after[one.epoch],
-            limit,
-        )
-        for one in salvaged
-    }
+def extent_of(one: EpochProgress, page: Page | None) -> EpochExtent:
+    """Return the report of an older epoch."""
+    return EpochExtent(
+        epoch=one.epoch,
+        last_sequence=one.last_sequence,
+        base_sequence=one.base_sequence,
+        ended_reason=one.ended_reason,
+        moved_through=max(one.moved_through, one.salvaged_through),
+        lost_through=one.lost_through,
+        end_unknown=one.is_end_unknown,
+        returned=list(page.ranges) if page else [],
+        returned_after=page.after if page else 0,
+        returned_through=page.through if page else 0,
+    )
 
 
-def _page(found: Sequence[Numbers], known: EpochProgress, after: int, limit: int) -> Page:
+def _read_page(
+    connection: sqlite3.Connection, known: EpochProgress, after: int, limit: int
+) -> Page:
+    found = read_returned(connection, known.epoch, after, limit + 1)
     ranges = _with_moved(found, Numbers(known.last_sequence + 1, known.moved_through), after)
     is_last = len(ranges) <= limit
     ranges = ranges[:limit]
@@ -153,7 +166,9 @@ def _with_moved(found: Sequence[Numbers], moved: Numbers, after: int) -> list[Nu
     return merged
 
 
-def _log_acknowledged(before: LostCaptures, after: LostCaptures) -> None:
-    if before.acknowledged_at_us is None and after.acknowledged_at_us is not None:
-        numbers = {"epoch": after.epoch, "first": after.first, "last": after.lost_through}
-        log_event(_log, logging.INFO, "store.loss_acknowledged", **numbers)
+def _log_acknowledged(before: Sequence[LostCaptures], changed: Sequence[LostCaptures]) -> None:
+    known = {one.epoch for one in before if one.acknowledged_at_us is not None}
+    for one in changed:
+        if one.acknowledged_at_us is not None and one.epoch not in known:
+            numbers = {"epoch": one.epoch, "first": one.first, "last": one.lost_through}
+            log_event(_log, logging.INFO, "store.loss_acknowledged", **numbers)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -414,3 +415,34 @@ async def test_batches_go_on_where_no_heartbeat_is_answered(tmp_path: Path) -> N
         await shop.delivered()
 
     assert len(central.ledger.records) == 6
+
+
+async def test_returned_numbers_are_not_reported_before_the_new_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Salvage runs between two reads of a heartbeat: the first one did not see the new numbers."""
+    epochs = EpochIds()
+    async with outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.capture(session("one"), session("two"))
+    set_aside(tmp_path)
+    async with ScriptedCentral() as central, outbox_on(tmp_path, epochs=epochs) as rig:
+        await rig.writer.check(PATIENCE_SECONDS)
+        read_hot = rig.outbox.access.read_hot
+
+        async def read_before_salvage(query: Callable[[sqlite3.Connection], object]) -> object:
+            result = await read_hot(query)
+            monkeypatch.undo()
+            await salvage_of(rig).run_once()
+            return result
+
+        monkeypatch.setattr(rig.outbox.access, "read_hot", read_before_salvage)
+        async with heartbeat_of(rig, central) as heartbeat:
+            await beats(central, heartbeat, 3)
+    reported = [
+        (beat.last_sequence, older.returned)
+        for beat in central.heartbeats
+        for older in beat.epochs
+        if older.returned
+    ]
+    assert reported
+    assert all(last_sequence == 2 for last_sequence, _ in reported)

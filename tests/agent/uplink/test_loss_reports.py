@@ -59,7 +59,9 @@ class Heartbeats:
     async def send(self) -> EpochExtent:
         """Send a heartbeat; its answer is lost."""
         status = StoreReader(self.rig.directory).status()
-        (sent,) = await self.reports.extents(status.epochs[:-1], status.lost)
+        older = status.epochs[:-1]
+        pages = await self.rig.outbox.access.read_hot(self.reports.read_pages, older)
+        (sent,) = await self.reports.extents(older, status.lost, pages)
         return sent
 
     async def exchange(self, answer: HeartbeatAnswer) -> bool:

@@ -9,7 +9,7 @@ from agent.store.db.lost_captures import after_answer
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.quarantine import QUARANTINE, list_quarantined, unreadable_in
 from agent.store.queries.reader import StoreReader
-from agent.uplink.heartbeat_message import extent_of
+from agent.uplink.loss_reports import extent_of
 from sync.protocol.wire import EpochExtent
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of, set_aside

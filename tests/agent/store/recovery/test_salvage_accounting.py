@@ -159,7 +159,9 @@ class Machine:
     async def _beat(self, rig: OutboxRig, reports: LossReports | None = None) -> bool:
         reports = reports or LossReports(rig.outbox, lambda: 1)
         status = StoreReader(self.directory).status()
-        extents = await reports.extents(status.epochs[:-1], status.lost)
+        older = status.epochs[:-1]
+        pages = await rig.outbox.access.read_hot(reports.read_pages, older)
+        extents = await reports.extents(older, status.lost, pages)
         self.office.row(status.current.epoch)
         return await reports.on_answer(self.office.hear(extents), extents, status.lost)
 
