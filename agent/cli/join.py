@@ -47,10 +47,10 @@ def join(
 ) -> None:
     """Join head office with the code that it printed.
 
-    Fetches a token, writes the settings, restarts the service and reports the first delivery. A
-    code on a command line is seen by every user of this machine while the command runs; from
-    standard input or a file it is not. Comments and other settings stay. Captures taken before are
-    delivered under the new name. Interrupted, it continues when it is run again.
+    Registers a token, writes the settings, restarts the service and reports the first delivery.
+    While the command runs, every user of this machine can see a code on the command line, but not
+    one from standard input or a file. Comments and other settings stay. Captures taken before are
+    delivered under the new name. After an interruption, run the same command again.
     """
     joining = _joining(_read_code(code, file), config)
     settings = joining.place.settings

@@ -67,8 +67,8 @@ def status(
 ) -> None:
     """Show the status of the agent.
 
-    If it does not run, from its database, which is not changed. The exit code is 1 if somebody has
-    to look into it: captures are not recorded, lost or refused by head office, delivery is held.
+    If it does not run, from its database, which is not changed. The exit code is 1 for everything
+    that needs a person: captures are not recorded, lost or rejected, or delivery is held.
     With --check it is 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; wrong usage is UNKNOWN then.
     """
     is_check = check or form is Format.NAGIOS
