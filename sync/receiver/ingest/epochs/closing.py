@@ -10,11 +10,12 @@ has followed keeps what was true then.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import RowMapping
 
 from sync.receiver.ingest.rows import Row
+from sync.receiver.ingest.times.clock_skew import time_at
 
 # Returns our time when the clock of a boot read zero; None if the boot is unknown.
 ZeroOf = Callable[[str], datetime | None]
@@ -68,7 +69,4 @@ def last_message_of(current: RowMapping | None) -> LastMessage:
 
 
 def _sent_at(zero_at: datetime | None, monotonic_us: int) -> datetime | None:
-    try:
-        return zero_at and zero_at + timedelta(microseconds=monotonic_us)
-    except OverflowError:
-        return None
+    return None if zero_at is None else time_at(zero_at, monotonic_us)

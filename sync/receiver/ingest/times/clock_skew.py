@@ -36,6 +36,14 @@ def boot_zero(received_at: datetime, sent_monotonic_us: int) -> datetime | None:
         return None
 
 
+def time_at(zero_at: datetime, monotonic_us: int) -> datetime | None:
+    """Return our time at a reading of the monotonic clock; None if out of range."""
+    try:
+        return zero_at + timedelta(microseconds=monotonic_us)
+    except OverflowError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class BootClock:
     """Our time when the clock of a boot read zero, by the best of its messages.
@@ -187,12 +195,9 @@ class SkewCorrector:
         return at
 
     def _since(self, zero_at: datetime, monotonic_us: int) -> datetime | None:
-        try:
-            at = zero_at + timedelta(microseconds=monotonic_us)
-        except OverflowError:
-            return None
+        at = time_at(zero_at, monotonic_us)
         # An event cannot happen after it arrived: the reading is broken.
-        return at if at <= self._latest else None
+        return at if at is not None and at <= self._latest else None
 
     def _is_plausible(self, at: datetime, *, in_order: bool) -> bool:
         if not EARLIEST <= at <= self._latest:

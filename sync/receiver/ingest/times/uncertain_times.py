@@ -7,7 +7,7 @@ which it counted them.
 """
 
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
@@ -15,7 +15,7 @@ from sync.receiver.ingest.agent_transaction import AgentTransaction
 from sync.receiver.ingest.events import InvalidEvent
 from sync.receiver.ingest.parse import InboundBatch
 from sync.receiver.ingest.rows import Row, epoch_key
-from sync.receiver.ingest.times.clock_skew import TOLERANCE, SkewCorrector
+from sync.receiver.ingest.times.clock_skew import TOLERANCE, SkewCorrector, time_at
 
 MAX_SETTLED = 500
 
@@ -71,15 +71,8 @@ def correct_uncertain(transaction: AgentTransaction, epochs: Collection[str]) ->
     corrected = [
         key | {"at": at}
         for key, row in zip(keys, rows, strict=True)
-        if (at := _since(settled.zero_at, row["monotonic_us"])) is not None and at <= latest
+        if (at := time_at(settled.zero_at, row["monotonic_us"])) is not None and at <= latest
     ]
     for statement in statements.CORRECT_TIMES if corrected else ():
         transaction.connection.execute(statement, corrected)
     transaction.connection.execute(statements.DELETE_UNCERTAIN, keys)
-
-
-def _since(zero_at: datetime, monotonic_us: int) -> datetime | None:
-    try:
-        return zero_at + timedelta(microseconds=monotonic_us)
-    except OverflowError:
-        return None
