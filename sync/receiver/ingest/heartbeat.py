@@ -54,13 +54,13 @@ def store_heartbeat(
         # Otherwise the till would look silent: another cause, and another remedy.
         transaction.note_contact(sent)
         return TooManyEpochs()
-    status = _status_columns(heartbeat)
     sending = _sending(inbound)
     transaction.store_boot(heartbeat.boot_id, sending.sent_us, heartbeat.round_trip_us)
     if transaction.is_overtaken(sending):
         return _overtaken(transaction, heartbeat, [current, *older.values()], rows)
+    status = _status_columns(heartbeat)
     if not rows[current.epoch]["is_current"]:
-        captured_at = captured_last(now, status["agent_sent_at"], status["last_activity_at"])
+        captured_at = captured_last(now, sending.sent_at, status["last_activity_at"])
         transaction.make_current(current.epoch, captured_at)
     was_heard = rows[current.epoch]["heartbeat_at"] is not None
     use = transaction.name_use(sending, was_heard=was_heard)
@@ -73,6 +73,7 @@ def store_heartbeat(
         heartbeat.epoch,
         last_seen_at=now,
         heartbeat_at=now,
+        agent_sent_at=sending.sent_at,
         older_missing=older_missing,
         **status,
         **use.row(),
@@ -136,7 +137,6 @@ def _status_columns(heartbeat: Heartbeat) -> dict[str, Any]:
     refused, salvage = heartbeat.terms_refused, heartbeat.salvage
     return {
         "agent_version": heartbeat.agent_version,
-        "agent_sent_at": from_rfc3339(heartbeat.sent_at),
         "watermark": heartbeat.watermark,
         "outstanding": heartbeat.outstanding,
         "dead_letters": heartbeat.dead_letters,
