@@ -1,4 +1,4 @@
-"""Base classes of the tables: the registry, and the keys of till, epoch and number."""
+"""Base classes of the tables: the registry, and the keys of store, till, epoch and number."""
 
 from sqlalchemy import BigInteger, Table, Text
 from sqlalchemy.orm import registry
@@ -9,10 +9,15 @@ class LedgerTable(SQLModel, registry=registry()):
     """Base class with the registry of all tables."""
 
 
-class TillTable(LedgerTable):
-    """Rows of a till."""
+class StoreTable(LedgerTable):
+    """Rows of a store; those of head office itself have an empty `store_id`."""
 
     store_id: str = Field(sa_type=Text, primary_key=True)
+
+
+class TillTable(StoreTable):
+    """Rows of a till."""
+
     till_id: str = Field(sa_type=Text, primary_key=True)
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Index, Text
 from sqlmodel import Field
 
 from sync.receiver.db.columns import UtcTimestamp
-from sync.receiver.db.tables.base import LedgerTable, TillTable
+from sync.receiver.db.tables.base import StoreTable, TillTable
 
 
 class HourRecord(TillTable, table=True):
@@ -25,16 +25,15 @@ class HourRecord(TillTable, table=True):
     longest_lag_seconds: int = Field(sa_type=BigInteger)
 
 
-class ReaderSessionRecord(LedgerTable, table=True):
+class ReaderSessionRecord(StoreTable, table=True):
     """Session of a signed-in reader; `store_id` is empty. See `auth/reader_sessions.py`."""
 
     __tablename__ = "reader_sessions"
-    store_id: str = Field(sa_type=Text, primary_key=True)
     session_hash: str = Field(sa_type=Text, primary_key=True)
     expires_at: datetime = Field(sa_type=UtcTimestamp)
 
 
-class AuditRecord(LedgerTable, table=True):
+class AuditRecord(StoreTable, table=True):
     """An action of a person at head office; append-only, never purged and not touched by `forget`.
 
     `store_id` and `till_id` are empty where the action concerns all stores, or a whole store.
@@ -43,7 +42,6 @@ class AuditRecord(LedgerTable, table=True):
 
     __tablename__ = "audit_log"
     __table_args__ = (Index("audit_log_by_time", "at"),)
-    store_id: str = Field(sa_type=Text, primary_key=True)
     at: datetime = Field(sa_type=UtcTimestamp, primary_key=True)
     entry_id: str = Field(sa_type=Text, primary_key=True)
     till_id: str = Field(sa_type=Text)
@@ -53,11 +51,10 @@ class AuditRecord(LedgerTable, table=True):
     detail: str = Field(sa_type=Text)
 
 
-class AuthorityRecord(LedgerTable, table=True):
+class AuthorityRecord(StoreTable, table=True):
     """Certificate authority that join codes name; `store_id` is empty. See `auth/join_codes.py`."""
 
     __tablename__ = "authorities"
-    store_id: str = Field(sa_type=Text, primary_key=True)
     mark: str = Field(sa_type=Text, primary_key=True)
     certificate: str = Field(sa_type=Text)
     added_at: datetime = Field(sa_type=UtcTimestamp)
