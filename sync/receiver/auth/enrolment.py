@@ -4,12 +4,11 @@ Each change is recorded in the audit log, in its transaction.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select
-from sqlmodel import Session, col, delete
-from sqlmodel import select as select_model
+from sqlalchemy import Connection
+from sqlmodel import Session, col, delete, select
 
 from sync.receiver.audit.audit_log import Action, AuditLog
 from sync.receiver.auth.retirement import (
@@ -19,16 +18,11 @@ from sync.receiver.auth.retirement import (
     revoke_tokens,
     void_code,
 )
-from sync.receiver.auth.token_rows import add_tokens, take_turns
+from sync.receiver.auth.token_rows import SELECT_TOKEN, add_tokens, take_turns
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent, hash_token, make_token, parse_name
-from sync.receiver.db.conditions import is_agent, params_for
+from sync.receiver.db.conditions import params_for
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import TokenRecord
-from sync.receiver.db.tables import tokens as token_table
-
-_TOKEN = select(token_table).where(
-    is_agent(token_table), token_table.c.token_hash == bindparam("hash")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +57,7 @@ class Enrolment:
         await self._database.write(add)
         return list(tokens.values())
 
-    async def revoke(self, name: AgentName, audit: AuditLog) -> "Revoked":
+    async def revoke(self, name: AgentName, audit: AuditLog) -> Revoked:
         """Revoke all tokens of a till and its join code, at every receiver; return their numbers.
 
         `authenticate` reads the database for each request, so the next request is rejected.
@@ -72,9 +66,8 @@ class Enrolment:
         def revoke(connection: Connection) -> Revoked:
             take_turns(connection)
             revoked = Revoked(revoke_tokens(connection, name), void_code(connection, name))
-            found = {"tokens": revoked.tokens, "codes": revoked.codes}
-            if any(found.values()):
-                detail = {kind: number for kind, number in found.items() if number}
+            detail = {kind: number for kind, number in asdict(revoked).items() if number}
+            if detail:
                 audit.record(connection, Action.REVOKE, name, **detail)
             return revoked
 
@@ -104,7 +97,7 @@ class Enrolment:
         if name is None:
             return None
         values = {**params_for(name), "hash": hash_token(token)}
-        row = await self._database.read_first(_TOKEN, values)
+        row = await self._database.read_first(SELECT_TOKEN, values)
         if row is None or row["first_used_at"] is not None:
             return None if row is None else EnrolledAgent(name, row["enrolled_at"])
         return await self._database.write(
@@ -117,7 +110,7 @@ def _use_first(
 ) -> EnrolledAgent | None:
     """Record the first use of a token and revoke the older ones; None if it was just revoked."""
     of_till = (col(TokenRecord.store_id) == name.store_id, col(TokenRecord.till_id) == name.till_id)
-    this_one = select_model(TokenRecord).where(*of_till, TokenRecord.token_hash == token_hash)
+    this_one = select(TokenRecord).where(*of_till, TokenRecord.token_hash == token_hash)
     with Session(connection) as session:
         # FOR UPDATE: if a newer token is first used concurrently, this row is gone once the lock
         # is held.

@@ -18,18 +18,15 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select
 from sync.protocol.join_code import is_authority_mark
 from sync.receiver.audit.audit_log import Action, AuditLog
 from sync.receiver.auth.retirement import bring_back, void_code
-from sync.receiver.auth.token_rows import add_tokens, take_turns
+from sync.receiver.auth.token_rows import SELECT_TOKEN, add_tokens, take_turns
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.conditions import in_stores, is_agent, params_for
 from sync.receiver.db.database import Database
-from sync.receiver.db.tables import authorities, join_codes, tokens
+from sync.receiver.db.tables import authorities, join_codes
 
 VALID_DAYS = 7
 _CODE = select(join_codes).where(is_agent(join_codes))
-_TOKEN = select(tokens.c.token_hash).where(
-    is_agent(tokens), tokens.c.token_hash == bindparam("hash")
-)
 _AUTHORITY = select(authorities.c.certificate).where(
     authorities.c.store_id == "", authorities.c.mark == bindparam("mark")
 )
@@ -174,7 +171,7 @@ def _redeem(
 
 def _has_token(connection: Connection, registration: TokenRegistration) -> bool:
     values = {**params_for(registration.name), "hash": registration.token_hash}
-    return connection.execute(_TOKEN, values).first() is not None
+    return connection.execute(SELECT_TOKEN, values).first() is not None
 
 
 def _is_secret_of(code: RowMapping | None, secret: str) -> bool:

@@ -3,13 +3,17 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.bulk_insert import insert_rows
-from sync.receiver.db.conditions import in_stores
+from sync.receiver.db.conditions import in_stores, is_agent
 from sync.receiver.db.tables import tokens as token_table
 
+# A till's token by its `hash`.
+SELECT_TOKEN = select(token_table).where(
+    is_agent(token_table), token_table.c.token_hash == bindparam("hash")
+)
 # Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
 # would give both tokens the same generation, and neither would revoke the other; and an enrolment
 # could cross a retirement.
