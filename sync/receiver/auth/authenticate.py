@@ -30,7 +30,7 @@ async def authenticate_agent(
 
 
 def sender_of(request: web.BaseRequest) -> AgentName | None:
-    """Return the agent that the request was authenticated as; None before that."""
+    """Return the authenticated agent of the request; None before authentication."""
     return request.get(_SENDER)
 
 

@@ -1,8 +1,8 @@
-"""Authority of head office's certificate, for join codes: none if machines trust it anyway.
+"""Authority of head office's certificate, for join codes: none if it is publicly trusted.
 
-The certificate is verified here as a machine will do it: by a TLS handshake in memory with the
-configured certificate, for the host name of the URL. So a wrong name, an expired certificate or an
-incomplete chain is found before codes are printed, not in a thousand stores.
+The certificate is verified as a machine verifies it: by a TLS handshake in memory with the
+configured certificate, for the host name of the URL. This finds a wrong name, an expired
+certificate or an incomplete chain before codes are printed, not in a thousand stores.
 """
 
 import ssl
@@ -16,12 +16,12 @@ from sync.protocol.join_code import authority_mark
 
 _MAX_BYTES = 1024 * 1024
 _ROUNDS = 8
-# X509_V_ERR_…: of an authority that the verifier does not know.
+# X509_V_ERR_… for an authority that the verifier does not know.
 _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}
 
 
 class AuthorityError(ValueError):
-    """Machines could not connect with this certificate; the message says why and what to do."""
+    """Machines could not connect with this certificate; the message names the cause and remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ def read_authority(file: Path) -> Authority:
 
 
 def authority_of(served: ssl.SSLContext, chain_file: Path, host: str) -> Authority | None:
-    """Return the authority that machines must be given to trust `host`; None if they do already.
+    """Return the authority that machines need to trust `host`; None if they already trust it.
 
     `served` is the server's TLS context with the certificates in `chain_file`. Raises
     `AuthorityError`.
     """
     try:
-        verify(served, host, None)
+        _verify(served, host, None)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code not in _UNKNOWN_AUTHORITY:
             raise _unusable(chain_file, host, error) from None
@@ -69,14 +69,14 @@ def authority_of(served: ssl.SSLContext, chain_file: Path, host: str) -> Authori
 def check_authority(
     served: ssl.SSLContext, chain_file: Path, host: str, authority: Authority
 ) -> None:
-    """Raise `AuthorityError` unless a machine with only this authority trusts `host`."""
+    """Raise `AuthorityError` unless a machine that trusts only `authority` trusts `host`."""
     try:
-        verify(served, host, authority)
+        _verify(served, host, authority)
     except ssl.SSLCertVerificationError as error:
         raise _unusable(chain_file, host, error) from None
 
 
-def verify(served: ssl.SSLContext, host: str, authority: Authority | None) -> None:
+def _verify(served: ssl.SSLContext, host: str, authority: Authority | None) -> None:
     """Do a TLS handshake in memory, trusting one authority or, with None, those of the system.
 
     Raises `ssl.SSLCertVerificationError`.

@@ -33,7 +33,7 @@ class _Failures:
 
 
 class GuessLimiter:
-    """Counts wrong tokens by peer, for `_MAX_PEERS` peers; the longest quiet is evicted.
+    """Counts wrong tokens by peer and owner, `_MAX_PEERS` of them; evicts the longest quiet.
 
     `key` makes the digests in memory useless elsewhere.
     """
@@ -46,22 +46,22 @@ class GuessLimiter:
     def wait_seconds(self, peer: str, of: object = None) -> int:
         """Return for how many seconds the peer must not try; 0 if it may.
 
-        `of`: whose secret it guesses, where one peer may stand for many honest callers (NAT).
+        `of`: the owner of the guessed secret, if many honest callers may share one address (NAT).
         """
         found = self._peers.get((_network_of(peer), of))
         return 0 if found is None else max(0, math.ceil(found.waits_until - self._now_seconds()))
 
     def record_failure(self, peer: str, token: str, of: object = None) -> None:
         """Count a wrong token; the peer's wait begins."""
-        now, network = self._now_seconds(), (_network_of(peer), of)
+        now, caller = self._now_seconds(), (_network_of(peer), of)
         digest = hashlib.blake2b(token.encode("utf-8", "surrogateescape"), key=self._key).digest()
-        before = self._peers.pop(network, None)
+        before = self._peers.pop(caller, None)
         if before is None or now - before.last_at > _FORGET_SECONDS:
             before = _Failures(0, now, now, b"")
         is_new = digest != before.last_token
         count = before.count + is_new
         wait = FIRST_WAIT_SECONDS * (2 ** min(count - 1, _DOUBLINGS) if is_new else 1)
-        self._peers[network] = _Failures(count, now, max(before.waits_until, now + wait), digest)
+        self._peers[caller] = _Failures(count, now, max(before.waits_until, now + wait), digest)
         if len(self._peers) > _MAX_PEERS:
             self._peers.popitem(last=False)
 

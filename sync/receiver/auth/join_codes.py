@@ -1,8 +1,9 @@
 """Join codes: issued by head office, used once by one machine; the database holds only digests.
 
-The machine makes its token itself and registers the hash with the code's secret. So the repeat of
-a join whose answer was lost is recognised by its hash, gives nobody else anything, and is accepted
-for as long as the token is valid. Each change is recorded in the audit log, in its transaction.
+The machine makes its token itself and registers the hash with the code's secret. If the answer is
+lost, the machine repeats the join; the hash identifies the repeat, which is accepted for as long as
+the token is valid and is useless to another machine. Each change is recorded in the audit log, in
+its transaction.
 """
 
 import hashlib
@@ -101,7 +102,7 @@ class JoinCodes:
     async def redeem(
         self, registration: TokenRegistration, at: datetime, audit: AuditLog
     ) -> JoinOutcome:
-        """Register the machine's token, or return why not. Idempotent for one machine.
+        """Register the machine's token; return the outcome. Idempotent for one machine.
 
         A wrong secret costs one read: it never waits for the lock of enrolments.
         """
@@ -114,7 +115,7 @@ class JoinCodes:
         )
 
     async def void(self, name: AgentName, audit: AuditLog) -> int:
-        """Void the code of a till; return their number, 0 or 1. Its tokens stay valid."""
+        """Void the code of a till; return 1, or 0 if it has none. Its tokens stay valid."""
 
         def void(connection: Connection) -> int:
             take_turns(connection)
@@ -141,7 +142,7 @@ class JoinCodes:
     async def authority(self, mark: str) -> str | None:
         """Return the certificate (PEM) of an authority, None if no code names it."""
         if not is_authority_mark(mark):
-            return None  # anybody may ask, also for what no database accepts as a text
+            return None  # the caller is not authenticated: PostgreSQL rejects some texts
         row = await self._database.read_first(_AUTHORITY, {"mark": mark})
         return None if row is None else str(row["certificate"])
 
@@ -180,7 +181,7 @@ def _is_secret_of(code: RowMapping | None, secret: str) -> bool:
 
 
 def _with_codes(connection: Connection, names: Sequence[AgentName]) -> list[AgentName]:
-    """Return those of the tills that have a code."""
+    """Return the tills that have a code, in the order of `names`."""
     key = (join_codes.c.store_id, join_codes.c.till_id)
     stores = in_stores(join_codes.c.store_id, {name.store_id for name in names})
     found = {AgentName(*row) for row in connection.execute(select(*key).where(stores))}

@@ -34,7 +34,7 @@ def revoke_tokens(connection: Connection, name: AgentName) -> int:
 
 
 def void_code(connection: Connection, name: AgentName) -> int:
-    """Delete the join code of a till; return their number, 0 or 1."""
+    """Delete the join code of a till; return 1, or 0 if it has none."""
     return connection.execute(_VOID_CODE, params_for(name)).rowcount
 
 

@@ -1,4 +1,4 @@
-"""Rows of agents' tokens: added by enrolment and by joins, one at a time for all receivers."""
+"""Rows of agents' tokens: added by enrolment and by joins, serialized over all receivers."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime

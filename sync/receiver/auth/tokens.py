@@ -1,4 +1,4 @@
-"""Agent tokens: whom they name, and whom they authenticate."""
+"""Agent tokens: the till in a token, and the authenticated agent."""
 
 import base64
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Periods of time: half-open, given as days or as times with an offset.
+"""Half-open periods of time: parsed from days or times, and as conditions of statements.
 
-A day without an offset is one of UTC; `2026-11-23+01:00` is a day of that offset. A capture counts
-by its corrected time. If that is unknown (the till's clock was wrong), it counts by its time of
-receipt, which is never earlier than the capture.
+A day without an offset is in UTC; `2026-11-23+01:00` is a day in that offset. A capture belongs to
+the period of its corrected time. If that is unknown (the till's clock was wrong), its time of
+receipt counts, which is never earlier than the capture.
 """
 
 import re
@@ -22,22 +22,17 @@ _DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(Z|[+-]\d{2}:\d{2})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Times from `since` on and before `until`; None means unbounded."""
+    """Times from `since` (inclusive) to `until` (exclusive); None means unbounded."""
 
     since: datetime | None = None
     until: datetime | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        """Return whether no time is in it."""
-        return self.since is not None and self.until is not None and self.since >= self.until
-
     def __bool__(self) -> bool:
-        """Return whether it has a bound."""
+        """Return whether the period has a bound."""
         return self.since is not None or self.until is not None
 
     def contains(self, time: ColumnElement[datetime]) -> ColumnElement[bool]:
-        """Return the condition that a time is in the period."""
+        """Return the SQL condition that `time` is in the period."""
         since = true() if self.since is None else time >= self.since
         return and_(since, true() if self.until is None else time < self.until)
 
@@ -51,12 +46,12 @@ EVER = Period()
 
 
 def captured_at(table: FromClause) -> ColumnElement[datetime]:
-    """Return the time by which a session or an answer counts."""
+    """Return the expression of the time that places a session or an answer in a period."""
     return func.coalesce(table.c.corrected_at, table.c.received_at, type_=table.c.received_at.type)
 
 
 def parse_time(text: str) -> datetime:
-    """Parse a time, or a day as its start. Raises `ValueError`."""
+    """Parse a time, or a day, which means its start. Raises `ValueError`."""
     day = _DAY.fullmatch(text)
     moment = from_rfc3339(f"{day[1]}T00:00{day[2] or 'Z'}" if day else text)
     if moment is None:
@@ -65,10 +60,9 @@ def parse_time(text: str) -> datetime:
 
 
 def parse_period(since: str | None, until: str | None) -> Period:
-    """Parse the bounds of a period. Raises `ValueError` also if it is empty."""
-    period = Period(
-        None if since is None else parse_time(since), None if until is None else parse_time(until)
-    )
-    if period.is_empty:
+    """Parse the bounds of a period. Raises `ValueError` also if the period is empty."""
+    begin = None if since is None else parse_time(since)
+    end = None if until is None else parse_time(until)
+    if begin is not None and end is not None and begin >= end:
         raise ValueError("the end must be later than the beginning, which is included")
-    return period
+    return Period(begin, end)
