@@ -60,7 +60,7 @@ class AgentTransaction:
         self.agent = agent
         self.now = now
         self._current: RowMapping | None = None
-        # The clock of the message's boot by the messages before.
+        # The clock of the message's boot by earlier messages.
         self.boot_before: BootClock | None = None
         self._boot_spoke = False
         # A boot that is confirmed, and has events of uncertain times.
@@ -111,7 +111,7 @@ class AgentTransaction:
         self.execute(statements.UPDATE_AGENT, epoch, is_current=True, **of_till)
 
     def note_contact(self, sent: Sent) -> None:
-        """Store the time of contact with the till's current epoch, which is all that pages read."""
+        """Store the time of contact with the till's current epoch: pages read only its row."""
         for row in self.execute(statements.SELECT_CURRENT_EPOCH).mappings().all():
             last = last_message_of(row).after(sent, self.now, self._zero_of)
             self.execute(statements.UPDATE_AGENT, row["epoch"], last_seen_at=self.now, **last.row())
@@ -266,9 +266,10 @@ class AgentTransaction:
         ]
 
 
-def _round_trip(told_us: int | None) -> timedelta | None:
-    possible = told_us is not None and 0 <= told_us <= _MAX_ROUND_TRIP_US
-    return timedelta(microseconds=told_us) if possible and told_us is not None else None
+def _round_trip(reported_us: int | None) -> timedelta | None:
+    if reported_us is None or not 0 <= reported_us <= _MAX_ROUND_TRIP_US:
+        return None
+    return timedelta(microseconds=reported_us)
 
 
 def _clock_of(row: RowMapping, now: datetime) -> BootClock:

@@ -112,7 +112,7 @@ def _overtaken(
     told: Iterable[EpochExtent],
     rows: Mapping[str, RowMapping],
 ) -> HeartbeatAnswer:
-    """Store that numbers exist of which a heartbeat tells that was overtaken; answer it."""
+    """Store the numbers that an overtaken heartbeat reports; return its answer."""
     accepted: list[AcceptedThrough] = []
     changed: list[Row] = []
     for one in told:
@@ -201,7 +201,7 @@ def _acknowledged(
     accepted: Sequence[AcceptedThrough],
     older: Mapping[str, EpochExtent],
 ) -> list[EpochSequence]:
-    """Return the losses that are recorded here, and that nobody has to acknowledge any more."""
+    """Return the losses that are recorded here in gaps that are all acknowledged."""
     named = {
         one.epoch: older[one.epoch].lost_through
         for one in accepted

@@ -1,4 +1,4 @@
-"""Tables of events and of what became of their numbers: stored, rejected, lost or purged."""
+"""Tables of events and their numbers: stored, rejected, duplicate, lost or purged."""
 
 from datetime import datetime
 
@@ -131,9 +131,9 @@ class GapRecord(EpochTable, table=True):
 
 
 class UncertainTimeRecord(NumberedTable, table=True):
-    """An event of a boot that was not confirmed yet: then its time is corrected.
+    """An event of an unconfirmed boot, until its time is corrected.
 
-    `monotonic_us`: the clock of the boot when it was captured.
+    See `ingest.times.uncertain_times`. `monotonic_us`: the clock of the boot at its capture.
     """
 
     __tablename__ = "uncertain_times"

@@ -41,8 +41,8 @@ class AgentRecord(EpochTable, table=True):
     the damaged database files that it still reads, the captures that it salvaged, and those lost.
 
     `followed_at` is our time when another epoch of the till became the current one (NULL as well
-    if that was before this was stored); `ended_through` the last number of the epoch by the word
-    of its machine, `ended_reason` why it ended; see `ingest.epochs`. `acknowledged_…`: a person
+    if that was before this was stored); `ended_through` the last number of the epoch as its
+    machine reports it, `ended_reason` the reason; see `ingest.epochs`. `acknowledged_…`: a person
     accepted that the machine of an ended epoch may hold more than has arrived.
 
     `speaker…`: see `ingest.epochs.shared_name`; `closed_at` and `heard_…`: `ingest.epochs.closing`.

@@ -1,1 +1,1 @@
-"""How far the epochs of a till extend, which one is current, and how the others ended."""
+"""Epochs of a till: extent, current epoch, end of the others, and the machine that speaks."""

@@ -1,11 +1,12 @@
-"""A till that was switched off in order: closed, until it is heard again. Pure, no I/O.
+"""Closed tills: the agent stopped in order and has sent nothing since. Pure, no I/O.
 
 The last heartbeat before an orderly stop says `closed`. It can arrive after the first message of
-the next start, and a message that was sent before it can arrive after it. So the columns keep which
-message was sent last: by the clock of its boot, and between two boots by our time at sending.
+the next start, and an earlier message can arrive after it. So the columns keep the sending time of
+the message that was sent last. Messages of one boot are ordered by its monotonic clock, those of
+two boots by our time at sending.
 
-The columns are of the till, and stand in the row of its current epoch. An epoch that another one
-has followed keeps what was true then.
+The columns belong to the till and are in the row of its current epoch. The row of an epoch that has
+ended keeps its last values.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ ZeroOf = Callable[[str], datetime | None]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """When a message was sent, by the clock of its boot; None if its agent does not say."""
+    """Sending time of a message by the clock of its boot; None if its agent does not send it."""
 
     boot_id: str
     monotonic_us: int | None
@@ -31,7 +32,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class LastMessage:
-    """The message of a till that was sent last, and when it said that the till is closed."""
+    """The message of a till that was sent last; `closed_at`: its receipt, if it said `closed`."""
 
     closed_at: datetime | None = None
     heard_boot_id: str | None = None
@@ -40,7 +41,7 @@ class LastMessage:
     def after(
         self, sent: Sent, now: datetime, zero_of: ZeroOf, *, is_closed: bool = False
     ) -> "LastMessage":
-        """Return the last message after another one arrived now, early or late."""
+        """Return the last message after another one arrived, in or out of order."""
         if self._is_later_than(sent, now, zero_of):
             return self
         return LastMessage(now if is_closed else None, sent.boot_id, sent.monotonic_us)
@@ -57,7 +58,7 @@ class LastMessage:
             return own_us > sent.monotonic_us
         own_at = _sent_at(zero_of(own_boot), own_us)
         other_at = _sent_at(zero_of(sent.boot_id), sent.monotonic_us)
-        # A time to come is one of a clock of our own that was ahead.
+        # A time in the future: our own clock was ahead.
         return own_at is not None and other_at is not None and other_at < own_at <= now
 
 

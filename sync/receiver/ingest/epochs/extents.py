@@ -1,16 +1,16 @@
-"""How far an epoch extends, and how it ended, by a heartbeat of its till. Pure, no I/O.
+"""Extent and end of an epoch, as a heartbeat of its till reports them. Pure, no I/O.
 
-A machine that ends an epoch says where, and why (`endedReason`). Of the numbers above that end,
-those up to `movedThrough` have new numbers in a later epoch; all others are gone for good: those up
-to `lostThrough`, which the machine remembers, and those that it told of before and has forgotten
-since. Nothing is called lost while the machine still has events below to deliver.
+A machine that ends an epoch reports its last number and the reason (`endedReason`). Of the numbers
+above that end, those up to `movedThrough` have new numbers in a later epoch. All others are gone
+for good: those up to `lostThrough`, which the machine remembers, and those that it reported earlier
+and has forgotten. No number counts as lost while the machine still has events below it to deliver.
 
-A machine that salvaged captures names the ranges that returned. They arrive in pages, and numbers
-outside the page wait for theirs.
+A machine that salvaged captures reports the returned ranges in pages. Numbers outside the page stay
+undecided until their page arrives.
 
-An epoch is confirmed (`ended_through`) by a word that covers every number ever known here. A file
-that knows less, or whose numbers head office had for other events, is one copy of two: nobody can
-tell by it how far the other one got.
+An epoch is confirmed (`ended_through`) by a report that covers every number known here. A file that
+knows less, or that uses numbers for other events than head office has, is one of two copies: it
+does not show the end of the other one.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ _LATE_MESSAGES = timedelta(minutes=2)
 
 @dataclass(slots=True)
 class Extent:
-    """How far an epoch extends after a heartbeat: the new values of its row, and its new gaps.
+    """Extent of an epoch after a heartbeat: the new values of its row, and its new gaps.
 
-    `ended_through`: the last number of the epoch by the word of its machine; None without a word
-    that covers all that is known. `returned`: ranges that have new numbers, also those in gaps of
-    before.
+    `ended_through`: the last number of the epoch as its machine reports it; None if the report
+    does not cover every known number. `returned`: ranges that have new numbers, also in stored
+    gaps.
     """
 
     last_sequence: int
@@ -60,7 +60,7 @@ class Extent:
 
 
 def current_extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
-    """Return the extent of the epoch of new captures: it has not ended, or goes on."""
+    """Return the extent of the epoch of new captures: it has not ended, or continues."""
     extent = _extent(told, row, now)
     extent.ended_through = extent.ended_reason = None
     return extent
@@ -74,7 +74,7 @@ def older_extent(
     begun_at: datetime | None,
     is_shared: bool,
 ) -> Extent:
-    """Return the extent of an older epoch, as told in an epoch that began at `begun_at`.
+    """Return the extent of an older epoch, as reported in an epoch that began at `begun_at`.
 
     `is_shared`: two machines have been heard under the name of the till.
     """
@@ -102,7 +102,7 @@ def older_extent(
 def overtaken_extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
     """Return the extent of an epoch by a heartbeat that a later one has overtaken.
 
-    It tells nothing of the end; but a number of which the later one does not know was used.
+    It does not change the end, unless it reports a number that the later one does not know.
     """
     known, ended_through = row["last_sequence"], row["ended_through"]
     extent = Extent(known, row["accepted_through"], ended_through, row["ended_reason"])
@@ -130,7 +130,7 @@ def _extent(told: EpochExtent, row: RowMapping, now: datetime) -> Extent:
 def _end(
     extent: Extent, told: EpochExtent, through: int, row: RowMapping, now: datetime, reason: str
 ) -> None:
-    """Apply that the epoch ended at `told.last_sequence`."""
+    """Apply the end of the epoch at `told.last_sequence`."""
     held = max(told.last_sequence, min(told.moved_through, through))
     known = row["last_sequence"]
     lost_through = max(known, _believed(told.lost_through, row, now))
@@ -154,9 +154,9 @@ def _end(
 def _end_of_salvaged(
     extent: Extent, told: EpochExtent, through: int, now: datetime, reason: str
 ) -> None:
-    """Apply that the epoch ended at `told.last_sequence`, and which numbers above it returned.
+    """Apply the end of the epoch at `told.last_sequence`, and the returned numbers above it.
 
-    Only numbers of the page that was sent are judged: others may have returned as well.
+    Only numbers within the page are decided: others may have returned as well.
     """
     accepted_through = extent.accepted_through
     extent.last_sequence = max(extent.last_sequence, through)
@@ -182,16 +182,16 @@ def _word(told: EpochExtent) -> int:
 
 
 def _believed(reported: int, row: RowMapping, now: datetime) -> int:
-    """Return the last number of an ended epoch: it captured nothing once another followed it."""
+    """Return the last number of an ended epoch: it has no captures since another followed it."""
     until = row["followed_at"] or now
     since = row["heartbeat_at"] or row["begun_at"] or until
     return believed_last_sequence(reported, row["last_sequence"], since, until)
 
 
 def _is_later(heard_at: datetime | None, begun_at: datetime | None) -> bool:
-    """Return whether the older epoch was heard of itself after the one that names it began.
+    """Return whether the older epoch sent a heartbeat after the epoch that names it began.
 
-    Then another machine is still using it, whatever this one says.
+    Then another machine still uses it.
     """
     if heard_at is None or begun_at is None:
         return False

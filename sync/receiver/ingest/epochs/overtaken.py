@@ -1,12 +1,12 @@
-"""Heartbeats that arrive after one that was sent later, as from a line that was down. Pure, no I/O.
+"""Overtaken heartbeats: they arrive after one that was sent later. Pure, no I/O.
 
-The later one tells the state of the till; what an overtaken one says of it was true before. Such a
-message is late by the zero point of its boot (`clock_skew`). Within the boot of the last heartbeat
-the monotonic clock tells the order; between two boots it is the time at which it was sent.
+The later heartbeat has the current state of the till, an overtaken one an earlier state. An
+overtaken message is late by the zero point of its boot (`clock_skew`). Messages of one boot are
+ordered by its monotonic clock, those of two boots by our time at sending.
 
-The first message of a boot has nothing to be compared with, and one of few may have been held up
-with the others. Where it does not know the till's current epoch, it decides nothing, and the second
-one only if by the wall clock it was sent after the last heartbeat.
+The delay of a boot's first message is unknown, and its first few may have been delayed together. So
+until the boot is confirmed, a message that does not name the till's current epoch counts as
+overtaken: the first one always, a later one if its wall clock is before the last heartbeat's.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ _USUAL_DELAY = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How a heartbeat was sent: by whom, when by the clocks of its machine, and what it names.
+    """Speaker, sending time by the machine's clocks, and epochs of a heartbeat.
 
     `zero_at` is our time when its monotonic clock read zero, by this message alone.
     """
@@ -41,16 +41,16 @@ def is_overtaken(
 ) -> bool:
     """Return whether a heartbeat was sent before the till's last one.
 
-    `current` is the row of the till's current epoch, `boot` the clock of the message's boot by the
-    messages before.
+    `current` is the row of the till's current epoch, `boot` the clock of the message's boot by
+    earlier messages.
     """
     is_late = boot is None or _delay(sending, boot) > _USUAL_DELAY
     use = name_use_of(current)
     last = use.last
     if last and last.boot_id == sending.speaker.boot_id and use.speaker_sent_us is not None:
         behind = timedelta(microseconds=use.speaker_sent_us - sending.sent_us)
-        # The delay as well: or a monotonic clock that steps back silences its till. Not for a
-        # message that was passed on its way: an agent that restarts would look like two.
+        # A message far behind must also be late: otherwise a monotonic clock that steps back would
+        # silence its till. One just behind was passed on its way, as when an agent restarts.
         return behind > timedelta() and (is_late or behind <= _USUAL_DELAY)
     # Sent after that epoch began, as it names it.
     is_current = current["epoch"] in sending.epochs

@@ -1,8 +1,8 @@
-"""Numbers whose captures came back under new numbers, by the word of their machine. Pure, no I/O.
+"""Returned numbers: their captures were salvaged and have new numbers. Pure, no I/O.
 
-Its database was set aside, and salvaged. Such a number is a gap that needs nobody: reason `MOVED`,
-acknowledged by the agent. Gaps of before are resolved as well, also those that were called gone for
-good. One that a person has acknowledged keeps that acknowledgement.
+The machine quarantined its database and reports the salvaged ranges. A returned number is a gap
+with the reason `MOVED`, acknowledged by the agent. Stored gaps are resolved likewise, including
+those that count as gone for good. A person's acknowledgement is kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ Ranges: TypeAlias = Sequence[tuple[int, int]]
 
 
 class Part(NamedTuple):
-    """Numbers that have all returned, or none of which has."""
+    """A range of numbers: all have returned, or none has."""
 
     first: int
     last: int
@@ -27,12 +27,12 @@ class Part(NamedTuple):
 
 
 def moved_gap(first: int, last: int, now: datetime) -> Gap:
-    """Return the gap of numbers that have new ones."""
+    """Return the gap for returned numbers."""
     return Gap(first, last, MOVED, Acknowledgement(now, AGENT, MOVED))
 
 
 def judge(first: int, last: int, returned: Ranges) -> Iterator[Part]:
-    """Divide the numbers `first` to `last` by the ascending ranges that have returned."""
+    """Yield the numbers `first` to `last`, divided by the ascending ranges in `returned`."""
     for start, end in returned:
         if end < first or start > last:
             continue
@@ -45,7 +45,7 @@ def judge(first: int, last: int, returned: Ranges) -> Iterator[Part]:
 
 
 def resolve(gap: Gap, returned: Ranges, now: datetime) -> list[Gap]:
-    """Return the parts of a gap: those that have returned are resolved."""
+    """Return the parts of a gap, with the returned ones resolved."""
     accepted = gap.acknowledgement or Acknowledgement(now, AGENT, MOVED)
     return [
         replace(gap, first=first, last=last, reason=MOVED, acknowledgement=accepted)

@@ -1,18 +1,17 @@
 """Two machines under one store and till id, as after a disk was cloned. Pure, no I/O.
 
-A speaker is a boot of a machine with an epoch of its database, and the process of its agent. A
-machine goes on from one speaker to the next and never back: a reboot has a new boot id, also after
-an image was put back, and a restart a new process. So a speaker that comes back after another one
-was heard is a second machine, or a second agent on one, unless its message was overtaken
-(`overtaken`). An older database can be put back within a boot; so it takes `MIN_RETURNS` within
-`FORGOTTEN_AFTER` to tell.
+A speaker is the boot of a machine, the epoch of its database and the process of its agent. One
+machine never returns to an earlier speaker: a reboot has a new boot id, also after an image was
+restored, and a restart has a new process. So a speaker that returns after another one was heard is
+a second machine, or a second agent on the same one, unless its message was overtaken (`overtaken`).
+An older database can be restored within a boot. So the name counts as shared only after
+`MIN_RETURNS` returns, each within `FORGOTTEN_AFTER` of the one before.
 
-Agents of before name no process. Their boot and epoch cannot come back after another one of the
-same boot and epoch.
+Older agents send no process. Two of them with the same boot and epoch are one speaker.
 
-The columns are of the till, and stand in the row of its current epoch. The process has a column of
-its own: a receiver of the version before, beside a new one in a rolling upgrade, knows `speaker` as
-boot and epoch, and would take each turn of the two for a return.
+The columns belong to the till and are in the row of its current epoch. The process has its own
+column: an older receiver in a rolling upgrade compares `speaker` as boot and epoch, and would count
+each change between the two formats as a return.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +41,7 @@ class Speaker(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NameUse:
-    """The last two speakers under the name of a till, how often one came back, and when last.
+    """The last two speakers under the name of a till; number and last time of returns.
 
     `speaker` is the boot and epoch of the last one, `speaker_run_id` its process,
     `speaker_sent_us` its monotonic clock at its last heartbeat; `speaker_before` is the whole one.
@@ -64,11 +63,11 @@ class NameUse:
         return Speaker(boot_id, epoch, self.speaker_run_id or "")
 
     def is_shared(self, now: datetime) -> bool:
-        """Return whether two machines have been heard of late."""
+        """Return whether two machines have used the name recently."""
         return (self.speaker_returns or 0) >= MIN_RETURNS and not self._is_over(now)
 
     def is_return(self, speaker: Speaker, *, boot_spoke: bool, epoch_spoke: bool) -> bool:
-        """Return whether another speaker was heard before, so that there are two.
+        """Return whether `speaker` returns after another one, so that there are two machines.
 
         `boot_spoke`, `epoch_spoke`: its boot, and its epoch, were heard before.
         """
@@ -99,7 +98,7 @@ class NameUse:
 
     def _is_over(self, now: datetime) -> bool:
         at = self.speaker_returned_at
-        # A time to come is one of a clock of our own that was ahead.
+        # A time in the future: our own clock was ahead.
         return at is None or not -_CLOCKS_APART <= now - at <= FORGOTTEN_AFTER
 
 

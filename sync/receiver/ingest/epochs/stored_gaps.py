@@ -1,4 +1,4 @@
-"""The stored gaps of a till's own epochs: resolved by what returned, and which are open."""
+"""Stored gaps of a till: resolve those of returned numbers, find epochs without open gaps."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from sync.receiver.ingest.agent_transaction import AgentTransaction
 from sync.receiver.ingest.epochs.returned import Ranges, resolve
 from sync.receiver.ingest.rows import epoch_key, gap_of, gap_row
 
-# In one heartbeat, over all epochs; the next ones resolve the others.
+# Limits for one heartbeat; the next ones resolve the rest.
 MAX_EPOCHS_RESOLVED = 100
 MAX_GAPS_READ = 2_000
 
@@ -44,7 +44,7 @@ def _resolve(
 def epochs_without_open_gaps(
     transaction: AgentTransaction, epochs: Collection[str]
 ) -> frozenset[str]:
-    """Return those of these epochs whose gaps are all acknowledged."""
+    """Return the epochs without an unacknowledged gap."""
     if not epochs:
         return frozenset()
     rows = transaction.execute(statements.SELECT_EPOCHS_WITH_OPEN_GAPS, epochs=list(epochs))

@@ -1,11 +1,11 @@
-"""How an epoch stops being a till's current one. Pure, no I/O.
+"""Succession of epochs: another epoch becomes the till's current one. Pure, no I/O.
 
-Another epoch follows it. Usually that is a new one, and its machine says what became of the one
-before. A machine that was replaced and comes back (its disk was found) is a visitor: its epoch is
-current for a while, until the replacement is heard again. If it has delivered all, and tills have
-captured on the replacement only since, it holds nothing more: that is its last word.
+Usually that is a new epoch, and its machine reports the end of the one before. A machine that was
+replaced and comes back (its disk was found) is a visitor: its epoch is current until the
+replacement is heard again. If the visitor has delivered all, and all captures since are on the
+replacement, its epoch is confirmed.
 
-A `closed` heartbeat is no last word, even with all delivered: the machine may have been started
+A `closed` heartbeat confirms nothing, even with all delivered: the machine may have been started
 again without a line to head office, have captured, and have died.
 """
 

@@ -1,1 +1,1 @@
-"""The times of events: by the clock of their boot, and corrected once that is known."""
+"""Times of events: skew correction by the clock of their boot, at once or later."""

@@ -1,9 +1,8 @@
-"""Events that came before the clock of their boot was known: corrected as soon as it is.
+"""Uncertain times: events of an unconfirmed boot, corrected once its clock is confirmed.
 
-The first message of a boot may have been on its way for hours, and so may what it says of the
-times in it. They are noted; the heartbeat by which the boot is confirmed, or the next one, corrects
-them where they still stand, `MAX_SETTLED` a heartbeat. The hourly rollup keeps them in the hour in
-which it counted them.
+The first message of a boot may be hours late, and then the times computed from it are as well. So
+its events are noted here. The heartbeat that confirms the boot and the next ones correct them,
+`MAX_SETTLED` each. The hourly rollup does not move them to another hour.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,7 +25,7 @@ def note_uncertain(
     times: Mapping[int, datetime | None],
     corrector: SkewCorrector,
 ) -> None:
-    """Store which of the accepted events, those of `times`, have times that are not certain."""
+    """Store the accepted events (those in `times`) whose times are uncertain."""
     if not corrector.has_uncertain:
         return
     rows: list[Row] = []
@@ -48,7 +47,7 @@ def note_uncertain(
 
 
 def correct_uncertain(transaction: AgentTransaction, epochs: Collection[str]) -> None:
-    """Correct the next events of a boot that is confirmed, in these epochs, which are locked."""
+    """Correct the next events of a confirmed boot in these epochs. The caller holds their locks."""
     settled = transaction.settled_boot
     if settled is None:
         return
