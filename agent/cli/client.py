@@ -58,10 +58,6 @@ class UnexpectedResponse(AgentError):  # noqa: N818 - names the state
     """Another program answers, or the agent has a fault."""
 
 
-class AccessDenied(AgentError):  # noqa: N818 - names the state
-    """The agent rejects the token of this command."""
-
-
 @dataclass(frozen=True, slots=True)
 class AgentResponse:
     """A response: the JSON text as received, and its parsed value."""
@@ -154,7 +150,7 @@ class AgentClient:
     def _denied(self, code: int, *, as_admin: bool) -> AgentError:
         is_admins = as_admin and self.settings.api.admin_token_file is not None
         name = "api.admin_token_file" if is_admins else "api.token_file"
-        return AccessDenied(
+        return AgentError(
             f"the agent on {self._address} rejects the request (HTTP {code}); check that"
             f" {name} is the one it was started with, and restart it after a change"
         )
