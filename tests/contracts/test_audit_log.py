@@ -14,6 +14,7 @@ from sync.receiver.audit.audit_log import Action, AuditLog
 from sync.receiver.audit.author import Author
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.database import Database
+from sync.receiver.db.period import Period
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.tables import AuditRecord
 from sync.receiver.reports import audit_trail
@@ -88,7 +89,7 @@ async def test_entries_are_read_in_order_of_time_across_stores_and_pages(
 
     assert await numbers(AuditFilter()) == ["1", "0", "3", "2", "4"]
     since, until = AT + timedelta(hours=1), AT + timedelta(hours=2)
-    assert await numbers(AuditFilter(since=since, until=until)) == ["3", "2"]
+    assert await numbers(AuditFilter(Period(since, until))) == ["3", "2"]
     assert await numbers(AuditFilter(store_id="0043")) == ["0", "4"]
     assert await numbers(AuditFilter(action=Action.REVOKE)) == []
 

@@ -36,10 +36,8 @@ def audit(
     changes or deletes an entry.
     """
     settings = HEAD_OFFICE.settings(config)
-    period = checked_period(since, until)
     wanted = AuditFilter(
-        period.since,
-        period.until,
+        checked_period(since, until),
         action,
         None if store is None else checked_name("--store", store),
     )

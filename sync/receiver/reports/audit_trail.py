@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
 import sqlalchemy as sa
 
 from sync.receiver.audit.audit_log import Action
 from sync.receiver.db.database import Database
+from sync.receiver.db.period import EVER, Period
 from sync.receiver.db.tables import audit_log
 
 _PAGE_ROWS = 500
@@ -17,10 +17,9 @@ _ORDER = (audit_log.c.at, audit_log.c.store_id, audit_log.c.entry_id)
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Entries with `since` <= `at` < `until`, of one action and of one store; None: of all."""
+    """Entries of a period, of one action and of one store; None: of all."""
 
-    since: datetime | None = None
-    until: datetime | None = None
+    period: Period = EVER
     action: Action | None = None
     store_id: str | None = None
 
@@ -36,11 +35,7 @@ async def audit_entries(
 
 
 def _selected(wanted: AuditFilter) -> sa.Select[tuple[object, ...]]:
-    statement = sa.select(audit_log)
-    if wanted.since is not None:
-        statement = statement.where(audit_log.c.at >= wanted.since)
-    if wanted.until is not None:
-        statement = statement.where(audit_log.c.at < wanted.until)
+    statement = sa.select(audit_log).where(wanted.period.contains(audit_log.c.at))
     if wanted.action is not None:
         statement = statement.where(audit_log.c.action == wanted.action.value)
     if wanted.store_id is not None:

@@ -150,13 +150,6 @@ def _members(till: TillStatus) -> dict[str, object]:
     return members | ({"advice": TWO_MACHINES} if till.is_shared else {})
 
 
-def count_silent(connection: sa.Connection, reference: Reference, store_id: str | None) -> int:
-    """Return the number of silent tills of one store or of all."""
-    found = tills(reference, store_id)
-    silent = sa.select(func.count()).where(found.c[Condition.SILENT.column] > 0)
-    return connection.scalar(silent) or 0
-
-
 def shared_names(connection: sa.Connection, now: datetime, most: int) -> Sequence[AgentName]:
     """Return the first tills under whose name two machines send, by store and till."""
     key = (agents.c.store_id, agents.c.till_id)

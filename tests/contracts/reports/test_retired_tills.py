@@ -8,7 +8,8 @@ from sync.receiver.reports.completeness.report import Scope, Totals, completenes
 from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.json_views import find_sessions
 from sync.receiver.reports.store_list import is_known_store, stores_json
-from sync.receiver.reports.tills import Reference, count_silent, list_tills
+from sync.receiver.reports.tills import Reference, list_tills
+from sync.receiver.reports.unheard import unheard_tills
 from tests.contracts.reports.test_fleet import HEALTHY, OWN_VERSION, read_details, read_page
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.enrolment import issue_token
@@ -65,9 +66,9 @@ async def test_retired_till_leaves_lists_and_counts(office: LedgerDriver) -> Non
     await retire(office, "0043")
 
     tills = await office.database.read(lambda c: list_tills(c, reference))
-    silent = await office.database.read(lambda c: count_silent(c, reference, None))
+    unheard = await office.database.read(lambda c: unheard_tills(c, reference))
     assert [till.till_id for till in tills] == ["till-2"]
-    assert silent == 0
+    assert unheard.count == 0
     listed = b"".join([chunk async for chunk in stores_json(office.database)])
     assert [one["tillId"] for one in json.loads(listed)["stores"]] == ["till-2"]
     assert not await is_known_store(office.database, "0043")
