@@ -19,6 +19,11 @@ def to_rfc3339(moment: datetime, precision: Precision = "microseconds") -> str:
     return f"{moment.isoformat(timespec=precision)[: _LENGTHS[precision]]}Z"
 
 
+def json_time(moment: datetime | None) -> str | None:
+    """Format a UTC time, if there is one, as JSON documents have it: in milliseconds."""
+    return None if moment is None else to_rfc3339(moment, "milliseconds")
+
+
 def us_to_rfc3339(time_us: int, precision: Precision = "microseconds") -> str:
     """Format microseconds since 1970.
 

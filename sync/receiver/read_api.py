@@ -9,7 +9,6 @@ from functools import partial
 from aiohttp import ClientConnectionResetError, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.boundary import COMMON_HEADERS
 from sync.receiver.db.database import Reads
@@ -74,7 +73,7 @@ class ReadApi:
             self.database,
             store_id,
             stores,
-            head={"asOf": to_rfc3339(reference.now, "milliseconds")},
+            head=reference.as_of(),
             describe=partial(till_states, reference=reference),
         )
         return await stream_json(request, listed)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import RowMapping
 
-from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.rfc3339 import json_time
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.hq import (
     HEAD_OFFICE,
@@ -92,8 +92,6 @@ def _is_open(entry: Entry) -> bool:
 
 
 def _entry(row: RowMapping) -> dict[str, object]:
-    accepted_at, heard_at = row["acknowledged_at"], row["last_seen_at"]
-    followed_at, closed_at = row["followed_at"], row["closed_at"]
     return {
         "storeId": row["store_id"],
         "tillId": row["till_id"],
@@ -101,11 +99,11 @@ def _entry(row: RowMapping) -> dict[str, object]:
         "ended": epoch_end(row.__getitem__),
         "captures": row["last_sequence"],
         "outstanding": row["last_sequence"] - row["accepted_through"],
-        "lastWordAt": heard_at and to_rfc3339(heard_at, "milliseconds"),
-        "closedAt": closed_at and to_rfc3339(closed_at, "milliseconds"),
-        "followedAt": followed_at and to_rfc3339(followed_at, "milliseconds"),
+        "lastWordAt": json_time(row["last_seen_at"]),
+        "closedAt": json_time(row["closed_at"]),
+        "followedAt": json_time(row["followed_at"]),
         "endedReason": row["ended_reason"],
-        "acknowledgedAt": accepted_at and to_rfc3339(accepted_at, "milliseconds"),
+        "acknowledgedAt": json_time(row["acknowledged_at"]),
         "acknowledgedBy": row["acknowledged_by"],
         "acknowledgedReason": row["acknowledged_reason"],
     }

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import RowMapping
 
-from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.rfc3339 import json_time
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.hq import (
     HEAD_OFFICE,
@@ -84,7 +84,6 @@ def acknowledge(
 
 
 def _entry(row: RowMapping) -> dict[str, object]:
-    accepted_at = row["acknowledged_at"]
     return {
         "storeId": row["store_id"],
         "tillId": row["till_id"],
@@ -92,8 +91,8 @@ def _entry(row: RowMapping) -> dict[str, object]:
         "first": row["first_sequence"],
         "last": row["last_sequence"],
         "reason": row["reason"],
-        "notedAt": to_rfc3339(row["noted_at"], "milliseconds"),
-        "acknowledgedAt": accepted_at and to_rfc3339(accepted_at, "milliseconds"),
+        "notedAt": json_time(row["noted_at"]),
+        "acknowledgedAt": json_time(row["acknowledged_at"]),
         "acknowledgedBy": row["acknowledged_by"],
         "acknowledgedReason": row["acknowledged_reason"],
     }

@@ -1,9 +1,9 @@
 """`loyalty-hq stores`: list all tills with their state."""
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.rfc3339 import json_time
 from sync.receiver.cli.hq import HEAD_OFFICE, reference_now, run_on_database
 from sync.receiver.db.database import Database
 from sync.receiver.reports.tills import Reference, TillStatus, till_pages
@@ -34,7 +34,7 @@ def stores(config: ConfigFile = None, *, as_json: JsonOption = False) -> None:
 
 
 async def _print_json(database: Database, reference: Reference) -> None:
-    listing = Listing("stores", as_json=True, head={"asOf": _time(reference.now)})
+    listing = Listing("stores", as_json=True, head=reference.as_of())
     async for tills in till_pages(database, reference):
         for till in tills:
             listing.add(_entry(till))
@@ -72,9 +72,9 @@ def _entry(till: TillStatus) -> dict[str, object]:
         "tillId": till.till_id,
         "state": till.state,
         "conditions": till.conditions,
-        "lastSeenAt": _time(till.last_contact_at),
-        "closedAt": _time(till.closed_at),
-        "lastActivityAt": _time(till.last_activity_at),
+        "lastSeenAt": json_time(till.last_contact_at),
+        "closedAt": json_time(till.closed_at),
+        "lastActivityAt": json_time(till.last_activity_at),
         "outstanding": till.backlog,
         "oldestSeconds": _seconds(till.oldest_age),
         "deadLetters": till.dead_letters,
@@ -87,7 +87,3 @@ def _entry(till: TillStatus) -> dict[str, object]:
 
 def _seconds(period: timedelta | None) -> float | None:
     return None if period is None else period.total_seconds()
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else to_rfc3339(at, "milliseconds")

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import RowMapping, true
 
-from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.rfc3339 import json_time
 from sync.receiver.db.database import Reads
 from sync.receiver.db.paging import pages_of, store_ids_in
 from sync.receiver.db.tables import join_codes
@@ -24,13 +24,12 @@ async def list_join_codes(
 
 def join_code_entry(row: RowMapping, now: datetime) -> dict[str, object]:
     """Return a code as it is listed: open, used or expired."""
-    used_at = row["used_at"]
     is_expired = now >= row["expires_at"]
     return {
         "storeId": row["store_id"],
         "tillId": row["till_id"],
-        "state": "used" if used_at else "expired" if is_expired else "open",
-        "issuedAt": to_rfc3339(row["issued_at"], "milliseconds"),
-        "expiresAt": to_rfc3339(row["expires_at"], "milliseconds"),
-        "usedAt": used_at and to_rfc3339(used_at, "milliseconds"),
+        "state": "used" if row["used_at"] else "expired" if is_expired else "open",
+        "issuedAt": json_time(row["issued_at"]),
+        "expiresAt": json_time(row["expires_at"]),
+        "usedAt": json_time(row["used_at"]),
     }

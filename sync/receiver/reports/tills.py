@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.rfc3339 import json_time
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
@@ -59,6 +59,10 @@ class Reference:
 
     now: datetime
     version: str
+
+    def as_of(self) -> dict[str, object]:
+        """Return the time as the first member of a report."""
+        return {"asOf": json_time(self.now)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +145,10 @@ def till_states(
 
 
 def _members(till: TillStatus) -> dict[str, object]:
-    closed_at = till.closed_at
     members: dict[str, object] = {
         "state": till.state,
         "conditions": till.conditions,
-        "closedAt": closed_at and to_rfc3339(closed_at, "milliseconds"),
+        "closedAt": json_time(till.closed_at),
     }
     return members | ({"advice": TWO_MACHINES} if till.is_shared else {})
 

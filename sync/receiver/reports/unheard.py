@@ -13,7 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.rfc3339 import json_time
 from sync.receiver.reports.conditions import CLOCK_WRONG_BEYOND, SILENT_AFTER, Condition
 from sync.receiver.reports.tills import Reference, tills
 
@@ -35,12 +35,11 @@ class UnheardTill:
 
     def members(self) -> dict[str, object]:
         """Return the till as members of a JSON object."""
-        seen_at = self.last_seen_at
         return {
             "storeId": self.store_id,
             "tillId": self.till_id,
             "state": self.state,
-            "lastSeenAt": seen_at and to_rfc3339(seen_at, "milliseconds"),
+            "lastSeenAt": json_time(self.last_seen_at),
         }
 
 

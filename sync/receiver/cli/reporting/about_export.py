@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import RowMapping
 
-from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.cli.output import output_to
 from sync.receiver.cli.reporting.as_of import as_of
 from sync.receiver.export.formats import Format
@@ -51,7 +50,7 @@ class About:
         chosen, received = self.selection, self.selection.received.members()
         bounds = {"from": "since", "to": "until"}
         return {
-            "asOf": to_rfc3339(self.scope.reference.now, "milliseconds"),
+            **self.scope.reference.as_of(),
             "table": chosen.exported,
             "format": self.form,
             "storeId": chosen.store_id,

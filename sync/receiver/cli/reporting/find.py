@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 from msgspec import to_builtins
 
-from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.audit.audit_log import Action
 from sync.receiver.cli.hq import (
     HEAD_OFFICE,
@@ -95,7 +94,7 @@ def _print(
 ) -> NoReturn:
     """Print the events, each once, and what a person must know of the answer; exit."""
     now = scope.reference.now
-    listing = Listing("events", as_json=as_json, head={"asOf": to_rfc3339(now, "milliseconds")})
+    listing = Listing("events", as_json=as_json, head=scope.reference.as_of())
 
     async def show(database: Database) -> tuple[int, Unheard]:
         seen: set[FoundEvent] = set()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import Connection
 
-from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.db.database import Reads
 from sync.receiver.db.period import EVER, Period
 from sync.receiver.reports.completeness.audit import audit_chunks
@@ -83,8 +82,8 @@ async def completeness_json(
     A document cut short is invalid JSON. Adds the epochs to `totals`.
     """
     totals = totals or Totals()
-    as_of = {"asOf": to_rfc3339(scope.reference.now, "milliseconds")}
-    separator = msgspec.json.encode(as_of | scope.period.members())[:-1] + b',"epochs":['
+    head = scope.reference.as_of() | scope.period.members()
+    separator = msgspec.json.encode(head)[:-1] + b',"epochs":['
     async for epochs in audit_chunks(database, scope.store_id, scope.period):
         for epoch in epochs:
             totals.add(epoch)

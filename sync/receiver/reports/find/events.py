@@ -6,7 +6,6 @@ its own. Never an e-mail address.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.rfc3339 import json_time
 from sync.protocol.wire import EventType
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
@@ -145,9 +144,9 @@ def found_event(table: sa.Table, row: sa.RowMapping) -> FoundEvent:
         **{name: row[name] for name in (*_KEY, "correlation_id")},
         external_identifier=row.get("external_identifier"),
         status=row.get("status"),
-        captured_at=_time(row.get("corrected_at")),
-        till_time=_time(row.get("occurred_at")),
-        received_at=_time(row["received_at"]),
+        captured_at=json_time(row.get("corrected_at")),
+        till_time=json_time(row.get("occurred_at")),
+        received_at=json_time(row["received_at"]),
         reason=f"{row['error_code']}: {row['error_message']}" if has_error else None,
     )
 
@@ -218,7 +217,7 @@ def _of_epoch(connection: sa.Connection, epoch: sa.RowMapping, receipt: Receipt)
         for event in _rows(connection, table, _of_number(table, epoch, receipt.sequence)):
             return event
     key = {name: epoch[name] for name in _KEY[:3]}
-    heard_at = _time(epoch["last_seen_at"])
+    heard_at = json_time(epoch["last_seen_at"])
     state, number = EventState.MISSING, receipt.sequence
     if epoch["last_sequence"] < number <= (epoch["ended_through"] or 0):
         state = EventState.MOVED
@@ -273,7 +272,3 @@ def _rows(
 ) -> list[FoundEvent]:
     in_order = statement.order_by(*(table.c[name] for name in _KEY)).limit(MAX_ROWS)
     return [found_event(table, row) for row in connection.execute(in_order).mappings()]
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else to_rfc3339(at, "milliseconds")
