@@ -9,8 +9,9 @@ from sqlalchemy import RowMapping
 
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.audit.audit_log import Action
-from sync.receiver.cli.hq import HEAD_OFFICE, check_known, checked_name, checked_period
+from sync.receiver.cli.hq import HEAD_OFFICE, check_known, checked_period
 from sync.receiver.cli.listing import print_pages
+from sync.receiver.cli.options import StoreOption
 from sync.receiver.reports.audit_trail import AuditFilter, audit_entries
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing
@@ -26,7 +27,7 @@ def audit(
         str | None, typer.Option("--to", metavar="TIME", help="Before this time.")
     ] = None,
     action: Annotated[Action | None, typer.Option(help="Only this action.")] = None,
-    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what people did at head office, the oldest first.
@@ -39,7 +40,7 @@ def audit(
     wanted = AuditFilter(
         checked_period(since, until),
         action,
-        None if store is None else checked_name("--store", store),
+        store,
     )
     check_known(settings, store)
     listing = Listing("entries", as_json=as_json)

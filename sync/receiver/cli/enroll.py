@@ -23,6 +23,31 @@ from sync.runtime.cli.program import ExitCode
 _SECRET_BYTES = 32
 
 
+_ListFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv", metavar="FILE", help="All machines of a list: columns store_id, till_id."
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="With --csv: a new file for the tokens or codes, mode 0600."),
+]
+_Url = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Print a join code instead of a token; URL: head office as machines reach it.",
+    ),
+]
+_AuthorityFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca", metavar="FILE", help="With --url: the certificate of head office's authority."
+    ),
+]
+
+
 def enroll(  # noqa: PLR0913 - the options of a command
     store_id: Annotated[
         str | None, typer.Argument(metavar="STORE_ID", help="The store's name.")
@@ -33,31 +58,10 @@ def enroll(  # noqa: PLR0913 - the options of a command
     config: ConfigFile = None,
     *,
     new: NewState = False,
-    list_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv", metavar="FILE", help="All machines of a list: columns store_id, till_id."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="With --csv: a new file for the tokens or codes, mode 0600."
-        ),
-    ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Print a join code instead of a token; URL: head office as machines reach it.",
-        ),
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            "--ca", metavar="FILE", help="With --url: the certificate of head office's authority."
-        ),
-    ] = None,
+    list_file: _ListFile = None,
+    output: _Output = None,
+    url: _Url = None,
+    ca: _AuthorityFile = None,
 ) -> None:
     """Issue a new token for the agent on a POS machine, or with --url a join code.
 

@@ -17,6 +17,7 @@ from sync.receiver.cli.hq import (
     run_on_database,
 )
 from sync.receiver.cli.listing import Entry, print_pages
+from sync.receiver.cli.options import StoreOption
 from sync.receiver.ingest.epochs.acknowledge import acknowledge_epoch
 from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
 from sync.receiver.reports.gap_list import list_unconfirmed_epochs
@@ -36,7 +37,7 @@ epochs = typer.Typer(
 def list_all(
     config: ConfigFile = None,
     *,
-    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List ended epochs that are not confirmed or lack events.
@@ -44,9 +45,8 @@ def list_all(
     Acknowledged ones as well; without retired tills. Exit code 1 if one is not acknowledged.
     """
     settings = HEAD_OFFICE.settings(config)
-    store_id = None if store is None else checked_name("--store", store)
-    check_known(settings, store_id)
-    pages = partial(list_unconfirmed_epochs, store_id=store_id)
+    check_known(settings, store)
+    pages = partial(list_unconfirmed_epochs, store_id=store)
     listing = Listing("epochs", as_json=as_json, title="unconfirmed epochs")
     has_open = print_pages(settings, listing, pages, _entry, _is_open)
     raise typer.Exit(ExitCode.PROBLEM if has_open else ExitCode.OK)

@@ -17,6 +17,7 @@ from sync.receiver.cli.hq import (
     run_on_database,
 )
 from sync.receiver.cli.listing import print_pages
+from sync.receiver.cli.options import StoreOption
 from sync.receiver.ingest.acknowledge import GapName, acknowledge_gap
 from sync.receiver.reports.gap_list import list_gaps
 from sync.runtime.cli.command_group import ConfigFile
@@ -34,7 +35,7 @@ gaps = typer.Typer(
 def list_all(
     config: ConfigFile = None,
     *,
-    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List all gaps, acknowledged ones as well, without retired tills.
@@ -42,9 +43,8 @@ def list_all(
     Exit code 1 if one is not acknowledged.
     """
     settings = HEAD_OFFICE.settings(config)
-    store_id = None if store is None else checked_name("--store", store)
-    check_known(settings, store_id)
-    pages = partial(list_gaps, store_id=store_id)
+    check_known(settings, store)
+    pages = partial(list_gaps, store_id=store)
     listing = Listing("gaps", as_json=as_json)
     has_open = print_pages(settings, listing, pages, _entry, lambda e: e["acknowledgedAt"] is None)
     raise typer.Exit(ExitCode.PROBLEM if has_open else ExitCode.OK)

@@ -12,6 +12,7 @@ from sync.receiver.cli.hq import (
     reference_now,
     run_on_database,
 )
+from sync.receiver.cli.options import CapturedFrom, CapturedTo
 from sync.receiver.cli.reporting.as_of import as_of
 from sync.receiver.db.database import Database
 from sync.receiver.db.period import Period
@@ -38,12 +39,8 @@ def completeness(
     store: Annotated[
         str | None, typer.Option(metavar="ID", help="This store alone, complete or not.")
     ] = None,
-    since: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Captured at this time or later.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Captured before this time.")
-    ] = None,
+    since: CapturedFrom = None,
+    until: CapturedTo = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every epoch, as JSON.")] = False,
 ) -> None:
     """Report missing captures by sequence number, of all tills but the retired ones.

@@ -17,13 +17,14 @@ from sync.receiver.cli.hq import (
     HEAD_OFFICE,
     audit_log,
     check_known,
-    checked_name,
     checked_period,
     reference_now,
     run_on_database,
 )
+from sync.receiver.cli.options import CapturedFrom, CapturedTo, StoreOption
 from sync.receiver.cli.output import Output, output_to
 from sync.receiver.cli.reporting.about_export import About, Tally, write_about
+from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.export.formats import CsvRows, Format, JsonRows, RowWriter
 from sync.receiver.export.parquet import ParquetRows
@@ -40,13 +41,9 @@ def export(  # noqa: PLR0913 - its options, as typer has them
     config: ConfigFile = None,
     *,
     form: Annotated[Format, typer.Option("--format", help="The format.")] = Format.CSV,
-    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
-    captured_from: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Captured at this time or later.")
-    ] = None,
-    captured_to: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Captured before this time.")
-    ] = None,
+    store: StoreOption = None,
+    captured_from: CapturedFrom = None,
+    captured_to: CapturedTo = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Received at this time or later.")
     ] = None,
@@ -77,7 +74,7 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         raise typer.BadParameter("only for --format csv", param_hint="--for-spreadsheet")
     selection = Selection(
         table,
-        None if store is None else checked_name("--store", store),
+        store,
         checked_period(since, until, "--since/--until"),
         checked_period(captured_from, captured_to),
     )
@@ -85,13 +82,24 @@ def export(  # noqa: PLR0913 - its options, as typer has them
         reason = f"{table.value} has no time of capture: use --since and --until"
         raise typer.BadParameter(reason, param_hint="--from/--to")
     check_known(settings, store)
-    scope = Scope(reference_now(), store, selection.captured)
-    tally = Tally()
     if form is Format.PARQUET:
         _check_destination(output)
+    _export(settings, selection, form, output, for_spreadsheet=for_spreadsheet)
+
+
+def _export(
+    settings: ReceiverSettings,
+    selection: Selection,
+    form: Format,
+    output: Path | None,
+    *,
+    for_spreadsheet: bool,
+) -> None:
+    scope = Scope(reference_now(), selection.store_id, selection.captured)
+    tally = Tally()
     with output_to(output, "nothing was changed; run the command again") as file:
         writer = _writer(file, form, selection, for_spreadsheet=for_spreadsheet)
-        with row_counter(table.value, is_printing=output is None) as show:
+        with row_counter(selection.exported.value, is_printing=output is None) as show:
             work = partial(_write_rows, selection, form, writer, show, tally)
             unheard = run_on_database(settings, partial(work, scope))
         writer.close()

@@ -16,10 +16,10 @@ from sync.receiver.cli.hq import (
     HEAD_OFFICE,
     audit_log,
     check_known,
-    checked_name,
     reference_now,
     run_on_database,
 )
+from sync.receiver.cli.options import StoreOption
 from sync.receiver.cli.reporting.as_of import as_of
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
@@ -47,7 +47,7 @@ def find(
     email: Annotated[
         bool, typer.Option("--email", help="Read an e-mail address from standard input instead.")
     ] = False,
-    store: Annotated[str | None, typer.Option(metavar="ID", help="Only this store.")] = None,
+    store: StoreOption = None,
     within: Annotated[
         int, typer.Option(metavar="MINUTES", min=0, max=_MAX_MINUTES, help="Around a time.")
     ] = 10,
@@ -69,7 +69,7 @@ def find(
     somebody asked, not for whom. Exit code 1 if nothing is found.
     """
     settings = HEAD_OFFICE.settings(config)
-    check_known(settings, None if store is None else checked_name("--store", store))
+    check_known(settings, store)
     scope = Scope(reference_now(), store)
     others: Counter[str] = Counter()
     if email:
