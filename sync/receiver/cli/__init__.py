@@ -25,7 +25,8 @@ COMMANDS = {
         "sync.receiver.cli.reporting.completeness", "Report missing captures by sequence number."
     ),
     "find": LazyCommand(
-        "sync.receiver.cli.reporting.find", "Find what is held of a thing in hand."
+        "sync.receiver.cli.reporting.find",
+        "Find events by an id, a number, a receipt, or a store and time.",
     ),
     "gaps": LazyCommand(
         "sync.receiver.cli.gaps", "List permanently lost events, and acknowledge the loss."

@@ -22,7 +22,7 @@ def print_pages(
 ) -> bool:
     """Print the rows of all pages as entries; return whether one of them is open.
 
-    Open: somebody has to act on it. If there are no entries, standard error says so.
+    Open: a person has to act on it. If there are no entries, standard error says so.
     """
 
     async def show(database: Database) -> bool:

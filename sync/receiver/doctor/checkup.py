@@ -13,7 +13,7 @@ from sync.receiver.doctor.postgresql import check_postgresql
 from sync.receiver.doctor.sqlite import check_room, check_sqlite
 from sync.receiver.doctor.start import SERVICE, makes_own_token, uses_directory
 from sync.runtime.checks.certificate import describe_end, read_end
-from sync.runtime.checks.check import CONFIGURATION, Check, fault, passed, warning
+from sync.runtime.checks.check import CONFIGURATION, Check, Verdict, fault, passed, warning
 from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.start import find_directory_errors, owner_or_self
 from sync.runtime.checks.units import Run, check_unit
@@ -46,7 +46,7 @@ def run_checks(
     if not settings.is_on_postgresql:
         with acting_as_owner(settings.database_path.parent):
             return [*checks, *check_sqlite(settings)]
-    if checks[0].verdict is not passed(CONFIGURATION, "").verdict:
+    if checks[0].verdict is not Verdict.PASS:
         return checks  # the password may be among what cannot be read
     return [*checks, *asyncio.run(check_postgresql(settings, now()))]
 
@@ -60,7 +60,7 @@ def check_configuration(settings: ReceiverSettings) -> Check:
 
 
 def check_directory(settings: ReceiverSettings) -> Iterator[Check]:
-    """Check that head office, and nobody else, can use its directory, and the room in it."""
+    """Check that only head office can use its directory, and the room in it."""
     directory = settings.storage.directory
     if not uses_directory(settings):
         yield passed(_STORAGE, "not used: the database is elsewhere, and readers have a token")
@@ -82,7 +82,7 @@ def check_directory(settings: ReceiverSettings) -> Iterator[Check]:
 
 
 def check_readers(settings: ReceiverSettings) -> Check:
-    """Tell how people and scrapers get in."""
+    """Report the access of readers: open, by a proxy's header, or with a token."""
     access = settings.access
     if access.open_on_loopback:
         return passed(_TOKEN, "every user of this machine reads without a token")

@@ -39,7 +39,7 @@ _TABLES = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What the server says of itself and of the rights of this user."""
+    """State of the server, and the rights of this user."""
 
     major: int
     version: str

@@ -1,4 +1,4 @@
-"""Checks of what a database of either kind holds: its schema, and the enrolled tills."""
+"""Checks of the content of a database, SQLite or PostgreSQL: schema and enrolled tills."""
 
 from sqlalchemy import Connection, text
 
@@ -23,14 +23,14 @@ def check_schema(revision: str | None) -> Check:
 
 
 def check_tills(tills: int) -> Check:
-    """Tell how many tills have a token."""
+    """Report the number of tills with a token."""
     if not tills:
         return passed(_TILLS, "no till is enrolled yet: loyalty-hq enroll STORE_ID TILL_ID")
     return passed(_TILLS, f"{count(tills, 'till')} may send")
 
 
 def count_tills(connection: Connection) -> int:
-    """Return how many tills have a token."""
+    """Return the number of tills with a token."""
     distinct = "SELECT DISTINCT store_id, till_id FROM tokens"
     found: int = connection.execute(text(f"SELECT count(*) FROM ({distinct}) AS t")).scalar_one()  # noqa: S608 - constants
     return found

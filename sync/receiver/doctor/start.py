@@ -1,4 +1,4 @@
-"""What `loyalty-hq serve` refuses at its start, beyond its settings."""
+"""Errors that keep `loyalty-hq serve` from starting, beyond those of its settings."""
 
 from collections.abc import Iterator
 

@@ -73,7 +73,7 @@ def unheard_tills(
     """Return the tills of one store or of all that a report up to `until` cannot speak for."""
     found, now = tills(reference, store_id), reference.now
     silent_before = now - SILENT_AFTER
-    # Nobody can have been heard after the end of a period that goes on.
+    # No till can have been heard after the end of a period that goes on.
     heard_since = until if until is not None and until <= now else silent_before
     seen_at, is_open = found.c.last_seen_at, found.c.closed_at.is_(None)
     is_unheard = sa.or_(seen_at < heard_since, seen_at > now + CLOCK_WRONG_BEYOND)

@@ -1,7 +1,7 @@
 """Output of a list of join codes: standard output, or a file that an interrupted run continues.
 
 Codes are written after they are stored, slice by slice, to `FILE.part`, which becomes FILE when all
-tills have one. A crash between the two leaves codes that nobody has seen: the next run issues
+tills have one. A crash between the two leaves codes that were never shown: the next run issues
 others for these tills, which voids them.
 """
 
@@ -53,10 +53,10 @@ class StandardOutput:
 
 
 class CodeFile:
-    """`FILE.part`, of this user alone; synced after each slice."""
+    """Codes in `FILE.part`, mode 0600; synced after each slice."""
 
-    def __init__(self, path: Path, like: JoinCode, now: datetime) -> None:
-        """Begin the file, or continue one. `like` has the URL and authority of all codes.
+    def __init__(self, path: Path, template: JoinCode, now: datetime) -> None:
+        """Begin the file, or continue one. `template` has the URL and authority of all codes.
 
         Raises `CodeFileError` and `OSError`.
         """
@@ -66,7 +66,7 @@ class CodeFile:
         self.continued = 0
         self._file = os.fdopen(open_private(self.part, os.O_RDWR | os.O_CREAT), "r+b")
         try:
-            self._continue(like, now)
+            self._continue(template, now)
         except BaseException:
             self.close()
             raise
@@ -94,28 +94,28 @@ class CodeFile:
         self._file.close()
         self._names.close()
 
-    def _continue(self, like: JoinCode, now: datetime) -> None:
+    def _continue(self, template: JoinCode, now: datetime) -> None:
         """Read the codes of an earlier run; cut off a line that a crash has torn."""
         header = self._file.readline()
         if header not in {b"", HEADER.encode()} and header.endswith(b"\n"):
             raise self._unusable("was not written by this command")
         end = len(HEADER) if header == HEADER.encode() else 0
         while end and (line := self._file.readline()).endswith(b"\n"):
-            self._note(line.decode("utf-8", "replace"), like, now)
+            self._note(line.decode("utf-8", "replace"), template, now)
             end += len(line)
         self._file.truncate(end)
         self._file.seek(end)
         if not end:
             self._file.write(HEADER.encode())
 
-    def _note(self, line: str, like: JoinCode, now: datetime) -> None:
+    def _note(self, line: str, template: JoinCode, now: datetime) -> None:
         try:
             _, _, text, expires_at = line.rstrip("\n").split(",")
             code = parse_join_code(text)
             is_expired = datetime.fromisoformat(expires_at) <= now
         except (JoinCodeError, ValueError):
             raise self._unusable("has a damaged line") from None
-        if (code.url, code.authority) != (like.url, like.authority):
+        if (code.url, code.authority) != (template.url, template.authority):
             raise self._unusable("holds codes for another URL or authority")
         if is_expired:
             raise self._unusable("holds expired codes")

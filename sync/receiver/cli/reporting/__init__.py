@@ -1,1 +1,1 @@
-"""Reports: completeness, exports, and what is held of a thing that a person has in hand."""
+"""Commands that report: completeness, export and find."""

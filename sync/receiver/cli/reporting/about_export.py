@@ -1,4 +1,4 @@
-"""What an export is: as of when, of which rows, and for which tills it cannot speak.
+"""Description of an export: its time, its rows, and the tills that it cannot speak for.
 
 A CSV file has no place for it, so it stands in a file beside the export, and on standard error.
 """
@@ -46,7 +46,7 @@ class About:
     unheard: Unheard
 
     def members(self) -> dict[str, object]:
-        """Return it as members of a JSON object."""
+        """Return the description as members of a JSON object."""
         chosen, received = self.selection, self.selection.received.members()
         bounds = {"from": "since", "to": "until"}
         return {
@@ -62,7 +62,7 @@ class About:
         }
 
     def sentences(self) -> Iterator[str]:
-        """Yield what a person must know of it."""
+        """Yield the limits of the export as sentences."""
         yield from as_of(self.scope.reference.now, self.unheard)
         if self.selection.captured and self.tally.untrusted_times:
             rows = count(self.tally.untrusted_times, "row")

@@ -1,4 +1,4 @@
-"""Sentences of a report: as of when it speaks, and for which tills it cannot."""
+"""Sentences about a report: its time, and the tills that it cannot speak for."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -50,8 +50,8 @@ def completeness(
     failed. An epoch that ended without the last word of its machine counts as incomplete until a
     person acknowledges it (see epochs).
 
-    With --from and --to: what was captured in this period, and what may be missing of it. TIME is
-    a day (UTC; 2026-03-01+01:00: of that offset) or a time with its offset. A capture whose till
+    With --from and --to: the captures of this period, and those that may be missing. TIME is a
+    day (UTC; 2026-03-01+01:00: of that offset) or a time with its offset. A capture whose till
     had a wrong clock counts by its corrected time, or if that is unknown by its time of receipt.
     """
     settings = HEAD_OFFICE.settings(config)

@@ -1,4 +1,4 @@
-"""`loyalty-hq find`: what is held of an id, a number, a receipt, a store's time, an address."""
+"""`loyalty-hq find`: find events by an id, a number, a receipt, a store and time, an address."""
 
 import sys
 from collections import Counter
@@ -40,7 +40,7 @@ _MAX_MINUTES = 24 * 60
 def find(
     query: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUERY]", help="What is in hand; several words are one query."),
+        typer.Argument(metavar="[QUERY]", help="The id, number, receipt, or store and time."),
     ] = None,
     config: ConfigFile = None,
     *,
@@ -57,16 +57,16 @@ def find(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is held of a thing in hand.
+    """Find events by an id, a number, a receipt, or a store and time.
 
     QUERY is a correlation id, a number of the POS (externalIdentifier), a receipt EPOCH/SEQUENCE,
     or a store and a local time such as 0042 2026-03-04 14:32 (the nearest first; an offset is
-    possible). Each event is shown with its way: captured when and on which till, and here since
-    when; rejected; lost; not-here-yet (its till said that it has it), or unknown.
+    possible). Each event is shown with its till, its times and its state, such as here, rejected,
+    lost, not-here-yet (its till said that it has it) or unknown.
 
     --email answers an access request: everything that holds the address, and the sessions that it
-    answers. The address is read from standard input, is in no log, and the audit log says that
-    somebody asked, not for whom. Exit code 1 if nothing is found.
+    answers. The address is read from standard input and is in no log; the audit log records the
+    request without it. Exit code 1 if nothing is found.
     """
     settings = HEAD_OFFICE.settings(config)
     check_known(settings, store)
@@ -92,7 +92,7 @@ def _print(
     *,
     as_json: bool,
 ) -> NoReturn:
-    """Print the events, each once, and what a person must know of the answer; exit."""
+    """Print each event once, then the limits of the answer, and exit."""
     now = scope.reference.now
     listing = Listing("events", as_json=as_json, head=scope.reference.as_of())
 
@@ -117,7 +117,7 @@ def _print(
 async def _of_address(
     database: Database, address: Address, others: Counter[str]
 ) -> AsyncIterator[FoundEvent]:
-    """Yield the events, after the audit log says that somebody asks."""
+    """Record the request in the audit log, then yield the events."""
     audit = audit_log()
     await database.write(lambda connection: audit.record(connection, Action.FIND, by="address"))
     async for event in find_by_address(database, address, others):

@@ -1,1 +1,1 @@
-"""Finds events by what a person holds: a receipt, an id or number, a store and a time."""
+"""Finds events by an id or number, a receipt, a store and time, or an address."""

@@ -1,8 +1,8 @@
-"""The events that a query finds, each with its way: captured, here, not here yet, or unknown.
+"""Events that match a query, each with its state.
 
 In bounded reads: of some stores each, because no index begins with an id, and of some rows each.
-None is left out: a till chooses its ids, and could hide the events of others behind thousands of
-its own. Never an e-mail address.
+No event is left out: a till chooses its ids, and could hide those of others behind thousands of its
+own. Never an e-mail address.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -32,7 +32,7 @@ _KEY = ("store_id", "till_id", "epoch", "sequence")
 
 
 class EventState(StrEnum):
-    """Where an event is. The values are those of the JSON API.
+    """State of an event. The values are those of the JSON API.
 
     `MISSING` was accepted, and its row is gone; `DUPLICATE` is stored under another number; `MOVED`
     has another number in a later epoch; `UNKNOWN`: no till ever said that it has it.
@@ -56,7 +56,7 @@ class _FindInStores(Protocol):
 
 
 class FoundEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """An event with its way.
+    """An event with its state and times.
 
     `captured_at` is the corrected time, or None if it is not trusted; `till_time` is that of the
     till's clock. `last_heard_at` of an event that is not here: when its till was last heard.
@@ -81,7 +81,7 @@ class FoundEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 async def find_events(
     database: Reads, query: Query, store_id: str | None = None
 ) -> AsyncIterator[FoundEvent]:
-    """Yield what the query finds, of one store or of all; nothing if that is nothing.
+    """Yield the events that match the query, of one store or of all.
 
     Of a store and a time, the nearest event comes first. A text that is a correlation id is not
     looked for as a number of the POS.

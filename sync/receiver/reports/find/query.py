@@ -1,4 +1,4 @@
-"""Queries for events by what a person holds. Pure, no I/O."""
+"""Queries for events: an id or number, a receipt, a store and time. Pure, no I/O."""
 
 import re
 from dataclasses import dataclass
