@@ -12,10 +12,6 @@ from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo, one_line, print_wrapped
 
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
-_TWO_MACHINES = (
-    "{0}/{1}: two machines send under this name. Enrol one of them under another name (loyalty-hq"
-    " enroll {0} …) and set it on the machine; nothing is lost meanwhile."
-)
 
 
 def stores(config: ConfigFile = None, *, as_json: JsonOption = False) -> None:
@@ -53,7 +49,7 @@ async def _print_table(database: Database, reference: Reference) -> None:
         store_ids.update(till.store_id for till in tills)
         shared += (till for till in tills if till.is_shared)
     for till in shared:
-        print_wrapped(_TWO_MACHINES.format(one_line(till.store_id), one_line(till.till_id)))
+        print_wrapped(one_line(f"{till.store_id}/{till.till_id}: {till.advice}"))
     counts = "".join(f", {number} {state}" for state, number in sorted(states.items()))
     known = f"{count(states.total(), 'till')} in {count(len(store_ids), 'store')}"
     echo(f"{known}{counts.replace(',', ':', 1)}.")
@@ -70,10 +66,8 @@ def _entry(till: TillStatus) -> dict[str, object]:
     return {
         "storeId": till.store_id,
         "tillId": till.till_id,
-        "state": till.state,
-        "conditions": till.conditions,
+        **till.state_members(),
         "lastSeenAt": json_time(till.last_contact_at),
-        "closedAt": json_time(till.closed_at),
         "lastActivityAt": json_time(till.last_activity_at),
         "outstanding": till.backlog,
         "oldestSeconds": _seconds(till.oldest_age),

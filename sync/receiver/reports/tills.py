@@ -23,9 +23,9 @@ from sync.receiver.reports.store_list import StoreRange, TillKey, stores_after
 from sync.receiver.reports.till_conditions import conditions_of, durations_of, is_shared
 
 STORES_PER_READ = 200
-TWO_MACHINES = (
-    "Two machines send under this name. Enrol one of them under another name, and set it on the"
-    " machine. Nothing is lost meanwhile."
+_TWO_MACHINES = (
+    "Two machines send under this name. Enrol one of them under another name (loyalty-hq enroll {}"
+    " …), and set it on the machine. Nothing is lost meanwhile."
 )
 
 _REPORTED = (
@@ -103,6 +103,20 @@ class TillStatus:
         """The most severe condition."""
         return next((one for one in STATES if one in self.conditions), Condition.DELIVERING)
 
+    @property
+    def advice(self) -> str:
+        """The next step for the people at head office; empty if there is none."""
+        return _TWO_MACHINES.format(self.store_id) if self.is_shared else ""
+
+    def state_members(self) -> dict[str, object]:
+        """Return the state as members of a JSON object."""
+        members: dict[str, object] = {
+            "state": self.state,
+            "conditions": self.conditions,
+            "closedAt": json_time(self.closed_at),
+        }
+        return members | ({"advice": self.advice} if self.advice else {})
+
 
 def list_tills(
     connection: sa.Connection,
@@ -141,16 +155,7 @@ def till_states(
     in_stores = found.c.store_id.between(first[0], last[0])
     in_range = in_stores, sa.tuple_(*key) >= sa.tuple_(*first), sa.tuple_(*key) <= sa.tuple_(*last)
     rows = connection.execute(sa.select(found).where(*in_range)).mappings()
-    return {(one.store_id, one.till_id): _members(one) for one in map(_status, rows)}
-
-
-def _members(till: TillStatus) -> dict[str, object]:
-    members: dict[str, object] = {
-        "state": till.state,
-        "conditions": till.conditions,
-        "closedAt": json_time(till.closed_at),
-    }
-    return members | ({"advice": TWO_MACHINES} if till.is_shared else {})
+    return {(one.store_id, one.till_id): one.state_members() for one in map(_status, rows)}
 
 
 def shared_names(connection: sa.Connection, now: datetime, most: int) -> Sequence[AgentName]:

@@ -2,9 +2,15 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
+from sync.protocol.rfc3339 import to_rfc3339
+from sync.receiver.config import DATABASE_FILE
+from sync.receiver.ingest.epochs.shared_name import MIN_RETURNS
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
@@ -71,3 +77,23 @@ async def test_json_is_one_document_with_the_names_of_the_api(
         None,
         None,
     )
+
+
+async def test_shared_name_has_the_same_advice_in_the_table_and_as_json(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    await receiver.send(till, session(1))
+    returned = to_rfc3339(datetime.now(UTC))
+    with closing(sqlite3.connect(receiver.directory / DATABASE_FILE)) as database, database:
+        database.execute(
+            "UPDATE agents SET speaker_returns = ?, speaker_returned_at = ?",
+            (MIN_RETURNS, returned),
+        )
+
+    config = str(write_config(receiver.directory))
+    listed = await asyncio.to_thread(hq, "--config", config, "stores")
+    printed = await asyncio.to_thread(hq, "--config", config, "stores", "--json")
+
+    (shown,) = json.loads(printed.stdout)["stores"]
+    assert "loyalty-hq enroll 0042 …" in shown["advice"]
+    assert f"0042/till-1: {shown['advice']}" in " ".join(listed.stdout.split())
