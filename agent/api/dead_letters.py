@@ -24,7 +24,8 @@ from sync.runtime.settings.types import is_loopback
 _log = logging.getLogger(__name__)
 PAGE_SIZE = 1_000
 _ERRORS = ("404", "503", "507")
-_NOTES = {"404": "No such dead letter: it was delivered, discarded, or never rejected"}
+_NO_SUCH = "No such dead letter: it was delivered, discarded, or never rejected"
+_NOTES = {"404": _NO_SUCH}
 
 
 class DeadLetterReport(TypedDict):
@@ -128,8 +129,8 @@ def _receipt(text: str) -> Receipt:
 
 
 def _not_found() -> HttpError:
-    message = "No such dead letter: it was delivered, discarded, or never rejected."
-    return HttpError(HTTPStatus.NOT_FOUND, message, ErrorCode.NOT_FOUND)
+    message = f"{_NO_SUCH}."
+    return HttpError(HTTPStatus.NOT_FOUND, message, ErrorCode.NOT_FOUND, reason=_NO_SUCH)
 
 
 def _dead_letters(request: web.Request) -> DeadLetters:

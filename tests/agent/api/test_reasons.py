@@ -469,6 +469,16 @@ async def test_broken_storage_says_why_it_cannot_be_used(
     assert all("wrong.key" in reason_of(answer) for answer in answers)
 
 
+@pytest.mark.parametrize("number", ["92a892ab-6caa-45a7-8774-65fbfb39d516/1", "x/1"])
+async def test_dead_letter_that_is_not_there_is_no_missing_endpoint(
+    agent: Agent, number: str
+) -> None:
+    answer = await agent.get(f"/agent/v1/dead-letters/{number}")
+
+    assert "no endpoint" not in reason_of(answer)
+    assert "dead letter" in reason_of(answer).lower()
+
+
 async def test_body_that_does_not_arrive_says_how_long_it_was_waited_for(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
