@@ -22,6 +22,7 @@ from agent.doctor import (
     systemd_units,
 )
 from agent.doctor.store import database, findings, kept_data, shared_name
+from agent.store.retention.window import RetentionWindow
 from agent.uplink.connection import credentials, http_options
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient
@@ -85,7 +86,8 @@ def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> 
 
 
 def _check_store(settings: Settings, now: datetime, *, is_owned: bool) -> list[Check]:
-    directory, days = settings.storage.directory, settings.retention.delivered_days
+    directory = settings.storage.directory
+    kept = RetentionWindow(settings.retention.delivered_days, round(now.timestamp() * 1e6))
     found = [
         findings.check_lost_captures(directory, is_owned=is_owned),
         findings.check_dead_letters(directory, is_owned=is_owned),
@@ -93,10 +95,10 @@ def _check_store(settings: Settings, now: datetime, *, is_owned: bool) -> list[C
         findings.check_addresses(
             directory, settings.storage.encryption_key_path, is_owned=is_owned
         ),
-        findings.check_epoch(directory, days, now, is_owned=is_owned),
+        findings.check_epoch(directory, kept, is_owned=is_owned),
         shared_name.check_shared_name(directory),
         kept_data.check_copies(directory, now),
-        kept_data.check_retention(directory, days, now, is_owned=is_owned),
+        kept_data.check_retention(directory, kept, is_owned=is_owned),
     ]
     if settings.central.url and settings.central.protocol is Protocol.BATCH:
         found.append(findings.check_terms(directory, now, is_owned=is_owned))

@@ -9,7 +9,6 @@ from agent.api.delivery import CAPTURE_ONLY
 from agent.api.metrics import render
 from agent.api.status.metrics import ready_metric, store_metrics
 from agent.api.status.report import (
-    Kept,
     backlog_report,
     lost_report,
     new_epoch_report,
@@ -26,6 +25,7 @@ from agent.store.files.shared_name import read_shared_note
 from agent.store.files.storage_errors import StorageError
 from agent.store.learned_terms import TermsFetch, read_fetch
 from agent.store.queries.status import StorageStatus, read_status
+from agent.store.retention.window import RetentionWindow
 
 NOT_RUNNING, NO_ANSWER = "not running", "no answer"
 _READ_SECONDS = 5.0
@@ -80,7 +80,7 @@ def offline_members(
     if state.unreadable:
         reason = f"{reason}; {state.unreadable}"
     store, directory = state.store, settings.storage.directory
-    kept = Kept(settings.retention.delivered_days, now_us)
+    kept = RetentionWindow(settings.retention.delivered_days, now_us)
     fault = state.fetch.fault if state.fetch else None
     note = read_shared_note(directory) if store else None
     return {
@@ -106,5 +106,7 @@ def offline_metrics(settings: Settings, state: StoredState, now_us: int) -> byte
     """Return the metrics that the database has, under the names that a running agent exports."""
     families = [ready_metric(is_ready=False)]
     if state.store is not None:
-        families += store_metrics(state.store, Kept(settings.retention.delivered_days, now_us))
+        families += store_metrics(
+            state.store, RetentionWindow(settings.retention.delivered_days, now_us)
+        )
     return render(families)

@@ -5,8 +5,9 @@ from prometheus_client.core import Metric
 from agent.api.context import Context
 from agent.api.metrics import counter, gauge
 from agent.api.status.health import Health
-from agent.api.status.report import Kept, early_purge_report
+from agent.api.status.report import early_purge_report
 from agent.store.queries.status import StorageStatus
+from agent.store.retention.window import RetentionWindow
 
 
 def health_metrics(context: Context, health: Health) -> list[Metric]:
@@ -32,7 +33,7 @@ def health_metrics(context: Context, health: Health) -> list[Metric]:
     ]
     if (store := health.store) is None:
         return families
-    kept = Kept(context.identity.delivered_days, context.now().wall_us)
+    kept = RetentionWindow(context.identity.delivered_days, context.now().wall_us)
     return [*families, *store_metrics(store, kept)]
 
 
@@ -41,7 +42,7 @@ def ready_metric(*, is_ready: bool) -> Metric:
     return gauge("ready", "1 if captures can be recorded", is_ready)
 
 
-def store_metrics(store: StorageStatus, kept: Kept) -> list[Metric]:
+def store_metrics(store: StorageStatus, kept: RetentionWindow) -> list[Metric]:
     """Return the metrics of the database, which are known without a running agent as well."""
     is_purged_early = early_purge_report(store, kept) is not None
     oldest_us = store.oldest_waiting_at_us

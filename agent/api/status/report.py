@@ -1,6 +1,5 @@
 """The status as JSON: its members, and how they follow from the store and the delivery."""
 
-from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 from agent.api.context import Context
@@ -11,20 +10,7 @@ from agent.store.db.epochs import NEW_FILE
 from agent.store.db.lost_captures import LostCaptures
 from agent.store.files.storage_errors import StorageFullError
 from agent.store.queries.status import StorageStatus
-
-_DAY_US = 24 * 3600 * 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """How long delivered captures are kept, seen from now."""
-
-    days: float
-    now_us: int
-
-    def has(self, at_us: int) -> bool:
-        """Return whether delivered captures of that time are still kept."""
-        return at_us + self.days * _DAY_US >= self.now_us
+from agent.store.retention.window import DAY_US, RetentionWindow
 
 
 class CopyReport(TypedDict):
@@ -167,7 +153,7 @@ class StatusReport(TypedDict):
 def status_report(context: Context, health: Health) -> StatusReport:
     """Return the status."""
     identity, store = context.identity, health.store
-    kept = Kept(identity.delivered_days, context.now().wall_us)
+    kept = RetentionWindow(identity.delivered_days, context.now().wall_us)
     return {
         "version": identity.version,
         "storeId": identity.store_id,
@@ -241,15 +227,15 @@ def _lost(lost: LostCaptures) -> LostReport:
     }
 
 
-def new_epoch_report(store: StorageStatus | None, kept: Kept) -> NewEpochReport | None:
+def new_epoch_report(store: StorageStatus | None, kept: RetentionWindow) -> NewEpochReport | None:
     """Return the new epoch, as long as delivered captures of its beginning are kept."""
     began = store.new_epoch if store else None
-    if began is None or began.reason == NEW_FILE or not kept.has(began.began_at_us):
+    if began is None or began.reason == NEW_FILE or not kept.covers(began.began_at_us):
         return None
     return {"beganAt": timestamp(began.began_at_us), "reason": began.reason}
 
 
-def _storage(context: Context, health: Health, kept: Kept) -> StorageReport:
+def _storage(context: Context, health: Health, kept: RetentionWindow) -> StorageReport:
     report = storage_report(health.store, context.identity.storage_directory, kept)
     if (error := health.error) is not None:
         report["state"] = "full" if isinstance(error, StorageFullError) else "down"
@@ -257,7 +243,9 @@ def _storage(context: Context, health: Health, kept: Kept) -> StorageReport:
     return report
 
 
-def storage_report(store: StorageStatus | None, directory: str, kept: Kept) -> StorageReport:
+def storage_report(
+    store: StorageStatus | None, directory: str, kept: RetentionWindow
+) -> StorageReport:
     """Return the state of the files, of a database that can record captures."""
     return {
         "state": "ready",
@@ -287,14 +275,16 @@ def _salvage(store: StorageStatus | None) -> SalvageReport | None:
     }
 
 
-def early_purge_report(store: StorageStatus | None, kept: Kept) -> EarlyPurgeReport | None:
+def early_purge_report(
+    store: StorageStatus | None, kept: RetentionWindow
+) -> EarlyPurgeReport | None:
     """Return the last early purge, as long as captures of its time are missing for it."""
     found = store.early_purge if store else None
-    if found is None or not kept.has(found.at_us):
+    if found is None or not kept.covers(found.at_us):
         return None
     return {
         "at": timestamp(found.at_us),
-        "keptDays": round(found.kept_us / _DAY_US, 1),
+        "keptDays": round(found.kept_us / DAY_US, 1),
         "deliveredDays": kept.days,
         "limit": found.limit,
     }

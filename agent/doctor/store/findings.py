@@ -9,6 +9,7 @@ from agent.store.db.epochs import NEW_FILE, SHARED_NAME
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.learned_terms import read_fetch
 from agent.store.queries.status import read_new_epoch
+from agent.store.retention.window import RetentionWindow
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import AHEAD, RENUMBERED
 from sync.runtime.checks.check import Check, fault, passed, warning
@@ -36,7 +37,6 @@ _OF_ANOTHER_KEY = """
 SELECT count(*) FROM email_answer WHERE address IS NOT NULL AND substr(address, 1, ?) <> ?
 """
 _OVERDUE = timedelta(days=1)
-_DAY_SECONDS = 86_400
 _OF_TWO_COPIES = (RENUMBERED, AHEAD, SHARED_NAME)
 _ADVICE = (
     "if you have a newer copy of the database, or its disk, keep it and read it with"
@@ -82,12 +82,10 @@ def check_dead_letters(directory: Path, *, is_owned: bool) -> Check | None:
     return warning(_REFUSED, found, advice)
 
 
-def check_epoch(directory: Path, days: int, now: datetime, *, is_owned: bool) -> Check | None:
-    """Warn if a new epoch began in the last `days` for another reason than a new machine."""
+def check_epoch(directory: Path, kept: RetentionWindow, *, is_owned: bool) -> Check | None:
+    """Warn if a new epoch began in the retention window for another reason than a new machine."""
     began = read_store(directory, read_new_epoch, is_owned=is_owned)
-    if began is None or began.reason == NEW_FILE:
-        return None
-    if began.began_at_us / 1e6 + days * _DAY_SECONDS < now.timestamp():
+    if began is None or began.reason == NEW_FILE or not kept.covers(began.began_at_us):
         return None
     if began.reason in _OF_TWO_COPIES:
         advice = (

@@ -6,12 +6,12 @@ from pathlib import Path
 from agent.doctor.store.read import read_store
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.queries.status import read_early_purge
+from agent.store.retention.window import DAY_US, RetentionWindow
 from sync.runtime.checks.check import Check, passed, warning
 from sync.runtime.files.migration_copies import list_migration_copies
 
 _COPIES, _RETENTION = "copies", "retention"
 _OLD_DAYS = 30
-_DAY_SECONDS = 24 * 3600
 
 
 def check_copies(directory: Path, now: datetime) -> Check | None:
@@ -30,15 +30,13 @@ def check_copies(directory: Path, now: datetime) -> Check | None:
     return warning(_COPIES, f"made before an upgrade, with addresses: {found}", advice)
 
 
-def check_retention(
-    directory: Path, delivered_days: float, now: datetime, *, is_owned: bool
-) -> Check | None:
+def check_retention(directory: Path, kept: RetentionWindow, *, is_owned: bool) -> Check | None:
     """Warn if delivered captures go ahead of their retention for lack of room."""
     found = read_store(directory, read_early_purge, is_owned=is_owned)
-    if found is None or found.at_us / 1e6 + delivered_days * _DAY_SECONDS < now.timestamp():
+    if found is None or not kept.covers(found.at_us):
         return None
-    kept_days = found.kept_us / 1e6 / _DAY_SECONDS
-    text = f"delivered captures are kept {kept_days:.1f} days instead of {delivered_days:g}"
+    kept_days = found.kept_us / DAY_US
+    text = f"delivered captures are kept {kept_days:.1f} days instead of {kept.days:g}"
     advice = "raise [storage] max_bytes" if found.limit == "max_bytes" else "free disk space"
     return warning(_RETENTION, f"{text}: [storage] {found.limit} is reached", advice)
 

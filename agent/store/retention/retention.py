@@ -23,6 +23,7 @@ from agent.store.retention.erase_digests import (
 )
 from agent.store.retention.purge import Candidates, find_purgeable, purge
 from agent.store.retention.superseded_copies import find_superseded
+from agent.store.retention.window import DAY_US
 from agent.store.store import Store
 from sync.runtime.files.migration_copies import delete_migration_copy, list_migration_copies
 from sync.runtime.logging import log_event
@@ -30,7 +31,6 @@ from sync.runtime.logging import log_event
 _log = logging.getLogger(__name__)
 # One scrub a minute: after ten minutes, an hour, a day, a week.
 _WARN_AFTER_SCRUBS = (10, 60, 1_440, 10_080)
-_DAY_US = 24 * 3600 * 1_000_000
 # A till repeats an answer within minutes, or when it is switched on again the next morning.
 _DIGEST_DAYS = 1
 # Readers are short: a page of the outbox, a status.
@@ -68,7 +68,7 @@ class Retention:
 
     async def erase_once(self) -> bool:
         """Erase some addresses past their retention; return True if more remain."""
-        kept_us = round(self._days.email_days * _DAY_US)
+        kept_us = round(self._days.email_days * DAY_US)
         cutoff_us = await self._before_us(kept_us) if kept_us else None
         if await self._store.write_hot(erase_below_watermark, cutoff_us):
             return True
@@ -77,7 +77,7 @@ class Retention:
 
     async def erase_digests_once(self) -> bool:
         """Erase some digests a day after their address; return True if more remain."""
-        kept_us = round((self._days.email_days + _DIGEST_DAYS) * _DAY_US)
+        kept_us = round((self._days.email_days + _DIGEST_DAYS) * DAY_US)
         cutoff_us = await self._before_us(kept_us)
         if await self._store.write_hot(erase_digests_below_watermark, cutoff_us):
             return True
@@ -124,7 +124,7 @@ class Retention:
 
     async def purge_once(self) -> bool:
         """Delete some events past their retention; return True if more may remain."""
-        cutoff_us = await self._before_us(round(self._days.delivered_days * _DAY_US))
+        cutoff_us = await self._before_us(round(self._days.delivered_days * DAY_US))
         examined_through = self._examined_through
         candidates = await self._store.read_hot(find_purgeable, cutoff_us, examined_through)
         self._examined_through = candidates.answers.through

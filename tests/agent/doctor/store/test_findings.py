@@ -20,6 +20,7 @@ from agent.store.db.connect import transaction
 from agent.store.db.epochs import begin_epoch
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.learned_terms import TermsFetch, keep_fetch
+from agent.store.retention.window import RetentionWindow
 from sync.protocol.terms_check import TermsFault
 from sync.protocol.wire import RENUMBERED
 from sync.runtime.checks.check import Check, Verdict
@@ -48,6 +49,10 @@ def microseconds(at: datetime) -> int:
     return int(at.timestamp() * 1e6)
 
 
+def kept_at(now: datetime) -> RetentionWindow:
+    return RetentionWindow(30.0, microseconds(now))
+
+
 @pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_user_who_may_not_enter_the_directory_gets_no_error(tmp_path: Path) -> None:
@@ -66,7 +71,7 @@ def test_nothing_is_found_on_a_new_machine(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session(), answer())
     assert check_lost_captures(tmp_path, is_owned=False) is None
-    assert check_epoch(tmp_path, 30, BEGAN, is_owned=False) is None
+    assert check_epoch(tmp_path, kept_at(BEGAN), is_owned=False) is None
     assert check_terms(tmp_path, NOW, is_owned=False) is None
     assert check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False) is None
 
@@ -105,11 +110,11 @@ def test_epoch_that_began_without_a_mark_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / MARK_FILE).unlink()
     with opened(tmp_path, epochs):
         pass
-    found = check_epoch(tmp_path, 30, BEGAN + timedelta(days=29), is_owned=False)
+    found = check_epoch(tmp_path, kept_at(BEGAN + timedelta(days=29)), is_owned=False)
     assert found is not None
     assert found.verdict is Verdict.WARNING
     assert "mark is missing" in found.found
-    assert check_epoch(tmp_path, 30, BEGAN + timedelta(days=31), is_owned=False) is None
+    assert check_epoch(tmp_path, kept_at(BEGAN + timedelta(days=31)), is_owned=False) is None
 
 
 def test_epoch_that_began_as_head_office_has_other_events_is_no_fault_of_the_disk(
@@ -119,7 +124,7 @@ def test_epoch_that_began_as_head_office_has_other_events_is_no_fault_of_the_dis
         begin_epoch(
             store.connection, "epoch-2", base_position=0, at_us=AT.wall_us, reason=RENUMBERED
         )
-    found = check_epoch(tmp_path, 30, BEGAN, is_owned=False)
+    found = check_epoch(tmp_path, kept_at(BEGAN), is_owned=False)
     assert found is not None
     assert "cloned disk" in str(found.advice)
     assert "look into the disk" not in str(found.advice)
