@@ -4,12 +4,12 @@ As the Monitoring Plugins Development Guidelines have it: OK, WARNING, CRITICAL,
 of text, then performance data, which Nagios, Icinga and others read alike.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
 from agent.api.delivery import CAPTURE_ONLY
+from agent.api.status.document import Members, lost_captures, number, section, sections
 from agent.api.status.view import Level, Status
 from sync.runtime.printable import printable
 
@@ -48,7 +48,7 @@ class Finding:
     text: str
 
 
-def judge(members: Mapping[str, object], limits: Limits, now: datetime) -> list[Finding]:
+def judge(members: Members, limits: Limits, now: datetime) -> list[Finding]:
     """Return what is wrong, the most severe first; empty if all is well."""
     found = [
         Finding(_SEVERITIES[headline.level], headline.text)
@@ -59,9 +59,7 @@ def judge(members: Mapping[str, object], limits: Limits, now: datetime) -> list[
     return sorted(found, key=lambda one: -_SEVERITY_ORDER.index(one.severity.name))
 
 
-def plugin_line(
-    members: Mapping[str, object], findings: list[Finding], limits: Limits, now: datetime
-) -> str:
+def plugin_line(members: Members, findings: list[Finding], limits: Limits, now: datetime) -> str:
     """Return the line of a plugin: verdict, text, performance data."""
     text = " ".join(one.text for one in findings)
     if not findings:
@@ -79,65 +77,54 @@ def worst(findings: list[Finding]) -> Severity:
     return findings[0].severity if findings else Severity.OK
 
 
-def _beyond(members: Mapping[str, object], limits: Limits, now: datetime) -> list[Finding]:
+def _beyond(members: Members, limits: Limits, now: datetime) -> list[Finding]:
     """Return the limits that the backlog exceeds."""
-    waiting, age = members.get("waiting"), _oldest_age(members, now)
+    waiting, age = number(members, "waiting"), _oldest_age(members, now)
     found = []
     if limits.max_age is not None and age is not None and age > limits.max_age:
         text = (
             f"The oldest undelivered capture is {_words(age)} old, limit {_words(limits.max_age)}."
         )
         found.append(Finding(Severity.CRITICAL, text))
-    if limits.max_waiting is not None and isinstance(waiting, int) and waiting > limits.max_waiting:
+    if waiting is not None and limits.max_waiting is not None and waiting > limits.max_waiting:
         text = f"Pending captures: {waiting:,}, limit {limits.max_waiting:,}."
         found.append(Finding(Severity.CRITICAL, text))
-    if not isinstance(waiting, int):
+    if waiting is None:
         found.append(Finding(Severity.UNKNOWN, "The number of pending captures is unknown."))
     return found
 
 
-def _performance(members: Mapping[str, object], limits: Limits, now: datetime) -> str:
-    storage = members.get("storage")
-    files: Mapping[str, object] = storage if isinstance(storage, Mapping) else {}
-    age, waiting = _oldest_age(members, now), members.get("waiting")
-    seconds = None if not isinstance(waiting, int) else round((age or timedelta()).total_seconds())
+def _performance(members: Members, limits: Limits, now: datetime) -> str:
+    files, waiting = section(members, "storage"), number(members, "waiting")
+    age = _oldest_age(members, now)
+    seconds = None if waiting is None else round((age or timedelta()).total_seconds())
     max_seconds = "" if limits.max_age is None else f"{limits.max_age.total_seconds():.0f}"
     max_waiting = "" if limits.max_waiting is None else str(limits.max_waiting)
     values = (
         f"waiting={_value(waiting)};;{max_waiting};0;",
         f"oldest={_value(seconds, 's')};;{max_seconds};0;",
-        f"dead_letters={_value(members.get('deadLetters'))};0;;0;",
+        f"dead_letters={_value(number(members, 'deadLetters'))};0;;0;",
         f"lost={_value(_lost(members))};;0;0;",
-        f"free={_value(files.get('freeBytes'), 'B')};;;0;",
-        f"database={_value(files.get('databaseBytes'), 'B')};;;0;",
+        f"free={_value(number(files, 'freeBytes'), 'B')};;;0;",
+        f"database={_value(number(files, 'databaseBytes'), 'B')};;;0;",
     )
     return " ".join(values)
 
 
-def _value(value: object, unit: str = "") -> str:
+def _value(value: int | None, unit: str = "") -> str:
     """Return a number with its unit; `U` if it is unknown."""
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return f"{value}{unit}" if is_number else "U"
+    return "U" if value is None else f"{value}{unit}"
 
 
-def _lost(members: Mapping[str, object]) -> int | None:
+def _lost(members: Members) -> int | None:
     """Return how many captures are lost and not accepted as such; None if that is unknown."""
-    epochs = members.get("lost")
-    if not isinstance(epochs, list) or not isinstance(members.get("waiting"), int):
+    if not isinstance(members.get("lost"), list) or number(members, "waiting") is None:
         return None
-    return sum(_length(one) for one in epochs if isinstance(one, Mapping))
+    lost = [one for one in sections(members, "lost") if not one.get("acknowledgedAt")]
+    return sum(lost_captures(one) or 0 for one in lost)
 
 
-def _length(lost: Mapping[str, object]) -> int:
-    if lost.get("acknowledgedAt"):
-        return 0
-    count, first, last = (lost.get(name) for name in ("captures", "firstSequence", "lastSequence"))
-    if isinstance(count, int):
-        return count
-    return last - first + 1 if isinstance(first, int) and isinstance(last, int) else 0
-
-
-def _oldest_age(members: Mapping[str, object], now: datetime) -> timedelta | None:
+def _oldest_age(members: Members, now: datetime) -> timedelta | None:
     """Return the age of the oldest undelivered capture; None if there is none, or no valid time."""
     text = members.get("oldestWaitingAt")
     try:
@@ -149,12 +136,10 @@ def _oldest_age(members: Mapping[str, object], now: datetime) -> timedelta | Non
     return max(now - (at if at.tzinfo else at.replace(tzinfo=UTC)), timedelta())
 
 
-def _is_capture_only(members: Mapping[str, object]) -> bool:
+def _is_capture_only(members: Members) -> bool:
     """Return whether nothing is to be delivered: limits on the backlog mean nothing then."""
-    sync, central = members.get("sync"), members.get("central")
-    if isinstance(sync, Mapping) and sync.get("state") == CAPTURE_ONLY:
-        return True
-    return isinstance(central, Mapping) and central.get("url") == ""
+    is_told_so = section(members, "sync").get("state") == CAPTURE_ONLY
+    return is_told_so or section(members, "central").get("url") == ""
 
 
 def _words(period: timedelta) -> str:

@@ -20,13 +20,22 @@ def sections(members: Members, name: str) -> list[Members]:
 def number(members: Members, name: str) -> int | None:
     """Return a member that is an integer, else None."""
     value = members.get(name)
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def names(members: Members, name: str) -> list[str]:
     """Return the elements of a member that is a list."""
     value = members.get(name)
     return [str(one) for one in value] if isinstance(value, list) else []
+
+
+def lost_captures(lost: Members) -> int | None:
+    """Return how many captures of an element of `lost` are lost; None if it does not say."""
+    count = number(lost, "captures")
+    first, last = number(lost, "firstSequence"), number(lost, "lastSequence")
+    if count is None and first is not None and last is not None:
+        return last - first + 1  # of an agent of an earlier version
+    return count
 
 
 def places(quarantined: Sequence[str]) -> str:

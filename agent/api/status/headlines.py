@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from agent.api.status.document import Members, names, number, places, section, sections
+from agent.api.status.document import (
+    Members,
+    lost_captures,
+    names,
+    number,
+    places,
+    section,
+    sections,
+)
 from agent.api.status.words import Words, slug
 from agent.facts import settings_missing_for_delivery
 from sync.delivery.outcomes import FailureCause
@@ -69,9 +77,7 @@ def losses(members: Members, words: Words) -> Iterator[Headline]:
     say = words.say
     for lost in sections(members, "lost"):
         first, last = number(lost, "firstSequence"), number(lost, "lastSequence")
-        count = number(lost, "captures")
-        if count is None and first is not None and last is not None:
-            count = last - first + 1  # of an agent of an earlier version
+        count = lost_captures(lost)
         known = "some" if count is None else "one" if count == 1 else "many"
         text = say(
             f"lost.{'certain' if lost.get('isCertain') else 'possible'}_{known}",
