@@ -5,22 +5,17 @@ Scalar and Elements need inline styles, and Scalar calls home. It costs 1.9 MB o
 only this page reads. Versions and licences are beside it in `static/`.
 """
 
-import asyncio
 from pathlib import Path
 
 from aiohttp import web
 
 from agent.api.responses import Operation
+from agent.api.static_files import POLICY, StaticFiles
 
-_STATIC = Path(__file__).parent / "static"
 _SCRIPTS = ("swagger-ui-bundle-5.35.0.js", "docs.js")
 _STYLES = ("swagger-ui-5.35.0.css", "docs.css")
-_TYPES = dict.fromkeys(_SCRIPTS, "text/javascript") | dict.fromkeys(_STYLES, "text/css")
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
 ASSETS = "/docs/{name}"
+FILES = StaticFiles(Path(__file__).parent / "static", (*_SCRIPTS, *_STYLES))
 _PAGE = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Loyalty agent: the till API</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
@@ -36,14 +31,5 @@ _PAGE = f"""<!DOCTYPE html>
 async def show_docs(_: web.Request) -> web.Response:
     """Return the page that shows the OpenAPI document."""
     return web.Response(
-        text=_PAGE, content_type="text/html", headers={"Content-Security-Policy": _POLICY}
+        text=_PAGE, content_type="text/html", headers={"Content-Security-Policy": POLICY}
     )
-
-
-async def show_asset(request: web.Request) -> web.Response:
-    """Return a script or style of the page."""
-    name = request.match_info["name"]
-    if name not in _TYPES:
-        raise web.HTTPNotFound
-    body = await asyncio.to_thread((_STATIC / name).read_bytes)
-    return web.Response(body=body, content_type=_TYPES[name], charset="utf-8")

@@ -1,22 +1,21 @@
 """`GET /` and the files of the page."""
 
-import asyncio
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
 from agent.api.context import CONTEXT
 from agent.api.page.activity import ActivityReader
-from agent.api.page.page import POLICY, status_page
+from agent.api.page.page import status_page
 from agent.api.responses import Operation, timestamp
+from agent.api.static_files import POLICY, StaticFiles
 from agent.api.status.health import read_health
 from agent.api.status.report import status_report
 from agent.languages.catalogue import language_of_request
 
 ACTIVITY = web.AppKey("activity", ActivityReader)
 ASSETS = "/page/{name}"
-_STATIC = Path(__file__).parent / "static"
-_TYPES = {"page.js": "text/javascript", "page.css": "text/css"}
+FILES = StaticFiles(Path(__file__).parent / "static", ("page.js", "page.css"))
 
 
 @Operation("text/html")
@@ -37,12 +36,3 @@ async def show_page(request: web.Request) -> web.Response:
         hdrs.VARY: hdrs.ACCEPT_LANGUAGE,
     }
     return web.Response(text=page, content_type="text/html", headers=headers)
-
-
-async def show_asset(request: web.Request) -> web.Response:
-    """Return the script or the style of the page."""
-    name = request.match_info["name"]
-    if name not in _TYPES:
-        raise web.HTTPNotFound
-    body = await asyncio.to_thread((_STATIC / name).read_bytes)
-    return web.Response(body=body, content_type=_TYPES[name], charset="utf-8")

@@ -20,7 +20,10 @@ def table(caption: str, columns: list[str], rows: list[list[str]], css: str = ""
     """Return a table of cells that are HTML; the first one of a row is its heading."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     named = [
-        [f'<td data-name="{escape(name)}">{cell}</td>' for name, cell in zip(columns, row)]  # noqa: B905
+        [
+            f'<td data-name="{escape(name)}">{cell}</td>'
+            for name, cell in zip(columns, row, strict=True)
+        ]
         for row in rows
     ]
     for row, cells in zip(rows, named, strict=True):

@@ -18,10 +18,6 @@ from agent.api.status.view import Status
 from agent.api.status.words import Words
 from sync.runtime.i18n import Language
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
 _PAGE = Template(
     """<!DOCTYPE html>
 <html lang="$language"><head><meta charset="utf-8"><title>$title</title>
