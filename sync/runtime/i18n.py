@@ -12,6 +12,7 @@ _THIN = "\u202f"
 OPEN_QUOTE, CLOSE_QUOTE = f"«{_THIN}", f"{_THIN}»"
 _THOUSANDS = {"en": ",", "fr": _THIN}
 _DECIMAL = {"en": ".", "fr": ","}
+_FRENCH_PLURAL = 2  # 1,5 jour, 2 jours
 _KIB = 1024
 _UNITS = {"en": ("KiB", "MiB", "GiB", "TiB"), "fr": ("Kio", "Mio", "Gio", "Tio")}
 _SPANS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
@@ -31,10 +32,11 @@ class Language:
         message = self._messages[name]
         return message.format_map(values) if values else message
 
-    def plural(self, name: str, count: int) -> str:
+    def plural(self, name: str, count: float) -> str:
         """Return the singular or plural message, with the number filled in."""
-        is_one = count <= 1 if self.code == "fr" else count == 1
-        return self(f"{name}.{'one' if is_one else 'many'}", count=self.number(count))
+        is_one = count < _FRENCH_PLURAL if self.code == "fr" else count == 1
+        shown = self.number(count) if isinstance(count, int) else self.decimal(count)
+        return self(f"{name}.{'one' if is_one else 'many'}", count=shown)
 
     def has(self, name: str) -> bool:
         """Return whether the catalogue holds the message."""

@@ -29,10 +29,7 @@ class Words:
 
     def days(self, value: object) -> str:
         """Return `2.5 days`."""
-        if not isinstance(value, int | float):
-            return self.unknown
-        is_one = value == 1 if self.say.code == "en" else value < 2  # noqa: PLR2004 - French
-        return self.say(f"days.{'one' if is_one else 'many'}", count=self.say.decimal(value))
+        return self.say.plural("days", value) if isinstance(value, int | float) else self.unknown
 
     def time(self, value: object, otherwise: str | None = None) -> str:
         """Format `2026-01-01T00:00:00.000Z` as `2026-01-01 00:00:00 UTC`."""
@@ -67,10 +64,10 @@ class Words:
         name = f"{group}.{slug(text)}"
         return self.say(name) if self.say.has(name) else self.say.quote(text)
 
-    def choice(self, group: str, value: object, otherwise: str, **values: object) -> str:
+    def choice(self, group: str, value: object, otherwise: str) -> str:
         """Return the message of `group` for a value, such as a state."""
         name = f"{group}.{slug(str(value))}"
-        return self.say(name if self.say.has(name) else otherwise, **values)
+        return self.say(name if self.say.has(name) else otherwise)
 
 
 def slug(text: str) -> str:

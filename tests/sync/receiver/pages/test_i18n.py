@@ -91,9 +91,14 @@ def test_thousands_are_grouped_by_the_rules_of_the_language() -> None:
 
 @pytest.mark.parametrize(
     ("count", "english", "french"),
-    [(0, "0 stores", "0 magasin"), (1, "1 store", "1 magasin"), (2, "2 stores", "2 magasins")],
+    [
+        (0, "0 stores", "0 magasin"),
+        (1, "1 store", "1 magasin"),
+        (1.5, "1.5 stores", "1,5 magasin"),
+        (2, "2 stores", "2 magasins"),
+    ],
 )
-def test_plural_follows_the_rules_of_the_language(count: int, english: str, french: str) -> None:
+def test_plural_follows_the_rules_of_the_language(count: float, english: str, french: str) -> None:
     assert (ENGLISH.plural("stores", count), FRENCH.plural("stores", count)) == (english, french)
 
 
