@@ -19,7 +19,7 @@ from agent.api.responses import COMMON_HEADERS, REQUEST_ID, RETRY_AFTER_SECONDS
 from sync.protocol.wire import ErrorCode
 from sync.runtime.network.http_errors import HttpError, error_response
 
-# A body that trickles in must not delay the next attempt: nobody is answered meanwhile.
+# A body that trickles in must not delay the next attempt: meanwhile no till gets an answer.
 _SLOW_SECONDS = 1.0
 _MESSAGE = "The agent cannot start. The capture was not recorded."
 

@@ -10,20 +10,21 @@ NO_SESSION = (
     "same content, then answer it"
 )
 SESSION_CLOSED = "the session was started with userStatus CLOSED: it takes no e-mail answer"
-CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
-SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Names of members are the till's own words: one in another form may be an address.
 _PLAIN_NAME = re.compile("[A-Za-z][A-Za-z0-9_]{0,39}", re.ASCII)
 _MAX_NAMED = 3
+_ODD_IN_LOCAL = re.compile(r"[^A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|^$|.{65}")
 
 
 def fault_of_id(value: object, name: str, most: int) -> str:
     """Return why `value` is not a valid correlation id; `name` is how the sentence calls it."""
     if not isinstance(value, str):
         return f"{name} is {json_kind(value)}, not a string"
-    if SURROGATE.search(value):
+    if _SURROGATE.search(value):
         return f"{name} is not percent-encoded UTF-8"
-    if control := CONTROL_CHARACTER.search(value):
+    if control := _CONTROL_CHARACTER.search(value):
         return f"{name} has the control character U+{ord(control[0]):04X}"
     if len(value) > most:
         return f"{name} has {len(value)} characters, at most {most} are allowed"
@@ -44,7 +45,7 @@ def fault_of_status(members: Mapping[str, Json], allowed: tuple[str, ...]) -> st
 
 
 def absence(members: Mapping[str, Json], name: str) -> str:
-    """Return how the member `name`, which counts as not given, is absent."""
+    """Return in which way the member `name` is absent: missing, null, empty or blank."""
     if name not in members:
         return f"{name} is missing"
     value = members[name]
@@ -85,6 +86,3 @@ def _emptiness(text: str) -> str:
 def _side(local: str) -> str:
     dots = local.startswith(".") or local.endswith(".") or ".." in local
     return "before" if dots or not local.isascii() or _ODD_IN_LOCAL.search(local) else "after"
-
-
-_ODD_IN_LOCAL = re.compile(r"[^A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|^$|.{65}")

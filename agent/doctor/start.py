@@ -1,4 +1,4 @@
-"""What `loyalty-agent run` refuses at its start, or cannot work with, beyond its settings."""
+"""Checks beyond the settings that the start of `loyalty-agent run` depends on."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ _KEY = "storage.encryption_key_file"
 
 
 def find_start_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
-    """Yield what keeps an agent of the user `uid` from starting, or from taking captures."""
+    """Yield the errors that keep an agent of the user `uid` from starting or taking captures."""
     api, storage = settings.api, settings.storage
     yield from find_directory_errors(storage.directory, "storage.directory", uid)
     key = storage.encryption_key_path
@@ -29,7 +29,7 @@ def find_start_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
 
 
 def find_key_errors(key: Path) -> Iterator[SettingError]:
-    """Yield why the encryption key cannot be used; a missing one is made."""
+    """Yield an error if the encryption key is unusable; a missing key is created at the start."""
     try:
         check_key(key)
     except UnusableKey as error:
@@ -39,7 +39,7 @@ def find_key_errors(key: Path) -> Iterator[SettingError]:
 
 
 def find_start_warnings(settings: Settings) -> Iterator[str]:
-    """Yield what does not keep the agent from starting, and is hardly meant."""
+    """Yield warnings: the agent starts, but the setting is probably a mistake."""
     yield from expiry_warning(settings.api.tls_cert_file, "api.tls_cert_file")
     store, url = settings.store, settings.central.url
     if unset := unset_for_delivery(store.store_id, store.till_id, url):

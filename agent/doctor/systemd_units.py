@@ -55,9 +55,9 @@ def check_units(run: Run, booted: Path = BOOTED) -> Check:
 
 
 def _problem(service: UnitState, socket: UnitState, rejected: str) -> tuple[str, str] | None:
-    """Return why tills are not served as configured, or not after a reboot, and the fix; or None.
+    """Return why the service is down, wrongly configured or not enabled, and the fix; else None.
 
-    `rejected`: what the service says of a configuration that it did not start with.
+    `rejected` is the service's message on a configuration that it rejected; empty if none.
     """
     units = f"{SOCKET} {SERVICE}" if socket.is_there else SERVICE
     if service.enabled == "masked":

@@ -1,4 +1,4 @@
-"""The catalogues of the agent, and which of them a browser or a terminal asks for."""
+"""Message catalogues of the agent; language negotiation for browsers and terminals."""
 
 import os
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""What monitoring systems ask: a verdict, a line, metrics; also of an agent that does not run."""
+"""Verdict, plugin line and metrics for monitoring systems, also while the agent is down."""

@@ -49,7 +49,7 @@ class Finding:
 
 
 def judge(members: Members, limits: Limits, now: datetime) -> list[Finding]:
-    """Return what is wrong, the most severe first; empty if all is well."""
+    """Return the problems, the most severe first."""
     found = [
         Finding(_SEVERITIES[headline.level], headline.text)
         for headline in Status(members).problems()

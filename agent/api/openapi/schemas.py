@@ -1,4 +1,4 @@
-"""JSON Schemas of the document: what tills send, errors, and rules for generated clients."""
+"""JSON Schemas of requests and errors, and rules for generated clients."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def ref(name: str) -> Schema:
 
 
 def request_schemas() -> Schema:
-    """Return the schemas of what tills send, and of errors."""
+    """Return the schemas of the requests of tills, and of errors."""
     return {
         "SessionStart": _session_start(),
         "EmailAnswer": {"oneOf": [ref("EmailAccepted"), ref("EmailNotGiven")]},
@@ -84,7 +84,7 @@ def request_schemas() -> Schema:
 
 
 def exact(schema: dict[str, Any]) -> Schema:
-    """Return the schema of an object without further members; other types unchanged."""
+    """Forbid members that the schema of an object does not name; return others unchanged."""
     if "properties" not in schema or schema.get("title") in _OPEN:
         return schema
     required = {"type": "object", "required": list(schema["properties"])}
@@ -139,7 +139,7 @@ def _email_not_given() -> Schema:
 def with_types(node: object) -> object:
     """Return the document with a `type` beside every `enum` and `const` of strings.
 
-    Generators of clients take a schema without one for `unknown`.
+    Client generators map a schema without `type` to `unknown`.
     """
     if isinstance(node, list):
         return [with_types(one) for one in node]

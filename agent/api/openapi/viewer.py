@@ -20,7 +20,7 @@ _PAGE = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Loyalty agent: the till API</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
 {"".join(f'<link rel="stylesheet" href="/docs/{name}">' for name in _STYLES)}
-</head><body><div id="docs"><noscript>This page needs JavaScript. What it shows is in
+</head><body><div id="docs"><noscript>This page needs JavaScript. The same document:
 <a href="/openapi.json">/openapi.json</a>.</noscript></div>
 {"".join(f'<script src="/docs/{name}"></script>' for name in _SCRIPTS)}
 </body></html>

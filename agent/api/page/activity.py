@@ -1,4 +1,4 @@
-"""What the page reads of the store beside the status: cached, off the event loop, never an error.
+"""Reads captures and dead letters for the page: cached, off the event loop, without errors.
 
 However many pages are open, captures are read once within the lifetime of a value; dead letters
 for each page, so that it shows a retry at once.

@@ -20,7 +20,7 @@ from sync.delivery.outcomes import FailureCause
 
 
 class Level(StrEnum):
-    """Urgency of a headline: fine, to be noted, to be looked into, to be acted on now."""
+    """Urgency of a headline: `WARNING` needs a look, `ALARM` needs an action now."""
 
     OK = "ok"
     NOTE = "note"
@@ -65,7 +65,7 @@ def recording(members: Members, words: Words) -> Headline:
 
 
 def configuration(members: Members, words: Words) -> Iterator[Headline]:
-    """Yield an alarm if the configuration is wrong, and an older one in use."""
+    """Yield an alarm if the configuration is wrong and an older one is in use."""
     if rejected := section(members, "configurationRejected"):
         used, reason = words.time(rejected.get("inUseSince")), rejected.get("reason")
         text = words.say("headline.configuration", used=used, reason=words.reason(reason))

@@ -1,4 +1,4 @@
-"""The status as JSON: its members, and how they follow from the store and the delivery."""
+"""Builds the status as JSON from the state of the store and of delivery."""
 
 from typing import Literal, NotRequired, TypedDict
 
@@ -14,14 +14,14 @@ from agent.store.retention.window import DAY_US, RetentionWindow
 
 
 class CopyReport(TypedDict):
-    """A copy of the database made before a migration; it goes once its captures are delivered."""
+    """Copy of the database made before a migration; deleted once its captures are delivered."""
 
     name: str
     madeAt: Time
 
 
 class EarlyPurgeReport(TypedDict):
-    """Delivered captures that go ahead of their retention, because `limit` is reached."""
+    """Purge of delivered captures before the end of their retention: `limit` is reached."""
 
     at: Time
     keptDays: float
@@ -30,7 +30,7 @@ class EarlyPurgeReport(TypedDict):
 
 
 class SalvageReport(TypedDict):
-    """Salvage of quarantined databases: files not read to the end, captures fed in, unreadable."""
+    """Salvage of quarantined databases: files to read, captures salvaged, captures unreadable."""
 
     pending: Count
     salvaged: Count
@@ -40,8 +40,8 @@ class SalvageReport(TypedDict):
 class StorageReport(TypedDict):
     """The `storage` member of the status; `reason` says why the state is not `ready`.
 
-    `setAside`: quarantined databases; those in `setAsideKept` are salvaged and delivered as far as
-    they are readable, and stay.
+    `setAside` lists quarantined databases; those in `setAsideKept` are salvaged and delivered, but
+    not deleted: they are not readable to the end.
     """
 
     state: Literal["ready", "full", "down"]
@@ -65,25 +65,25 @@ class CentralReport(TypedDict):
 
 
 class TermsRefusedReport(TypedDict):
-    """Program terms from head office that are not used: the field at fault, and why."""
+    """Rejected program terms of head office: the invalid field and the reason."""
 
     field: str
     reason: str
 
 
 class TermsNotFetchedReport(TypedDict):
-    """Program terms that head office does not send: since when (null: never), and the cause."""
+    """Failed fetch of program terms: time of the last success (null: never) and the cause."""
 
     since: Time | None
     reason: str
 
 
 class LostReport(TypedDict):
-    """Captures acknowledged to tills that this machine does not hold any more.
+    """Captures acknowledged to tills that this machine no longer has.
 
-    `captures` of these numbers are lost: others came back by salvage. `isCertain`: head office has
-    answered that it lacks them, and no file set aside may hold them. `acknowledgedAt`: when head
-    office said that a person there has accepted the loss; null while nobody has.
+    `captures`: how many of these numbers are lost; salvage brought the others back. `isCertain`:
+    head office has answered that it lacks them, and no quarantined database may hold them.
+    `acknowledgedAt`: when head office reported that the loss is accepted there; null until then.
     """
 
     epoch: str
@@ -97,14 +97,14 @@ class LostReport(TypedDict):
 
 
 class NewEpochReport(TypedDict):
-    """A new epoch that began within the retention, and why, unless it is that of a new machine."""
+    """New epoch that began within the retention window, except the first one of a machine."""
 
     beganAt: Time
     reason: str
 
 
 class BacklogReport(TypedDict):
-    """What is captured, and what of it is not delivered."""
+    """Numbers of captured events and of those not delivered."""
 
     epoch: str | None
     lastSequence: Count | None
@@ -115,7 +115,7 @@ class BacklogReport(TypedDict):
 
 
 class ConfigurationRejectedReport(TypedDict):
-    """A wrong configuration, and since when the one works that the agent uses instead."""
+    """Wrong configuration; the one in use instead has worked since `inUseSince`."""
 
     reason: str
     inUseSince: Time
@@ -179,7 +179,7 @@ def time_or_none(time_us: int | None) -> str | None:
 
 
 def backlog_report(store: StorageStatus | None) -> BacklogReport:
-    """Return what is captured and what of it is not delivered."""
+    """Return the numbers of captured events and of those not delivered."""
     return {
         "epoch": store.current.epoch if store else None,
         "lastSequence": store.current.last_sequence if store else None,
@@ -210,7 +210,7 @@ def _terms_not_fetched(context: Context) -> TermsNotFetchedReport | None:
 
 
 def lost_report(store: StorageStatus | None) -> list[LostReport]:
-    """Return the captures that are lost, by epoch."""
+    """Return the lost captures by epoch."""
     return [_lost(one) for one in (store.lost if store else []) if one.count]
 
 
@@ -228,7 +228,7 @@ def _lost(lost: LostCaptures) -> LostReport:
 
 
 def new_epoch_report(store: StorageStatus | None, kept: RetentionWindow) -> NewEpochReport | None:
-    """Return the new epoch, as long as delivered captures of its beginning are kept."""
+    """Return the new epoch if it began within the retention window, else None."""
     began = store.new_epoch if store else None
     if began is None or began.reason == NEW_FILE or not kept.covers(began.began_at_us):
         return None
@@ -246,7 +246,7 @@ def _storage(context: Context, health: Health, kept: RetentionWindow) -> Storage
 def storage_report(
     store: StorageStatus | None, directory: str, kept: RetentionWindow
 ) -> StorageReport:
-    """Return the state of the files, of a database that can record captures."""
+    """Return the state of the storage of a database that can record captures."""
     return {
         "state": "ready",
         "directory": directory,
@@ -278,7 +278,7 @@ def _salvage(store: StorageStatus | None) -> SalvageReport | None:
 def early_purge_report(
     store: StorageStatus | None, kept: RetentionWindow
 ) -> EarlyPurgeReport | None:
-    """Return the last early purge, as long as captures of its time are missing for it."""
+    """Return the last early purge if it was within the retention window, else None."""
     found = store.early_purge if store else None
     if found is None or not kept.covers(found.at_us):
         return None

@@ -39,7 +39,7 @@ class Status:
         yield from headlines.database(members, words)
 
     def problems(self) -> list[Headline]:
-        """Return the headlines that somebody has to look into or act on, in order."""
+        """Return the warnings and alarms, in order."""
         urgent = (Level.WARNING, Level.ALARM)
         return [headline for headline in self.headlines() if headline.level in urgent]
 

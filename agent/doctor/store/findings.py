@@ -62,21 +62,21 @@ def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
 
 
 def check_dead_letters(directory: Path, *, is_owned: bool) -> Check | None:
-    """Name the codes of the captures that central refused; None if there are none."""
+    """Name the codes of the captures that head office rejected; None if there are none."""
     rows = read_store(
         directory, lambda one: one.execute(_DEAD_LETTERS).fetchall(), is_owned=is_owned
     )
     if not rows:
         return None
-    # The code is the text of central.
+    # Head office writes the code: it may be any text.
     codes = [f"{some} {mask_secrets(str(code))[:_MAX_CODE]}" for code, some in rows[:_MOST_CODES]]
     if more := sum(some for _, some in rows[_MOST_CODES:]):
         codes.append(f"{more} of other codes")
     total = sum(some for _, some in rows)
     captures = count(total, "capture")
-    found = f"head office refused {captures}: {', '.join(codes)}"
+    found = f"head office rejected {captures}: {', '.join(codes)}"
     advice = (
-        "see loyalty-agent dead-letters list; when the cause is mended, dead-letters retry, else"
+        "see loyalty-agent dead-letters list; once the cause is fixed, dead-letters retry, else"
         " discard"
     )
     return warning(_REFUSED, found, advice)
@@ -94,7 +94,7 @@ def check_epoch(directory: Path, kept: RetentionWindow, *, is_owned: bool) -> Ch
         )
     else:
         advice = "none if you replaced the database or restored a copy; else look into the disk"
-    return warning(_EPOCH, f"captures are numbered anew: {began.reason}", advice)
+    return warning(_EPOCH, f"a new epoch began: {began.reason}", advice)
 
 
 def check_terms(directory: Path, now: datetime, *, is_owned: bool) -> Check | None:

@@ -17,8 +17,8 @@ def read_store(
     directory: Path, query: Callable[[sqlite3.Connection], T], *, is_owned: bool
 ) -> T | None:
     """Return the result of `query`; None if it cannot be read: the integrity check says why."""
-    # To a user who may not enter the directory there is none: Path.exists would raise.
-    if not os.path.exists(directory / DATABASE_FILE):  # noqa: PTH110
+    # Path.exists would raise for a user who may not enter the directory.
+    if not os.path.exists(directory / DATABASE_FILE):  # noqa: PTH110 - never raises
         return None
     try:
         with inspect_database(
