@@ -99,6 +99,7 @@ def offline_members(
         "newEpoch": new_epoch_report(store, kept),
         "nameSharedSince": time_or_none(note.since_us if note else None),
         "portTakenAt": None,
+        "configurationRejected": None,
     }
 
 
