@@ -305,6 +305,7 @@ async def test_delivery_metrics_are_counters(tmp_path: Path) -> None:
     assert counted[("loyalty_agent_sync_delivered_events_total", frozenset())] >= 2
 
 
+@pytest.mark.process  # the salvage of the quarantined database
 async def test_damage_that_only_the_status_reads_quarantines_the_database(tmp_path: Path) -> None:
     """It was neither reported nor repaired, and no heartbeat was sent any more."""
     settings = settings_in(tmp_path)
