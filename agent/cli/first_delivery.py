@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.cli.client import AgentClient, AgentError, AgentResponse
-from agent.cli.status_document import DeliveryState, object_in
+from agent.cli.status_document import DeliveryFigures, object_in
 from agent.config import ConfigurationError
 from sync.protocol.join_code import JoinCode
 from sync.runtime.cli.printing import count
@@ -50,7 +50,7 @@ class Waiting:
             else:
                 if not is_triggered:
                     is_triggered = self._trigger()
-                delivery = DeliveryState.of(status)
+                delivery = DeliveryFigures.of(status)
                 if (found := _outcome(status, delivery)) is not None:
                     return found
                 cause = delivery.cause
@@ -84,7 +84,7 @@ def _answer_or_none(ask: Callable[[], AgentResponse]) -> AgentResponse | None:
         return None
 
 
-def _outcome(status: dict[str, object], delivery: DeliveryState) -> FirstDelivery | None:
+def _outcome(status: dict[str, object], delivery: DeliveryFigures) -> FirstDelivery | None:
     delivered, waiting = delivery.delivered, status.get("waiting")
     if delivered and waiting == 0:
         return FirstDelivery(True, f"Delivered: {count(delivered, 'capture')}, none is waiting.")
@@ -95,7 +95,7 @@ def _outcome(status: dict[str, object], delivery: DeliveryState) -> FirstDeliver
     return None
 
 
-def _has_nothing_to_deliver(status: dict[str, object], delivery: DeliveryState) -> bool:
+def _has_nothing_to_deliver(status: dict[str, object], delivery: DeliveryFigures) -> bool:
     """Return whether the agent is idle and no capture is pending."""
     is_idle = delivery.state == "idle" and delivery.passes > 0
     return is_idle and status.get("waiting") == 0

@@ -6,7 +6,7 @@ from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryState:
+class DeliveryFigures:
     """The object `sync` of a status document."""
 
     members: Mapping[str, object]

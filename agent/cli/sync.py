@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from agent.cli.client import AGENT, AgentClient, agent_client
-from agent.cli.status_document import DeliveryState, number_in
+from agent.cli.status_document import DeliveryFigures, number_in
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
@@ -42,12 +42,12 @@ def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
     """Show progress until no captures are pending or a pass has failed; return the last status."""
     status = client.status().members
     triggered = client.request("POST", "/agent/v1/sync?pace=full").members
-    passes_before = DeliveryState(triggered).passes
+    passes_before = DeliveryFigures(triggered).passes
     with countdown("Delivering") as show:
         while True:
             if isinstance(waiting := status.get("waiting"), int):
                 show(waiting)
-            delivery = DeliveryState.of(status)
+            delivery = DeliveryFigures.of(status)
             has_passed = delivery.passes > passes_before
             if waiting == 0 or (has_passed and delivery.state in _FAILED):
                 return status
@@ -61,7 +61,7 @@ def _print_result(status: dict[str, object]) -> ExitCode:
         echo("No captures are pending.")
     else:
         pending = count(waiting, "capture") if isinstance(waiting, int) else "unknown"
-        AGENT.warn(f"still pending: {pending}; cause: {DeliveryState.of(status).cause}")
+        AGENT.warn(f"still pending: {pending}; cause: {DeliveryFigures.of(status).cause}")
     if dead_letters:
         rejected = count(dead_letters, "capture")
         AGENT.warn(f"head office rejected {rejected}: see {AGENT.name} dead-letters list")
