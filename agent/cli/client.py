@@ -9,8 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import ConfigurationError, SettingError, Settings, read_secret
-from sync.runtime.cli.discovery import ServiceProcess
+from agent.config import SERVICE, ConfigurationError, SettingError, Settings, read_secret
 from sync.runtime.cli.program import Program, State
 
 
@@ -27,7 +26,7 @@ def _state(settings: Settings) -> State:
 
 AGENT: Program[Settings] = Program(
     "loyalty-agent",
-    ServiceProcess("loyalty-agent", "agent", "run"),
+    SERVICE,
     Settings,
     lambda settings: (settings.api.host, settings.api.port),
     _state,

@@ -3,12 +3,13 @@
 Reads the configuration file and, on request, the secret files; writes nothing.
 """
 
-from agent.config.settings import Settings, load_settings
+from agent.config.settings import SERVICE, Settings, load_settings
 from sync.runtime.settings.load import changed_settings
 from sync.runtime.settings.secret_files import check_files, read_secret, serving_tls
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 __all__ = [
+    "SERVICE",
     "ConfigurationError",
     "SettingError",
     "Settings",

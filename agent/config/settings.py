@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from agent.config.central import CentralSettings, SyncSettings
 from agent.facts import UNNAMED_STORE, UNNAMED_TILL
+from sync.runtime.cli.discovery import ServiceProcess
 from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
@@ -23,6 +24,7 @@ from sync.runtime.settings.types import (
     is_loopback,
 )
 
+SERVICE = ServiceProcess("loyalty-agent", "agent", "run")
 _MIB = 1024 * 1024
 _EXABYTE = 1024**6
 _CENTURY_DAYS = 36_500

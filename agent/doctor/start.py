@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.config import SettingError, Settings
+from agent.config import SERVICE, SettingError, Settings
 from agent.facts import HOW_TO_JOIN, unset_for_delivery
 from agent.store.crypto.vault import UnusableKey, check_key
 from sync.runtime.checks.certificate import expiry_warning
 from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.start import find_directory_errors, find_shared_directory_errors
-from sync.runtime.cli.discovery import ServiceProcess
 
-SERVICE = ServiceProcess("loyalty-agent", "agent", "run")
 _KEY = "storage.encryption_key_file"
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from sync.protocol.terms_check import find_fault
+from sync.runtime.cli.discovery import ServiceProcess
 from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
@@ -27,6 +28,7 @@ from sync.runtime.settings.types import (
     is_loopback,
 )
 
+SERVICE = ServiceProcess("loyalty-hq", "sync.receiver", "serve")
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
 POSTGRESQL = "postgresql+asyncpg://"

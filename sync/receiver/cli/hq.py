@@ -17,14 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.audit.audit_log import AuditLog
 from sync.receiver.audit.author import author_of_command
-from sync.receiver.config import ReceiverSettings
+from sync.receiver.config import SERVICE, ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
 from sync.receiver.db.period import Period, parse_period
 from sync.receiver.reports.store_list import is_recorded
 from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.discovery import Configuration, ServiceProcess, service_state
+from sync.runtime.cli.discovery import Configuration, service_state
 from sync.runtime.cli.program import ExitCode, Program, State
 from sync.runtime.files.ownership import acting_as_owner, make_for_service
 from sync.runtime.identity import installed_version
@@ -51,7 +51,7 @@ def _state(settings: ReceiverSettings) -> State:
 
 HEAD_OFFICE: Program[ReceiverSettings] = Program(
     "loyalty-hq",
-    ServiceProcess("loyalty-hq", "sync.receiver", "serve"),
+    SERVICE,
     ReceiverSettings,
     lambda settings: (settings.server.host, settings.server.port),
     _state,

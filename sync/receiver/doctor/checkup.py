@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 from sync.receiver.auth.readers_token import FILE_NAME
-from sync.receiver.config import DATABASE_FILE, ReceiverSettings
+from sync.receiver.config import DATABASE_FILE, SERVICE, ReceiverSettings
 from sync.receiver.doctor.postgresql import check_postgresql
 from sync.receiver.doctor.sqlite import check_room, check_sqlite
-from sync.receiver.doctor.start import SERVICE, makes_own_token, uses_directory
+from sync.receiver.doctor.start import makes_own_token, uses_directory
 from sync.runtime.checks.certificate import describe_end, read_end
 from sync.runtime.checks.check import CONFIGURATION, Check, Verdict, fault, passed, warning
 from sync.runtime.checks.listening import find_listening_problem

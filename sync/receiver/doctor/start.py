@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 
 from sync.receiver.auth.readers_token import check_own_token
-from sync.receiver.config import ReceiverSettings
+from sync.receiver.config import SERVICE, ReceiverSettings
 from sync.runtime.checks.certificate import expiry_warning
 from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.start import find_directory_errors, find_shared_directory_errors
-from sync.runtime.cli.discovery import ServiceProcess
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
-
-SERVICE = ServiceProcess("loyalty-hq", "sync.receiver", "serve")
 
 
 def makes_own_token(settings: ReceiverSettings) -> bool:
