@@ -10,6 +10,7 @@ from agent.store.db.inspection import inspect_database, is_interrupted
 from agent.store.db.wal import OrphanWal, require_no_orphan_wal
 from agent.store.files.quarantine import list_quarantined, quarantined_at, unreadable_in
 from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.cli.printing import count
 
 _VERSION, _INTEGRITY, _QUARANTINE = "SQLite", "integrity", "quarantine"
 _DELETED = " (deleted)"
@@ -108,7 +109,7 @@ def _with_age(name: str, lost: int | None, now: datetime) -> str:
     if at is None:
         return f"{name} ({state})"
     days = max((now - at).days, 0)
-    return f"{name} ({days} {'day' if days == 1 else 'days'} old; {state})"
+    return f"{name} ({count(days, 'day')} old; {state})"
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

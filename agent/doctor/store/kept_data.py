@@ -8,6 +8,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.queries.status import read_early_purge
 from agent.store.retention.window import DAY_US, RetentionWindow
 from sync.runtime.checks.check import Check, passed, warning
+from sync.runtime.cli.printing import count
 from sync.runtime.files.migration_copies import list_migration_copies
 
 _COPIES, _RETENTION = "copies", "retention"
@@ -43,7 +44,7 @@ def check_retention(directory: Path, kept: RetentionWindow, *, is_owned: bool) -
 
 def _with_age(name: str, made_at: datetime, now: datetime) -> str:
     days = _days(made_at, now)
-    return f"{name} ({days} {'day' if days == 1 else 'days'} old)"
+    return f"{name} ({count(days, 'day')} old)"
 
 
 def _days(made_at: datetime, now: datetime) -> int:
