@@ -1,4 +1,4 @@
-"""`Loyalty-Reason`: the cause of an error in words, for whoever debugs a till.
+"""`Loyalty-Reason`: the cause of an error in words, to debug a till.
 
 One bounded line of printable ASCII. The path of a request is shown without the segments that may
 hold personal data or a secret.
@@ -50,7 +50,7 @@ def reason_of(error: HttpError, request: web.BaseRequest, patterns: Iterable[str
 
 
 def _nearest(path: str, patterns: Iterable[str]) -> str | None:
-    """Return the pattern that is nearest to `path`, whatever is in place of its `{names}`."""
+    """Return the pattern nearest to `path`; its `{names}` match any segment."""
     segments = path.split("/")
     filled = {
         "/".join(

@@ -64,7 +64,7 @@ def _letter(letter: DeadLetter, say: Language) -> list[str]:
 
 
 def _why(letter: DeadLetter, say: Language) -> str:
-    """Return what the code means, and the words of head office."""
+    """Return the meaning of the code and the message of head office."""
     name = f"refused_code.{letter.error_code}"
     known = say(name if say.has(name) and letter.error_code != "other" else "refused_code.other")
     return markup(f"{known} {say.quote(mask_secrets(letter.error_message))}")

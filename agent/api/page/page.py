@@ -1,4 +1,4 @@
-"""The HTML of the status page: whole without its script, which keeps it up to date.
+"""HTML of the status page: complete without its script.
 
 The script reads the page again and replaces the parts (`data-part`) that have changed. Nothing is
 inline: the policy allows files of the agent only.

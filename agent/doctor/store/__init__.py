@@ -1,1 +1,1 @@
-"""Checks of the database and of what it tells."""
+"""Checks of the database and its content."""

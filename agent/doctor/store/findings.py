@@ -1,4 +1,4 @@
-"""Checks of what only the agent knows: lost captures, why a new epoch began, unused terms."""
+"""Checks of the database's content: lost captures, dead letters, new epochs, unused terms."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
