@@ -111,9 +111,10 @@ class HttpServer:
         self.other_loopback.stop()
         if self._listener is not None:
             self._listener.stop()
-        if self._runner is not None:
             self._closing = True
             await self._wait_for_connections()
+            self._listener.close()
+        if self._runner is not None:
             await self._runner.cleanup()
         await self._app_runner.cleanup()
 

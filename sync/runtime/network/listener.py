@@ -63,7 +63,11 @@ async def listening_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 class Listener:
-    """Accepts connections from `start` to `stop`. `protocol` makes the protocol of each."""
+    """Accepts connections from `start` to `stop`. `protocol` makes the protocol of each.
+
+    A connection that was accepted right before `stop` is opened after it, until `close`: its
+    request may be sent already.
+    """
 
     def __init__(
         self,
@@ -106,10 +110,13 @@ class Listener:
             if listening.fileno() >= 0:
                 self._loop.remove_reader(listening.fileno())
                 listening.close()
-        for task in self._opening:
-            task.cancel()
         self._full.close()
         self._exhausted.close()
+
+    def close(self) -> None:
+        """Close the connections that are not open yet. Idempotent."""
+        for task in self._opening:
+            task.cancel()
 
     def _resume(self, listening: socket.socket) -> None:
         if listening.fileno() >= 0:

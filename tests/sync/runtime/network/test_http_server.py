@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -156,6 +156,49 @@ async def test_slow_request_is_still_answered_during_shutdown() -> None:
         server.held.set()
         assert (await asking).status == 200
         await closing
+
+
+@pytest.fixture
+async def slow_opening(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Set the first event when a connection is accepted; open it when the second one is set."""
+    accepted, held = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    connect: Callable[..., Awaitable[object]] = loop.connect_accepted_socket
+
+    async def slowly(*arguments: object, **named: object) -> object:
+        accepted.set()
+        await held.wait()
+        return await connect(*arguments, **named)
+
+    monkeypatch.setattr(loop, "connect_accepted_socket", slowly)
+    return accepted, held
+
+
+async def test_connection_accepted_right_before_shutdown_is_answered(
+    slow_opening: tuple[asyncio.Event, asyncio.Event],
+) -> None:
+    accepted, held = slow_opening
+    async with served() as server:
+        asking = asyncio.create_task(get(server.port))
+        await accepted.wait()
+        closing = asyncio.create_task(server.server.close())
+        await asyncio.sleep(0)
+        held.set()
+        assert (await asking).status == 200
+        await closing
+
+
+async def test_connection_that_does_not_open_is_closed_at_the_end_of_shutdown(
+    monkeypatch: pytest.MonkeyPatch, slow_opening: tuple[asyncio.Event, asyncio.Event]
+) -> None:
+    monkeypatch.setattr("sync.runtime.network.http_server.LAME_DUCK_SECONDS", 0.01)
+    accepted, _ = slow_opening
+    async with served() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await accepted.wait()
+        await server.server.close()
+        assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) == b""
+        writer.close()
 
 
 async def test_closed_listener_refuses_new_connections() -> None:
