@@ -42,7 +42,7 @@ def make_private_directory(directory: Path) -> None:
         directory.chmod(mode & ~_OTHERS)
     # From here on no other user can add anything.
     was_open = bool(mode & _OTHERS_WRITE)
-    entries = [(entry, entry.lstat()) for entry in directory.iterdir()]
+    entries = _entries_of(directory)
     try:
         _require_not_planted(entries, os.geteuid(), was_open=was_open)
     except UnsafeFileError:
@@ -52,7 +52,8 @@ def make_private_directory(directory: Path) -> None:
         raise
     for entry, status in entries:
         if status.st_mode & _OTHERS and _is_our_own(status):
-            entry.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
+            with contextlib.suppress(FileNotFoundError):
+                entry.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
 
 
 def check_private_directory(directory: Path, uid: int) -> None:
@@ -69,9 +70,17 @@ def check_private_directory(directory: Path, uid: int) -> None:
     status = _require_directory_of(directory, uid)
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         raise OSError(errno.EACCES, "this user may not write to it", str(directory))
-    entries = [(entry, entry.lstat()) for entry in directory.iterdir()]
     was_open = bool(status.st_mode & _OTHERS_WRITE)
-    _require_not_planted(entries, uid, was_open=was_open)
+    _require_not_planted(_entries_of(directory), uid, was_open=was_open)
+
+
+def _entries_of(directory: Path) -> list[tuple[Path, os.stat_result]]:
+    """Return the entries, without those that another process of ours removes meanwhile."""
+    found = []
+    for entry in directory.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append((entry, entry.lstat()))
+    return found
 
 
 def _require_directory_of(directory: Path, uid: int) -> os.stat_result:

@@ -177,7 +177,7 @@ async def test_audit_lists_what_people_did(receiver: Receiver, till: SimulatedAg
 
 async def test_audit_can_be_filtered(receiver: Receiver) -> None:
     for command in (["enroll", "0043", "till-1"], ["revoke", "0043", "till-1"]):
-        await hq(receiver, *command)
+        assert (await hq(receiver, *command)).exit_code == 0
     here = ("enroll", "0042", "till-1")
     there = [("enroll", "0043", "till-1"), ("revoke", "0043", "till-1")]
 

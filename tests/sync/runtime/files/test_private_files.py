@@ -47,6 +47,25 @@ def test_directory_of_an_existing_installation_is_tightened_with_its_files(
     ]
 
 
+@pytest.mark.parametrize("step", ["lstat", "chmod"])
+def test_file_that_another_process_removes_meanwhile_is_no_error(
+    state: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """As the temporary file of an atomic write, beside which a command is started."""
+    state.chmod(0o700)
+    (state / ".retention-clock.json.x").touch(mode=0o644)
+    original = getattr(Path, step)
+
+    def removed_before(place: Path, *arguments: int) -> object:
+        if place.parent == state:
+            place.unlink(missing_ok=True)
+        return original(place, *arguments)
+
+    monkeypatch.setattr(Path, step, removed_before)
+    make_private_directory(state)
+    assert not list(state.iterdir())
+
+
 @as_root
 def test_directory_of_another_user_is_refused(state: Path) -> None:
     os.chown(state, STRANGER, STRANGER)
