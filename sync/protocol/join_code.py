@@ -33,7 +33,7 @@ _INVISIBLE = re.compile("[\\s\u200b-\u200d\u2060\ufeff]+")
 
 
 class JoinCodeError(ValueError):
-    """The text is not a valid join code; the message says why, and never quotes the code."""
+    """The text is not a valid join code; the message gives the reason and never quotes the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,8 @@ class JoinCode:
     def __str__(self) -> str:
         """Return the code as it is printed. It is a secret until it is used."""
         symbols = self.secret + self.authority
-        return f"{self._head()}+{_grouped(symbols + _checksum(self._head(), symbols))}"
-
-    def _head(self) -> str:
-        return f"{_PREFIX}{self.store_id}/{self.till_id}@{self.url.removeprefix(_HTTPS)}"
+        head = _head_of(self)
+        return f"{head}+{_grouped(symbols + _checksum(head, symbols))}"
 
 
 def make_secret(random: bytes) -> str:
@@ -71,7 +69,7 @@ def is_authority_mark(text: str) -> bool:
 
 
 def is_encodable_url(url: str) -> bool:
-    """Return whether `url` can stand in a code, which is also safe in CSV and in a shell."""
+    """Return whether `url` is valid in a code, and so safe in CSV and in a shell."""
     return _URL.fullmatch(url) is not None
 
 
@@ -97,7 +95,7 @@ def parse_join_code(text: str) -> JoinCode:
     secret, authority = symbols[:_SECRET_SYMBOLS], symbols[_SECRET_SYMBOLS:-_CHECK_SYMBOLS]
     url = address if "://" in address else f"{_HTTPS}{address}"
     code = JoinCode(store_id, till_id, url, secret, authority)
-    if _checksum(code._head(), secret + authority) != symbols[-_CHECK_SYMBOLS:]:  # noqa: SLF001 - this module
+    if _checksum(_head_of(code), secret + authority) != symbols[-_CHECK_SYMBOLS:]:
         raise JoinCodeError(
             "the join code is mistyped: its checksum does not match. Compare it with the original"
             " character by character, small and capital letters of the names included"
@@ -118,6 +116,11 @@ def _read_symbols(text: str) -> str:
             f" expected {expected}"
         )
     return symbols
+
+
+def _head_of(code: JoinCode) -> str:
+    """Return the readable part of a code, before its plus sign."""
+    return f"{_PREFIX}{code.store_id}/{code.till_id}@{code.url.removeprefix(_HTTPS)}"
 
 
 def _checksum(head: str, symbols: str) -> str:

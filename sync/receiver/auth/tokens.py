@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync.protocol import agent_token
-from sync.protocol.agent_token import hash_token
 from sync.runtime.settings.types import check_name
-
-__all__ = ["AgentName", "EnrolledAgent", "hash_token", "make_token", "parse_name"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.receiver.auth.tokens import AgentName, hash_token, make_token, parse_name
+from sync.protocol.agent_token import hash_token
+from sync.receiver.auth.tokens import AgentName, make_token, parse_name
 
 NAMES = st.builds(
     AgentName,

@@ -7,8 +7,8 @@ from subprocess import CompletedProcess
 import pytest
 from typer.testing import CliRunner
 
+from sync.protocol.agent_token import hash_token
 from sync.receiver.auth.enrolment_csv import parse_list
-from sync.receiver.auth.tokens import hash_token
 from sync.receiver.cli import app
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import hq, write_config

@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 from typer.testing import CliRunner
 
-from sync.receiver.auth.tokens import AgentName, hash_token, parse_name
+from sync.protocol.agent_token import hash_token
+from sync.receiver.auth.tokens import AgentName, parse_name
 from sync.receiver.cli import app
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import HQ, hq, receiver_process, write_config
