@@ -1,6 +1,6 @@
 """Composition root of the agent: creates all parts, starts and stops them in order.
 
-The only module that knows clocks, id generators and concrete classes.
+With `parts.py`, the only module that knows clocks, id generators and concrete classes.
 """
 
 import logging
@@ -10,33 +10,31 @@ import socket
 import ssl
 import sys
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from agent.api.access import Access
-from agent.api.context import Context, Identity
+from agent.api.context import Context
 from agent.api.metrics import Metrics
 from agent.api.server import FAST_PATH, TillBoundary, build_app
 from agent.capture.session_answer import SessionAnswers
-from agent.config import Settings, read_secret, serving_tls
+from agent.config import Settings, serving_tls
 from agent.config.settings import ApiSettings
 from agent.facts import HOW_TO_JOIN, Timestamp, unset_for_delivery
-from agent.store.files.disk_space import SpaceLimits
-from agent.store.files.lock import StorageLock, StoreInUse, storage_lock
+from agent.parts import (
+    build_access,
+    build_identity,
+    build_opener,
+    build_outbox,
+    build_uplink,
+    configured_terms,
+    new_id,
+)
+from agent.store.files.lock import StoreInUse, storage_lock
 from agent.store.open import StoreOpener
-from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries.reader import StoreReader
-from agent.store.recovery.salvage import Salvage
-from agent.store.retention.retention import RetentionDays
-from agent.store.store import StoreEnvironment
 from agent.store.writer import Writer
 from agent.uplink.scheduled_jobs import MAINTENANCE_SECONDS, StoreMaintenance
-from agent.uplink.shared_name import SharedName
-from agent.uplink.terms_sync import ProgramTermsSync
-from agent.uplink.uplink import UplinkDependencies, running_uplink
-from sync.protocol.program_terms import ProgramTerms
-from sync.protocol.terms_check import find_fault
+from agent.uplink.uplink import running_uplink
 from sync.runtime.files.private_files import make_private_directory
 from sync.runtime.identity import installed_version, read_boot_id
 from sync.runtime.logging import log_event
@@ -45,7 +43,6 @@ from sync.runtime.network.descriptors import connections_within_limit
 from sync.runtime.network.http_server import HttpServer
 from sync.runtime.network.loopback import OtherLoopback, addresses_of
 from sync.runtime.process import RunningService, explain_os_error, run_service
-from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock
 from sync.runtime.scheduler import Scheduler
 from sync.runtime.start import Rejected, Start
 from sync.runtime.systemd.restart import is_restarting
@@ -93,39 +90,30 @@ async def running_agent(
 ) -> AsyncIterator[RunningService]:
     """Start store, scheduler and server; stop them in reverse order.
 
-    The server stops first, so that requests in progress still have a writer. The lock is
-    released last, so that the next agent finds the database closed. `now` defaults to the
-    system clocks; without `sockets` the agent listens on the configured address; `rejected` is a
-    configuration that was not used because it is wrong. Raises, before
-    any file is written, `ConfigurationError` if a token or TLS file cannot be used,
-    `UnusableSocketError` if an inherited socket is open to the network without token and TLS, and
+    The server stops first, so that requests in progress still have a writer; the lock is released
+    last, so that the next agent finds the database closed. `rejected`: a wrong configuration, not
+    used. Raises, before any file is written, `ConfigurationError` for a token or TLS file,
+    `UnusableSocketError` for an inherited socket that is open to the network without protection,
     `UnsafeFileError` if another user controls the storage directory.
     """
     now = now or _now
-    api, directory = settings.api, settings.storage.directory
-    token = read_secret(api.token_file, "api.token_file") if api.token_file else None
-    admin_token = _admin_token(api)
+    api, directory, access = settings.api, settings.storage.directory, build_access(settings.api)
     tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
-    check_exposure(sockets, protected=token is not None and tls is not None)
+    check_exposure(sockets, protected=api.token_file is not None and tls is not None)
     async with AsyncExitStack() as stack:
         make_private_directory(directory)
         lock = stack.enter_context(storage_lock(directory))
         metrics = Metrics(installed_version())
-        boot_id = read_boot_id(os.environ) or _new_id()
-        opener = _opener(settings, now, boot_id, lock)
+        boot_id = read_boot_id(os.environ) or new_id()
+        opener = build_opener(settings, now, boot_id, lock)
         writer = _start_writer(opener, metrics, stack)
         schedule = _start_schedule(writer, opener, stack)
-        outbox = _outbox(settings, writer, now, boot_id)
-        answers = SessionAnswers(_configured_terms(settings))
-        terms = ProgramTermsSync(answers, outbox.access, lambda: now().wall_us, installed_version())
-        salvage = Salvage(outbox.access, directory, settings.storage.min_free_bytes)
-        name = SharedName(outbox, directory, boot_id, lambda: now().wall_us)
-        dependencies = UplinkDependencies(
-            settings, outbox, salvage, terms, name, schedule, now, boot_id, _closing(writer)
-        )
+        outbox = build_outbox(settings, writer, now, boot_id)
+        answers = SessionAnswers(configured_terms(settings))
+        uplink = build_uplink(settings, outbox, answers, schedule, now, boot_id, _closing(writer))
         context = Context(
-            identity=_identity(settings, now, rejected),
-            access=_access(api, token, admin_token),
+            identity=build_identity(settings, now, rejected),
+            access=access,
             writer=writer,
             reader=StoreReader(directory),
             answers=answers,
@@ -133,11 +121,11 @@ async def running_agent(
             now=now,
             new_request_id=_new_request_id,
             check_email_syntax=settings.email.check_syntax,
-            delivery=await stack.enter_async_context(running_uplink(dependencies)),
+            delivery=await stack.enter_async_context(running_uplink(uplink)),
             dead_letters=outbox.dead_letters,
-            terms_refused=lambda: terms.refused,
-            terms_not_fetched=lambda: terms.not_fetched,
-            name_shared_since_us=lambda: name.since_us,
+            terms_refused=lambda: uplink.terms.refused,
+            terms_not_fetched=lambda: uplink.terms.not_fetched,
+            name_shared_since_us=lambda: uplink.shared_name.since_us,
             other_loopback=OtherLoopback(),
         )
         _log_what_is_unset(settings)
@@ -217,86 +205,9 @@ async def _serve(
     return host, port
 
 
-def _configured_terms(settings: Settings) -> ProgramTerms:
-    """Return the terms of `[program]`; a fault is logged only, so that tills are always served."""
-    terms = settings.program.terms()
-    if fault := find_fault(terms):
-        log_event(_log, logging.WARNING, "terms.doubtful", field=fault.field, reason=fault.reason)
-    return terms
-
-
-def _identity(
-    settings: Settings, now: Callable[[], Timestamp], rejected: Rejected | None
-) -> Identity:
-    return Identity(
-        version=installed_version(),
-        store_id=settings.store.store_id,
-        till_id=settings.store.till_id,
-        started_at_us=now().wall_us,
-        storage_directory=str(settings.storage.directory),
-        central_url=settings.central.url,
-        central_protocol=settings.central.protocol,
-        delivered_days=settings.retention.delivered_days,
-        rejected_configuration=rejected,
-    )
-
-
-def _access(api: ApiSettings, token: str | None, admin_token: str | None) -> Access:
-    return Access(
-        allowed_hosts=frozenset({*api.allowed_hosts, api.host}),
-        cors_origins=frozenset(api.cors_origins),
-        token=token,
-        admin_token=admin_token,
-    )
-
-
-def _admin_token(api: ApiSettings) -> str | None:
-    file = api.admin_token_file
-    return read_secret(file, "api.admin_token_file") if file else None
-
-
-def _opener(
-    settings: Settings, now: Callable[[], Timestamp], boot_id: str, lock: StorageLock
-) -> StoreOpener:
-    storage = settings.storage
-    return StoreOpener(
-        directory=storage.directory,
-        key_file=storage.encryption_key_path,
-        limits=SpaceLimits(storage.max_bytes, storage.min_free_bytes, storage.ballast_bytes),
-        environment=StoreEnvironment(
-            now_us=lambda: now().wall_us, new_epoch=_new_id, boot_id=boot_id
-        ),
-        renew_lock=lock.renew,
-    )
-
-
-def _outbox(
-    settings: Settings, writer: Writer, now: Callable[[], Timestamp], boot_id: str
-) -> StoreOutbox:
-    retention = settings.retention
-
-    def clocks() -> tuple[int, int]:
-        at = now()
-        return at.wall_us, at.monotonic_us
-
-    return StoreOutbox(
-        writer,
-        settings.storage.directory,
-        settings.storage.encryption_key_path,
-        RetentionDays(retention.delivered_days, retention.email_days_after_delivery),
-        now_us=lambda: now().wall_us,
-        agent_version=installed_version(),
-        retention_clock=RetentionClock(settings.storage.directory / CLOCK_FILE, boot_id, clocks),
-    )
-
-
 def _now() -> Timestamp:
     # CLOCK_BOOTTIME advances during suspend, CLOCK_MONOTONIC does not.
     return Timestamp(time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())
 
 
 def _new_request_id() -> str:

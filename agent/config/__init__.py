@@ -5,7 +5,12 @@ Reads the configuration file and, on request, the secret files; writes nothing.
 
 from agent.config.settings import SERVICE, Settings, load_settings
 from sync.runtime.settings.load import changed_settings
-from sync.runtime.settings.secret_files import check_files, read_secret, serving_tls
+from sync.runtime.settings.secret_files import (
+    check_files,
+    read_optional_secret,
+    read_secret,
+    serving_tls,
+)
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 __all__ = [
@@ -16,6 +21,7 @@ __all__ = [
     "changed_settings",
     "check_files",
     "load_settings",
+    "read_optional_secret",
     "read_secret",
     "serving_tls",
 ]

@@ -41,7 +41,7 @@ from sync.runtime.network.http_server import HttpServer
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.refusal_log import RefusalLog
 from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock, microseconds_since_boot
-from sync.runtime.settings.secret_files import read_secret, serving_tls
+from sync.runtime.settings.secret_files import read_optional_secret, serving_tls
 from sync.runtime.start import Start
 
 _log = logging.getLogger(__name__)
@@ -168,8 +168,7 @@ async def _serve(
 
 
 def _configured_token(settings: ReceiverSettings) -> str | None:
-    file = settings.access.admin_token_file
-    return read_secret(file, "access.admin_token_file") if file else None
+    return read_optional_secret(settings.access.admin_token_file, "access.admin_token_file")
 
 
 def _own_token(settings: ReceiverSettings) -> str | None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.db.sqlite import SqliteFile
-from sync.runtime.settings.secret_files import read_secret
+from sync.runtime.settings.secret_files import read_optional_secret
 
 
 @asynccontextmanager
@@ -46,9 +46,8 @@ def unopened_database(settings: ReceiverSettings, *, may_take_long: bool = False
     # Imported lazily: the driver is only needed for PostgreSQL.
     from sync.receiver.db.postgresql import STATEMENT_SECONDS, Postgresql  # noqa: PLC0415 - see above
 
-    file = settings.database.password_file
     return Postgresql(
         settings.database.url,
-        read_secret(file, "database.password_file") if file else None,
+        read_optional_secret(settings.database.password_file, "database.password_file"),
         statement_seconds=None if may_take_long else STATEMENT_SECONDS,
     )

@@ -45,6 +45,11 @@ def read_secret(path: Path, setting: str = "") -> str:
     return secret
 
 
+def read_optional_secret(path: Path | None, setting: str) -> str | None:
+    """Return the secret in the file at `path`; None if the setting is not set."""
+    return None if path is None else read_secret(path, setting)
+
+
 def serving_tls(certificate: Path | None, key: Path | None, setting: str) -> ssl.SSLContext | None:
     """Return a server-side TLS context with `certificate` and its `key`, both PEM.
 
