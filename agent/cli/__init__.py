@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sync.runtime.cli.command_group import LazyCommand, command_group
+from sync.runtime.standard_streams import open_closed_streams
 
 _NAME = "loyalty-agent"
 COMMANDS = {
@@ -43,4 +44,5 @@ app = command_group(
 
 def main() -> None:
     """Run the command from the command line and exit the process with its exit code."""
+    open_closed_streams()
     app(prog_name=_NAME)

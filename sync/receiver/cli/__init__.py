@@ -1,6 +1,7 @@
 """The `loyalty-hq` command line: arguments, output and exit codes."""
 
 from sync.runtime.cli.command_group import LazyCommand, command_group
+from sync.runtime.standard_streams import open_closed_streams
 
 _NAME = "loyalty-hq"
 COMMANDS = {
@@ -43,4 +44,5 @@ app = command_group(_NAME, "Receive the captures of all stores at head office.",
 
 def main() -> None:
     """Run the command from the command line and exit the process with its exit code."""
+    open_closed_streams()
     app(prog_name=_NAME)
