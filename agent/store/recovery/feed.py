@@ -78,14 +78,17 @@ class _Answer(NamedTuple):
 
 @dataclass(slots=True)
 class Fed:
-    """Result of a step: captures fed in, known already, and in conflict with others.
+    """Result of a step: captures fed in, known already, damaged, and in conflict with others.
 
-    `returned`: the numbers of these captures that they have no more, by epoch.
+    A capture is in conflict if a till has since used its correlation id for another session: that
+    one stays, because its till has its receipt. `returned`: the numbers of these captures that they
+    have no more, by epoch.
     """
 
     epochs: Epochs
     salvaged: int = 0
     known: int = 0
+    damaged: int = 0
     conflicts: int = 0
     last_position: int = 0
     added: list[int] = field(default_factory=list)
@@ -125,7 +128,7 @@ def _feed(
         "fed_through": captures[-1].position,
         "last_position": fed.last_position,
         "salvaged": fed.salvaged,
-        "unreadable": fed.conflicts,
+        "unreadable": fed.damaged + fed.conflicts,
     }
     connection.execute(_RECORD, values)
     return fed
@@ -149,16 +152,15 @@ class _Step:
 
         `number`: of the capture in its own file, if that is another one.
         """
-        session = self._session(capture.correlation_id)
-        position: int | None
         if capture.is_altered:
-            position = None
-        elif capture.type is EventType.SESSION_STARTED:
+            self.fed.damaged += 1
+            return
+        session = self._session(capture.correlation_id)
+        if capture.type is EventType.SESSION_STARTED:
             position = self._session_position(capture, session)
         else:
             position = self._answer_position(capture, receipt, session)
         if position is None:
-            self.fed.conflicts += 1
             return
         self.fed.last_position = max(self.fed.last_position, position)
         live = self._live.receipt(position)
@@ -175,12 +177,14 @@ class _Step:
             self._original(known.body, capture), self._original(capture.body, capture)
         )
         self.fed.known += is_same
+        self.fed.conflicts += not is_same
         return known.position if is_same else None
 
     def _answer_position(
         self, capture: SalvagedCapture, receipt: Receipt | None, session: _Session | None
     ) -> int | None:
         if session is None or capture.status is None:
+            self.fed.damaged += 1
             return None
         rows = self._connection.execute(_ANSWERS, (session.position,))
         for known in checked_rows(rows, _Answer):

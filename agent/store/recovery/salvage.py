@@ -182,7 +182,11 @@ class Salvage:
             epochs = await self._access.read_hot(_live_epochs_of, place)
         while captures := await _next_captures(place, after):
             started = time.perf_counter()
-            await self._access.run(feed, source, captures, epochs)
+            fed = await self._access.run(feed, source, captures, epochs)
+            if fed.conflicts:
+                log_event(
+                    _log, logging.ERROR, "salvage.conflict", source=source, captures=fed.conflicts
+                )
             after = captures[-1].position
             await asyncio.sleep(time.perf_counter() - started)
         _, unreadable, _ = await asyncio.to_thread(read_result, place)

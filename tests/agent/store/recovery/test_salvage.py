@@ -123,7 +123,9 @@ async def test_capture_that_a_till_repeated_before_salvage_is_fed_in_once(tmp_pa
         assert await rig.capture(session("one"), answer("one")) == receipts[:2]
 
 
-async def test_session_with_other_content_is_kept_in_quarantine(tmp_path: Path) -> None:
+async def test_session_with_other_content_is_kept_in_quarantine_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     epochs = EpochIds()
     await captured(tmp_path, epochs)
     set_aside(tmp_path)
@@ -132,6 +134,7 @@ async def test_session_with_other_content_is_kept_in_quarantine(tmp_path: Path) 
         await rig.capture(session("one", locale="fr-FR"))
         await salvaged(rig)
         assert query(tmp_path, "SELECT salvaged, unreadable FROM salvage") == [(3, 1)]
+    assert "salvage.conflict" in caplog.messages
 
 
 async def test_answers_fed_in_again_are_recognised(tmp_path: Path) -> None:
