@@ -1,6 +1,7 @@
 """HTTP client: sends one request, returns its response or a classified failure."""
 
 import asyncio
+import codecs
 import socket
 import ssl
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from yarl import URL
 
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.network_errors import ResponseLost, failure_from
+from sync.delivery.transports.response_head import Connector
 
 MAX_RESPONSE_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
@@ -134,7 +136,7 @@ class HttpClient:
         if self._session is None:
             seconds = self._options.timeout_seconds
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=Connector(
                     limit=self._options.connections,
                     keepalive_timeout=self._options.keep_alive_seconds,
                     socket_factory=_socket_with_keepalive,
@@ -186,7 +188,9 @@ async def _read(response: aiohttp.ClientResponse) -> HttpResponse | RetryLater:
             response.close()
             detail = f"the response exceeds {MAX_RESPONSE_BYTES} bytes"
             return RetryLater(FailureCause.UNEXPECTED_RESPONSE, detail)
-    return HttpResponse(response.status, response.headers, b"".join(chunks))
+    # A byte order mark is no part of JSON (RFC 8259, 8.1), but some gateways add one.
+    body = b"".join(chunks).removeprefix(codecs.BOM_UTF8)
+    return HttpResponse(response.status, response.headers, body)
 
 
 def _socket_with_keepalive(address: AddrInfoType) -> socket.socket:

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 import ssl
 
 import aiohttp
 
 from sync.delivery.outcomes import FailureCause, RetryLater
+from sync.delivery.transports.response_head import UnusableHead
 
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL.
 _OUTSIDE_VALIDITY = {9: "not yet valid", 10: "expired"}
@@ -33,9 +35,12 @@ _FAILURES: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     ),
     (TimeoutError, FailureCause.NO_RESPONSE, "no response in time"),
     (aiohttp.ClientPayloadError, FailureCause.NO_RESPONSE, "the response broke off"),
+    (UnusableHead, FailureCause.UNEXPECTED_RESPONSE, ""),
     (aiohttp.ClientResponseError, FailureCause.UNEXPECTED_RESPONSE, "the response is not HTTP"),
     (Exception, FailureCause.NO_RESPONSE, "the connection ended before the response"),
 )
+# The parser's own words. What follows them is text of the response, which is never shown.
+_PARSER_REASON = re.compile(r"(?!Bad status line)([A-Za-z' -]+):\n\n")
 # A refused connection proves that a host answered; an unreachable network, that none was asked.
 _BY_ERRNO = {
     errno.ECONNREFUSED: FailureCause.CENTRAL_DOWN,
@@ -53,6 +58,8 @@ def failure_from(error: Exception) -> RetryLater:
     if tls_failure is not None:
         return tls_failure
     cause, detail = next(one[1:] for one in _FAILURES if isinstance(error, one[0]))
+    if cause is FailureCause.UNEXPECTED_RESPONSE:
+        detail = _malformed(error) or detail
     # After trying several addresses asyncio sets `errno` only if it is the same for all.
     number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
     if number is not None and number > 0:
@@ -61,6 +68,14 @@ def failure_from(error: Exception) -> RetryLater:
             cause = _BY_ERRNO.get(number, cause)
     status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
     return RetryLater(cause, detail, http_status=status)
+
+
+def _malformed(error: Exception) -> str | None:
+    """Return what is wrong with the response's head; None if it is not one of HTTP."""
+    if isinstance(error, UnusableHead):
+        return f"{error}, probably of a gateway in between"
+    reason = _PARSER_REASON.match(getattr(error, "message", ""))
+    return f"malformed response header: {reason[1]}" if reason else None
 
 
 def _tls_failure(error: Exception) -> RetryLater | None:
