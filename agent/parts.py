@@ -1,6 +1,7 @@
 """Builds parts of the agent from its settings: store, outbox, uplink, API access."""
 
 import logging
+import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 
@@ -30,6 +31,7 @@ from sync.runtime.scheduler import Scheduler
 from sync.runtime.start import Rejected
 
 _log = logging.getLogger(__name__)
+_ADMIN_TOKEN = "api.admin_token_file"  # noqa: S105 - the setting
 
 
 def new_id() -> str:
@@ -62,13 +64,19 @@ def build_identity(
     )
 
 
-def build_access(api: ApiSettings) -> Access:
-    """Return the access rules of the API. Raises `ConfigurationError` if a token is unusable."""
+def build_access(api: ApiSettings, rejected: Rejected | None = None) -> Access:
+    """Return the access rules of the API. Raises `ConfigurationError` if a token is unusable.
+
+    If a rejected configuration names an admin token that cannot be read, nobody has it.
+    """
+    admin_token = read_optional_secret(api.admin_token_file, _ADMIN_TOKEN)
+    if rejected and _ADMIN_TOKEN in rejected.lost_guards:
+        admin_token = secrets.token_urlsafe()
     return Access(
         allowed_hosts=frozenset({*api.allowed_hosts, api.host}),
         cors_origins=frozenset(api.cors_origins),
         token=read_optional_secret(api.token_file, "api.token_file"),
-        admin_token=read_optional_secret(api.admin_token_file, "api.admin_token_file"),
+        admin_token=admin_token,
     )
 
 

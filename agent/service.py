@@ -44,7 +44,7 @@ from sync.runtime.network.http_server import HttpServer
 from sync.runtime.network.loopback import OtherLoopback, addresses_of
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.scheduler import Scheduler
-from sync.runtime.start import Rejected, Start
+from sync.runtime.start import Start
 from sync.runtime.systemd.restart import is_restarting
 from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure
 
@@ -69,7 +69,7 @@ def run_agent(settings: Settings, attempt: Start, inherited: Sequence[socket.soc
 
     def start() -> AbstractAsyncContextManager[RunningService]:
         sockets = [one.dup() for one in inherited]
-        return running_agent(settings, sockets=sockets, rejected=attempt.rejected)
+        return running_agent(settings, sockets=sockets, attempt=attempt)
 
     def explain(error: Exception) -> str:
         if isinstance(error, OSError):
@@ -86,18 +86,20 @@ async def running_agent(
     *,
     now: Callable[[], Timestamp] | None = None,
     sockets: Sequence[socket.socket] = (),
-    rejected: Rejected | None = None,
+    attempt: Start | None = None,
 ) -> AsyncIterator[RunningService]:
     """Start store, scheduler and server; stop them in reverse order.
 
     The server stops first, so that requests in progress still have a writer; the lock is released
-    last, so that the next agent finds the database closed. `rejected`: a wrong configuration, not
-    used. Raises, before any file is written, `ConfigurationError` for a token or TLS file,
-    `UnusableSocketError` for an inherited socket that is open to the network without protection,
-    `UnsafeFileError` if another user controls the storage directory.
+    last, so that the next agent finds the database closed. `attempt`: the start, with a rejected
+    configuration if there is one. Raises, before any file is written, `ConfigurationError` for a
+    token or TLS file, `UnusableSocketError` for an inherited socket that is open to the network
+    without protection, `UnsafeFileError` if another user controls the storage directory.
     """
     now = now or _now
-    api, directory, access = settings.api, settings.storage.directory, build_access(settings.api)
+    attempt = attempt or Start()
+    api, directory = settings.api, settings.storage.directory
+    access = build_access(api, attempt.rejected)
     tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
     check_exposure(sockets, protected=api.token_file is not None and tls is not None)
     async with AsyncExitStack() as stack:
@@ -110,9 +112,10 @@ async def running_agent(
         schedule = _start_schedule(writer, opener, stack)
         outbox = build_outbox(settings, writer, now, boot_id)
         answers = SessionAnswers(configured_terms(settings))
-        uplink = build_uplink(settings, outbox, answers, schedule, now, boot_id, _closing(writer))
+        is_closing = _closing(writer, attempt)
+        uplink = build_uplink(settings, outbox, answers, schedule, now, boot_id, is_closing)
         context = Context(
-            identity=build_identity(settings, now, rejected),
+            identity=build_identity(settings, now, attempt.rejected),
             access=access,
             writer=writer,
             reader=StoreReader(directory),
@@ -152,11 +155,12 @@ def _start_writer(opener: StoreOpener, metrics: Metrics, stack: AsyncExitStack) 
     return writer
 
 
-def _closing(writer: Writer) -> Callable[[], Awaitable[bool]]:
-    """Return the check at a stop that it is in order, and no restart by systemd."""
+def _closing(writer: Writer, attempt: Start) -> Callable[[], Awaitable[bool]]:
+    """Return the check at a stop that it is in order, and no restart."""
 
     async def is_closing() -> bool:
-        return not writer.died.done() and not await is_restarting(os.environ)
+        is_ending = not writer.died.done() and not attempt.is_to_restart
+        return is_ending and not await is_restarting(os.environ)
 
     return is_closing
 

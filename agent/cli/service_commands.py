@@ -3,9 +3,11 @@
 import gc
 import logging
 import os
+from collections.abc import Iterable
 
 from agent.cli.client import AGENT
-from agent.config import Settings
+from agent.config import SettingError, Settings
+from agent.config.settings import ACCESS
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.discovery import Configuration
 from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions
@@ -54,7 +56,9 @@ def _serve(found: Configuration) -> int:
     directories = os.environ.get("STATE_DIRECTORY")
     configuration = LastWorking(Settings, found.file, found.environ, directories)
     try:
-        return start_or_fall_back(configuration, attempt, _may_fall_back)
+        return start_or_fall_back(
+            configuration, attempt, _may_fall_back, ACCESS, _find_start_errors
+        )
     except NotStartedError as error:
         if str(error):
             AGENT.warn(str(error))
@@ -63,6 +67,12 @@ def _serve(found: Configuration) -> int:
 
             refuse_requests(sockets, _REFUSING_SECONDS, error.reason)
         return error.code
+
+
+def _find_start_errors(settings: Settings, uid: int) -> Iterable[SettingError]:
+    from agent.doctor.start import find_start_errors  # noqa: PLC0415 - rarely needed
+
+    return find_start_errors(settings, uid)
 
 
 def _may_fall_back(_: Settings | None, last: Settings) -> bool:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from agent.config.central import CentralSettings, SyncSettings
 from agent.facts import UNNAMED_STORE, UNNAMED_TILL
 from sync.runtime.cli.discovery import ServiceProcess
+from sync.runtime.settings.access import AccessPaths
 from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
@@ -24,6 +25,16 @@ from sync.runtime.settings.types import (
     is_loopback,
 )
 
+# What a configuration that does not start may close, and an earlier one must not open again.
+ACCESS = AccessPaths(
+    host=("api", "host"),
+    lists=(("api", "allowed_hosts"), ("api", "cors_origins")),
+    guards=(
+        (("api", "token_file"),),
+        (("api", "admin_token_file"),),
+        (("api", "tls_cert_file"), ("api", "tls_key_file")),
+    ),
+)
 SERVICE = ServiceProcess("loyalty-agent", "agent", "run")
 _MIB = 1024 * 1024
 _EXABYTE = 1024**6

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from sync.protocol.terms_check import find_fault
 from sync.runtime.cli.discovery import ServiceProcess
+from sync.runtime.settings.access import AccessPaths
 from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction
@@ -29,6 +30,17 @@ from sync.runtime.settings.types import (
 )
 
 SERVICE = ServiceProcess("loyalty-hq", "sync.receiver", "serve")
+# What a configuration that does not start may close, and an earlier one must not open again.
+ACCESS = AccessPaths(
+    host=("server", "host"),
+    lists=(("access", "trusted_proxies"),),
+    flags=(("server", "behind_proxy"), ("access", "open_on_loopback")),
+    equal=(("access", "trusted_proxy_header"),),
+    guards=(
+        (("access", "admin_token_file"),),
+        (("server", "tls_cert_file"), ("server", "tls_key_file")),
+    ),
+)
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
 POSTGRESQL = "postgresql+asyncpg://"

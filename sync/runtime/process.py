@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import uvloop
 
+from sync.runtime import start as starting
 from sync.runtime.logging import log_event
 from sync.runtime.network.descriptors import raise_descriptor_limit
 from sync.runtime.start import Rejected, Start
@@ -65,15 +66,36 @@ async def _run_until_stopped(
         await asyncio.to_thread(attempt.running)
         if attempt.rejected is not None:
             _say_rejected(name, attempt.rejected)
-        ends = [stop] if running.died is None else [stop, running.died]
+        ends: list[asyncio.Future[None]] = [stop] if running.died is None else [stop, running.died]
+        right_again = asyncio.ensure_future(_until_right_again(attempt))
+        ends.append(right_again)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if right_again.done():
+            attempt.is_to_restart = True
+            log_event(_log, logging.INFO, f"{name}.configuration_right_again")
+        right_again.cancel()
         log_event(_log, logging.INFO, f"{name}.stopping")
-    return 1 if running.died is not None and running.died.done() else 0
+    has_died = running.died is not None and running.died.done()
+    # After 1 every supervisor starts the service again, also one that leaves it ended after 0.
+    return 1 if has_died or attempt.is_to_restart else 0
+
+
+async def _until_right_again(attempt: Start) -> None:
+    """Return once the rejected configuration would work; never if none was rejected."""
+    if attempt.is_right_again is None:
+        await asyncio.Event().wait()
+    else:
+        while True:
+            await asyncio.sleep(starting.RECHECK_SECONDS)
+            if await asyncio.to_thread(attempt.is_right_again):
+                return
 
 
 def _say_rejected(name: str, rejected: Rejected) -> None:
     """Tell log and systemd that the configuration is wrong and an older one is in use."""
     fields = {"reason": rejected.reason, "in_use_since": rejected.in_use_since}
+    if rejected.narrowed:
+        fields["narrowed_to_it"] = ", ".join(rejected.narrowed)
     log_event(_log, logging.ERROR, f"{name}.configuration_rejected", **fields)
     text = f"STATUS={USES_EARLIER}{rejected.in_use_since}. Wrong: {rejected.reason}"
     notify(text, os.environ)

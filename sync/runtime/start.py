@@ -1,33 +1,46 @@
 """Starts a service: with its configuration, or else with the last one that worked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from sync.runtime.settings.access import AccessPaths, Narrowed, narrow
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.schema import SettingsTree
-from sync.runtime.settings.setting_errors import ConfigurationError
+from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 Tree = TypeVar("Tree", bound=SettingsTree)
 _WRONG_CONFIGURATION = 2
+# A rejected configuration is checked this often: what was missing may have returned.
+RECHECK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A configuration with which the service did not start, and since when the one in use works."""
+    """A configuration with which the service did not start, and since when the one in use works.
+
+    `narrowed`: the settings of the one in use that give less access, as the rejected one does.
+    `lost_guards`: settings of the rejected one that name an unusable token or certificate.
+    """
 
     reason: str
     in_use_since: str
+    narrowed: tuple[str, ...] = ()
+    lost_guards: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Start:
     """One attempt to start: `running` is called once the service runs, else `reason` is set.
 
-    `rejected`: the present configuration, if the one of this attempt is an older one.
+    `rejected`: the present configuration, if the one of this attempt is an older one;
+    `is_right_again` returns whether it would work by now, and `is_to_restart` is set once the
+    service stops to start with it.
     """
 
     rejected: Rejected | None = None
+    is_right_again: Callable[[], bool] | None = None
+    is_to_restart: bool = False
     reason: str = ""
     has_run: bool = False
     _save: Callable[[], None] = field(default=lambda: None)
@@ -54,12 +67,15 @@ def start_or_fall_back(
     configuration: LastWorking[Tree],
     run: Callable[[Tree, Start], int],
     may_fall_back: Callable[[Tree | None, Tree], bool],
+    access: AccessPaths,
+    find_errors: Callable[[Tree, int], Iterable[SettingError]],
 ) -> int:
     """Run the service with the present configuration, else with the last one that worked.
 
     `run` returns the exit code. `may_fall_back` returns whether the last settings name the state
     that is meant; it is given the present settings, with defaults for wrong ones (None: they cannot
-    be read), and the last ones.
+    be read), and the last ones. `find_errors` yields the errors of a start for a user.
+    The last settings never give more access than the present ones, as far as these can be read.
     Raises `NotStartedError`.
     """
     code, failure = _attempt(configuration.settings, run, Start(_save=configuration.save))
@@ -68,8 +84,15 @@ def start_or_fall_back(
     last = configuration.recall()
     if last is None or not may_fall_back(configuration.valid_part(), last.settings):
         raise failure
-    fallback = Start(Rejected(failure.reason, last.since))
-    code, again = _attempt(lambda: last.settings, run, fallback)
+    readable = configuration.readable_part()
+    narrowed = narrow(last.settings, readable, access) if readable else Narrowed(last.settings)
+    if narrowed is None:
+        raise failure
+    rejected = Rejected(failure.reason, last.since, narrowed.changed, narrowed.lost_guards)
+    fallback = Start(rejected)
+    if configuration.is_wrong(find_errors):
+        fallback.is_right_again = lambda: not configuration.is_wrong(find_errors)
+    code, again = _attempt(lambda: narrowed.settings, run, fallback)
     if again is not None:
         raise failure
     return code

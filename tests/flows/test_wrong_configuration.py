@@ -1,24 +1,17 @@
 """A service of systemd that is restarted with a wrong setting goes on serving, and says so."""
 
-import json
-import socket
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
 
 from sync.runtime.settings.last_working import FILE
-from tests.support.agent.process import AGENT, AgentProcess
+from tests.support.agent.process import AGENT
+from tests.support.agent.unit import Unit
 from tests.support.head_office.process import HQ
-from tests.support.notify_socket import Manager, manager_in
 from tests.support.processes import LoggedProcess, running_service
-from tests.support.till.requests import Requests, Response, fresh_pair, get, send_request
 
 pytestmark = pytest.mark.process
-REQUESTS = Requests("127.0.0.1", 0)
 GOOD = '[store]\nstore_id = "0042"\n[log]\nformat = "json"\n'
 # Each stops a start at another point: not TOML, not a setting, no such file, no such directory.
 WRONG = {
@@ -27,61 +20,6 @@ WRONG = {
     "a missing file": GOOD + '[api]\ntoken_file = "absent"\n',
     "a directory that cannot be made": GOOD + '[storage]\ndirectory = "/proc/none"\n',
 }
-_HAND_OVER = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-class Unit:
-    """The agent as systemd runs it: a socket that outlives it, a state directory, a manager."""
-
-    def __init__(self, place: Path, listening: socket.socket, manager: Manager) -> None:
-        self.config = place / "agent.toml"
-        self.state = place / "state"
-        self.state.mkdir(mode=0o700)
-        self.manager = manager
-        self.port = int(listening.getsockname()[1])
-        self._listening = listening
-
-    @asynccontextmanager
-    async def running(self, configuration: str, **variables: str) -> AsyncIterator[AgentProcess]:
-        self.config.write_text(configuration)
-        descriptor = self._listening.fileno()
-        command = (sys.executable, "-c", _HAND_OVER, str(descriptor), *AGENT)
-        given = {"STATE_DIRECTORY": str(self.state), **self.manager.environ, **variables}
-        async with running_service(
-            AgentProcess,
-            (*command, "--config", str(self.config), "run"),
-            variables=given,
-            descriptors=(descriptor,),
-        ) as child:
-            yield child
-
-    async def runs_once(self, configuration: str) -> None:
-        async with self.running(configuration) as child:
-            await child.ready()
-            child.terminate()
-            assert await child.exit_code() == 0
-
-    async def status(self) -> dict[str, object]:
-        found = json.loads((await get(self.port, "/agent/v1/status")).body)
-        assert isinstance(found, dict)
-        return found
-
-    async def capture(self) -> Response:
-        return await send_request(self.port, REQUESTS.session(fresh_pair()))
-
-
-@pytest.fixture
-def unit(tmp_path: Path) -> Iterator[Unit]:
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=64) as listening,
-        manager_in(tmp_path) as manager,
-    ):
-        yield Unit(tmp_path, listening, manager)
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)

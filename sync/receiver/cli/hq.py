@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.audit.audit_log import AuditLog
 from sync.receiver.audit.author import author_of_command
-from sync.receiver.config import SERVICE, ReceiverSettings
+from sync.receiver.config import ACCESS, SERVICE, ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
 from sync.receiver.db.period import Period, parse_period
@@ -32,6 +32,7 @@ from sync.runtime.logging import configure_logging, log_event, log_uncaught_exce
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.near_misses import find_near_misses
 from sync.runtime.settings.secret_files import check_files
+from sync.runtime.settings.setting_errors import SettingError
 from sync.runtime.settings.types import check_name
 from sync.runtime.start import NotStartedError, Start, start_or_fall_back
 
@@ -69,7 +70,9 @@ def serve(config: ConfigFile = None) -> None:
     configuration = LastWorking(ReceiverSettings, found.file, found.environ, directories)
     try:
         raise SystemExit(
-            start_or_fall_back(configuration, partial(_receive, found), _may_fall_back)
+            start_or_fall_back(
+                configuration, partial(_receive, found), _may_fall_back, ACCESS, _find_start_errors
+            )
         )
     except NotStartedError as error:
         if str(error):
@@ -81,6 +84,12 @@ def _may_fall_back(present: ReceiverSettings | None, last: ReceiverSettings) -> 
     """Return whether the ledger stays one: agents keep their events while it is away."""
     is_same = present is None or present.database_name == last.database_name
     return is_same and _state(last).exists
+
+
+def _find_start_errors(settings: ReceiverSettings, uid: int) -> Iterable[SettingError]:
+    from sync.receiver.doctor.start import find_start_errors  # noqa: PLC0415 - rarely needed
+
+    return find_start_errors(settings, uid)
 
 
 def _receive(found: Configuration, settings: ReceiverSettings, start: Start) -> int:

@@ -6,7 +6,8 @@ in neither.
 """
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,10 @@ from sync.protocol.rfc3339 import to_rfc3339
 from sync.runtime.files.atomic_file import atomic_file
 from sync.runtime.logging import log_event
 from sync.runtime.settings.load import examine, load, read_text
+from sync.runtime.settings.readable import Readable, read_as_far_as_possible
 from sync.runtime.settings.schema import SettingsTree
-from sync.runtime.settings.setting_errors import ConfigurationError
+from sync.runtime.settings.secret_files import find_file_errors
+from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 _log = logging.getLogger(__name__)
 FILE = "last-working-configuration.json"
@@ -86,6 +89,22 @@ class LastWorking(Generic[Tree]):
         except ConfigurationError:
             return None
         return settings
+
+    def readable_part(self) -> Readable[Tree] | None:
+        """Return what can be read of the present configuration; None if nothing can."""
+        text = self._text or ""
+        return read_as_far_as_possible(self._model, self._file, self._environ, text)
+
+    def is_wrong(self, find_errors: Callable[[Tree, int], Iterable[SettingError]]) -> bool:
+        """Return whether the configuration has errors now; `find_errors` finds those of a start."""
+        try:
+            text = None if self._file is None else read_text(self._file)
+            settings, errors = examine(self._model, self._file, self._environ, text)
+        except ConfigurationError:
+            return True
+        if errors or settings is None or find_file_errors(settings):
+            return True
+        return any(True for _ in find_errors(settings, os.geteuid()))
 
     def save(self) -> None:
         """Store the present configuration as the one that works; a failure is logged only."""
