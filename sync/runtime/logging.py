@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TextIO, TypeAlias
 
 from sync.protocol.rfc3339 import us_to_rfc3339
+from sync.runtime.log_writer import LogWriter
 from sync.runtime.masking import mask_secrets
 
 _log = logging.getLogger(__name__)
@@ -60,17 +61,20 @@ def log_event(logger: logging.Logger, level: int, event: str, /, **fields: objec
 
 
 def configure_logging(level: str, format: str, stream: TextIO | None = None) -> None:  # noqa: A002 - the setting's name
-    """Log to `stream` (None: standard error) from `level` up; `format` is text or json.
+    """Log to standard error from `level` up; `format` is text or json.
 
     Libraries are logged from `warning` up at any `level`: their lower levels are noise. A
-    second call replaces the configuration of the first.
+    second call replaces the configuration of the first. To a `stream` lines are written at once,
+    else by a thread of their own.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = LogWriter(sys.stderr.fileno()) if stream is None else logging.StreamHandler(stream)
     kind = JsonFormatter if format == "json" else TextFormatter
-    handler.setFormatter(kind(with_priority=is_journal(handler.stream, os.environ)))
+    handler.setFormatter(kind(with_priority=is_journal(stream or sys.stderr, os.environ)))
     root = logging.getLogger()
     for earlier in [h for h in root.handlers if isinstance(h.formatter, LineFormatter)]:
         root.removeHandler(earlier)
+        earlier.flush()
+        earlier.close()
     root.addHandler(handler)
     own_level = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(max(own_level, logging.WARNING))
