@@ -21,6 +21,7 @@ COMMANDS = {
         "agent.cli.support_bundle", "Write an archive with diagnostics for support."
     ),
     "sync": LazyCommand("agent.cli.sync", "Deliver pending captures now."),
+    "backup": LazyCommand("agent.cli.backup", "Copy the database into one file."),
     "salvage": LazyCommand("agent.cli.salvage", "Salvage the captures of a database file."),
     "dead-letters": LazyCommand("agent.cli.dead_letters", "List, retry and discard dead letters."),
 }

@@ -37,6 +37,7 @@ COMMANDS = {
     "export": LazyCommand(
         "sync.receiver.cli.reporting.export", "Export a table as CSV, JSON lines or Parquet."
     ),
+    "backup": LazyCommand("sync.receiver.cli.backup", "Copy the SQLite database into one file."),
     "audit": LazyCommand("sync.receiver.cli.audit", "List what people did at head office."),
 }
 app = command_group(_NAME, "Receive the captures of all stores at head office.", COMMANDS)

@@ -2,11 +2,6 @@
 
 import re
 import shlex
-import sqlite3
-import subprocess
-import sys
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +12,6 @@ from agent.store.files.disk_space import BALLAST_FILE
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.lock import LOCK_FILE
 from tests.agent.doctor.test_checkup import CHECKS_OF_CENTRAL, CHECKS_OF_MACHINE
-from tests.support.agent.store import opened, record, session
 from tests.support.processes import ROOT
 
 PAGE = (ROOT / "docs" / "store-it.md").read_text("utf-8")
@@ -57,22 +51,6 @@ def test_files_of_the_storage_directory_are_on_the_page() -> None:
     files = (DATABASE_FILE, MARK_FILE, BALLAST_FILE, LOCK_FILE, "encryption.key", "set-aside/")
 
     assert [file for file in files if f"`{file}`" not in PAGE] == []
-
-
-@pytest.mark.process
-def test_backup_command_copies_a_database_in_use(tmp_path: Path) -> None:
-    found = re.search(r"<!-- backup -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
-    assert found is not None
-    _, *command = shlex.split(found[1])
-    copy = tmp_path / "copy.db"
-
-    with opened(tmp_path / "state") as store:
-        record(store, session())
-        command[-2:] = [str(tmp_path / "state" / DATABASE_FILE), str(copy)]
-        subprocess.run([sys.executable, *command], check=True)
-
-    with closing(sqlite3.connect(copy)) as connection:
-        assert connection.execute("SELECT count(*) FROM session").fetchone() == (1,)
 
 
 def test_metrics_on_the_page_are_those_of_the_agent() -> None:

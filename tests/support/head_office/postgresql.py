@@ -42,6 +42,25 @@ class PostgresqlServer:
         await connection.close()
         return self.url(name)
 
+    @property
+    def commands(self) -> Path:
+        """Return the directory of the server's own commands, such as pg_dump."""
+        return Path(self._server.bin_path)
+
+    @property
+    def socket(self) -> Path:
+        """Return the directory of its socket."""
+        return Path(self._server.get_postmaster_info().socket_dir or "")
+
+    async def owner(self, url: str) -> str:
+        """Give the database at `url` an owner of the same name; return the owner's URL."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        connection = await asyncpg.connect(self._server.get_uri())
+        await connection.execute(f"CREATE ROLE {name} LOGIN")
+        await connection.execute(f"ALTER DATABASE {name} OWNER TO {name}")
+        await connection.close()
+        return url.replace("postgres:@", f"{name}@")
+
     async def owner_with_password(self, url: str, password: str) -> str:
         """Give the database at `url` an owner with a password; return the owner's URL."""
         name = url.partition("?")[0].rpartition("/")[2]

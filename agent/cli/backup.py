@@ -1,0 +1,87 @@
+"""`loyalty-agent backup`: copy the database into one file, with or without a running agent."""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.client import AGENT
+from agent.config import Settings
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.cursor import read_cursor
+from agent.store.db.epochs import read_epochs
+from agent.store.files.quarantine import list_unfinished
+from agent.store.files.storage_errors import CorruptRow
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.progress import current_step
+from sync.runtime.files.ownership import acting_as_owner
+from sync.runtime.files.sqlite_backup import BackupError, UnfitTarget, back_up, check_target
+
+_SETTLED_AHEAD = """
+SELECT count(*) FROM settled WHERE destination = 'central' AND position > ?
+"""
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to create.")],
+    config: ConfigFile = None,
+) -> None:
+    """Copy the agent's database into FILE, while the agent runs or not.
+
+    Tills are served meanwhile. FILE must not exist; it appears once it is complete and checked, for
+    its owner only. It does not hold the encryption key, without which its addresses cannot be read.
+    """
+    settings = AGENT.settings(config)
+    directory = settings.storage.directory
+    database = directory / DATABASE_FILE
+    if not os.path.exists(database):  # noqa: PTH110 - Path.exists raises for some users
+        AGENT.fail(f"there is no database in {directory}", ExitCode.USAGE)
+    contents: list[str] = []
+    try:
+        check_target(file, directory)
+        with current_step("Copying") as show:
+            back_up(database, file, show, lambda copy: contents.append(_describe(copy)))
+    except UnfitTarget as error:
+        AGENT.fail(str(error), ExitCode.USAGE)
+    except BackupError as error:
+        AGENT.fail(f"no backup was made: {error}")
+    echo(f"{file} holds {contents[0]}.")
+    echo(_describe_key(settings))
+    _warn_of_others(directory)
+
+
+def _describe(copy: sqlite3.Connection) -> str:
+    """Return what a copy holds, for people."""
+    try:
+        epochs, watermark = read_epochs(copy), read_cursor(copy).watermark
+        (ahead,) = copy.execute(_SETTLED_AHEAD, (watermark,)).fetchone()
+    except (sqlite3.Error, CorruptRow) as error:
+        raise BackupError(f"the database cannot be read ({error}): see doctor") from error
+    pending = max(epochs.last_position - watermark - ahead, 0)
+    last = epochs.last
+    return f"all captures up to {last}, {count(pending, 'capture')} of them not delivered"
+
+
+def _describe_key(settings: Settings) -> str:
+    key = settings.storage.encryption_key_path
+    return (
+        f"The encryption key is not in it: keep a copy of {key} in another place. Without the key"
+        " the e-mail addresses in the backup cannot be read."
+    )
+
+
+def _warn_of_others(directory: Path) -> None:
+    try:
+        with acting_as_owner(directory):
+            unfinished = list_unfinished(directory)
+    except OSError:
+        return
+    if unfinished:
+        AGENT.warn(
+            f"not in it: {count(len(unfinished), 'quarantined database')} in {directory}/set-aside,"
+            " whose captures are still being salvaged"
+        )

@@ -1,0 +1,44 @@
+"""`loyalty-hq backup`: copy the SQLite database into one file, while head office serves or not."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sync.receiver.cli.hq import HEAD_OFFICE
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.printing import echo
+from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.progress import current_step
+from sync.runtime.files.sqlite_backup import BackupError, UnfitTarget, back_up, check_target
+
+_POSTGRESQL = (
+    "the database is on a PostgreSQL server, which has backups of its own: pg_dump --format=custom,"
+    " or pg_basebackup; see docs/head-office.md"
+)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to create.")],
+    config: ConfigFile = None,
+) -> None:
+    """Copy head office's SQLite database into FILE, while it serves or not.
+
+    FILE must not exist; it appears once it is complete and checked, for its owner only. It holds
+    e-mail addresses in plain text. On PostgreSQL use the server's own backup.
+    """
+    settings = HEAD_OFFICE.settings(config)
+    if settings.is_on_postgresql:
+        HEAD_OFFICE.fail(_POSTGRESQL, ExitCode.USAGE)
+    database = settings.database_path
+    if not HEAD_OFFICE.state_of(settings).exists:
+        HEAD_OFFICE.fail(f"there is no database {database}", ExitCode.USAGE)
+    try:
+        check_target(file, database.parent)
+        with current_step("Copying") as show:
+            back_up(database, file, show)
+    except UnfitTarget as error:
+        HEAD_OFFICE.fail(str(error), ExitCode.USAGE)
+    except BackupError as error:
+        HEAD_OFFICE.fail(f"no backup was made: {error}")
+    echo(f"{file} holds the database {database}, with e-mail addresses in plain text.")

@@ -1,0 +1,161 @@
+"""Copies a SQLite database in use into a new file, for `backup FILE` of both programs.
+
+One snapshot by SQLite's backup API, which leaves writers alone. *Obvious:* VACUUM INTO. *Why not:*
+it shows no progress, sorts every index anew, and leaves out what salvage could read. The copy is
+synced step by step: one sync of it all would hold up the syncs of the program beside it.
+"""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.ownership import acting_as_owner
+
+_STEP_PAGES = 2_048
+_RESERVE_BYTES = 1024 * 1024
+_WAIT_SECONDS = 5.0
+_FULL = "there is no room for it: %s bytes needed, %s free"
+Show = Callable[[str], None]
+
+
+class BackupError(Exception):
+    """No backup was made; the message says why."""
+
+
+class UnfitTarget(BackupError):  # noqa: N818 - names the thing that is wrong
+    """The file that was named cannot become a backup: choose another one."""
+
+
+def check_target(file: Path, state: Path) -> None:
+    """Raise `UnfitTarget` unless `file` is a new one in a directory outside of `state`."""
+    if os.path.lexists(file):
+        raise UnfitTarget(f"{file} exists already: choose another name")
+    if not file.parent.is_dir():
+        raise UnfitTarget(f"{file.parent} is not a directory")
+    if state.resolve() in (file.parent.resolve(), *file.parent.resolve().parents):
+        raise UnfitTarget(
+            f"{file} is in the directory of the database, and would be lost with it: choose"
+            " another disk or machine"
+        )
+
+
+def back_up(
+    database: Path,
+    file: Path,
+    show: Show,
+    read: Callable[[sqlite3.Connection], None] = lambda _: None,
+) -> None:
+    """Copy `database`, in use or not, into the new `file`: whole, checked and synced.
+
+    `file` appears at the end, mode 0600, and is left out if anything fails. `show` gets the
+    progress, `read` the finished copy. Root reads as the owner of the database. Raises
+    `BackupError`.
+    """
+    try:
+        with _scratch_beside(file) as scratch:
+            # Opened before the database: its owner may not be allowed to write here.
+            with _target(scratch) as copy, _snapshot_of(database) as connection:
+                _require_room(connection, file.parent)
+                _copy(connection, copy, scratch, show)
+            show("Checking the copy")
+            with closing(_opened(scratch, is_still=True)) as finished:
+                ((found,),) = finished.execute("PRAGMA quick_check(1)").fetchall()
+                if found != "ok":
+                    raise BackupError(f"the database is damaged ({found}): see doctor")
+                read(finished)
+            _sync(scratch)
+            if os.path.lexists(file):
+                raise UnfitTarget(f"{file} exists already: choose another name")
+            scratch.replace(file)
+        sync_directory(file.parent)
+    except sqlite3.Error as error:
+        raise BackupError(_reason_of(error)) from error
+    except OSError as error:
+        raise BackupError(f"{error.strerror or error}") from error
+
+
+@contextmanager
+def _snapshot_of(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open `database` read-only; what the block reads is one state of it."""
+    is_still = _is_still(database)
+    before = database.stat()
+    with acting_as_owner(database.parent), closing(_opened(database, is_still=is_still)) as one:
+        # The first read fixes the state, until the transaction ends.
+        one.execute("BEGIN")
+        one.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        yield one
+    after = database.stat()
+    times = (before.st_mtime_ns, before.st_size), (after.st_mtime_ns, after.st_size)
+    if is_still and (not _is_still(database) or times[0] != times[1]):
+        raise BackupError("the program that writes the database started meanwhile: try again")
+
+
+def _is_still(database: Path) -> bool:
+    """Return whether no process has the database open, and its log holds nothing.
+
+    SQLite would then create files beside it, unless it may take the file for immutable.
+    """
+    log, index = (database.with_name(f"{database.name}-{end}") for end in ("wal", "shm"))
+    return not index.exists() and (not log.exists() or not log.stat().st_size)
+
+
+def _opened(database: Path, *, is_still: bool) -> sqlite3.Connection:
+    uri = f"{database.absolute().as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
+
+
+@contextmanager
+def _scratch_beside(file: Path) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name[:64]}.", dir=file.parent)
+    os.close(descriptor)  # mode 0600
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _target(scratch: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(scratch, isolation_level=None)) as copy:
+        # Nothing of an incomplete copy is needed.
+        copy.execute("PRAGMA journal_mode=OFF").fetchall()
+        copy.execute("PRAGMA synchronous=OFF")
+        yield copy
+
+
+def _require_room(connection: sqlite3.Connection, directory: Path) -> None:
+    pages, page_bytes = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "page_size")
+    )
+    found = os.statvfs(directory)
+    needed, free = pages * page_bytes + _RESERVE_BYTES, found.f_bavail * found.f_frsize
+    if free < needed:
+        raise BackupError(_FULL % (f"{needed:,}", f"{free:,}"))
+
+
+def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, scratch: Path, show: Show) -> None:
+    def note(_: int, remaining: int, total: int) -> None:
+        show(f"Copying: {100 * (total - remaining) // max(total, 1)} %")
+        _sync(scratch)
+
+    source.backup(copy, pages=_STEP_PAGES, progress=note)
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason_of(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return f"the database is damaged ({error}): see doctor"
+    return str(error)
