@@ -7,6 +7,9 @@ from sqlalchemy import Connection, RowMapping, Select
 
 T = TypeVar("T")
 Values: TypeAlias = Mapping[str, object]
+# Data exception, and program limit exceeded.
+_REFUSED_CLASSES = ("22", "54")
+_REFUSED_BY_SQLITE = {"SQLITE_TOOBIG", "SQLITE_MISMATCH"}
 
 
 class DatabaseUnavailableError(ConnectionError):
@@ -40,3 +43,25 @@ class Database(Reads, Protocol):
 
     async def scrub(self) -> None:
         """Remove deleted data from the files as well. Raises `OSError`."""
+
+
+def refused_value(error: Exception) -> str | None:
+    """Return the name of an error that says that the database refuses a value; else None.
+
+    The same statement without that value would succeed; repeating it as it is never will. The name
+    is harmless in a log and on the wire, unlike the database's message, which may quote the value.
+    """
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None)
+    if isinstance(state, str):
+        return f"SQLSTATE {state}" if state.startswith(_REFUSED_CLASSES) else None
+    name = getattr(cause, "sqlite_errorname", None)
+    if name is not None:
+        return str(name) if name in _REFUSED_BY_SQLITE else None
+    # By the driver, before the value was sent.
+    by_driver = cause.__cause__ if cause is not error else cause
+    if isinstance(by_driver, (OverflowError, UnicodeEncodeError)) or (
+        cause is not error and isinstance(by_driver, ValueError)
+    ):
+        return type(by_driver).__name__
+    return None

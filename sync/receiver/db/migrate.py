@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from sync.runtime.schema_migration import copy_before_migration, upgrade
+from sync.runtime.settings.setting_errors import SettingError
 
 NEWEST_REVISION = "0023"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -42,3 +43,15 @@ def migrate(connection: Connection) -> None:
     found = revision_of(connection)
     if found is None or found < NEWEST_REVISION:
         upgrade(connection, MIGRATIONS)
+
+
+def encoding_errors(connection: Connection) -> list[SettingError]:
+    """Return what is wrong with the encoding of the database: any but UTF-8 refuses some text."""
+    encoding = connection.execute(text("SELECT current_setting('server_encoding')")).scalar_one()
+    if encoding == "UTF8":
+        return []
+    message = (
+        f"the database has the encoding {encoding}, which cannot hold every name and text of a till"
+        " (create it with ENCODING 'UTF8' TEMPLATE template0, and restore into it)"
+    )
+    return [SettingError("", "database.url", message)]

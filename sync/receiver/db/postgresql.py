@@ -20,8 +20,9 @@ from sqlalchemy.pool import NullPool
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from sync.receiver.db.database import DatabaseUnavailableError, Values
-from sync.receiver.db.migrate import is_older, migrate
+from sync.receiver.db.migrate import encoding_errors, is_older, migrate
 from sync.receiver.db.tables import LedgerTable
+from sync.runtime.settings.setting_errors import ConfigurationError
 
 T = TypeVar("T")
 _Options: TypeAlias = Mapping[str, Any]
@@ -80,7 +81,8 @@ class Postgresql:
     async def open(self) -> None:
         """Migrate the schema; receivers that start together take turns.
 
-        Retries after a deadlock, as with a read of several tables.
+        Retries after a deadlock, as with a read of several tables. Raises `ConfigurationError` for
+        a database that cannot hold the texts of tills.
         """
         async with self._engine_without_timeouts() as engine:
             async for attempt in _attempts():
@@ -187,6 +189,8 @@ def _limits(statement_seconds: float | None) -> dict[str, object]:
 
 
 def _migrate(connection: Connection) -> None:
+    if errors := encoding_errors(connection):
+        raise ConfigurationError(errors)
     if is_older(connection):
         connection.execute(_AGENTS_LOCK)
     migrate(connection)

@@ -188,6 +188,8 @@ def _engine(path: Path, pragmas: tuple[str, ...], *, begin: str, connections: in
         connect_args={"isolation_level": None},
         pool_size=connections,
         max_overflow=0,
+        # The values of a statement can hold an address.
+        hide_parameters=True,
     )
 
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

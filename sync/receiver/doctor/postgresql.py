@@ -8,11 +8,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.config import ReceiverSettings
-from sync.receiver.db.migrate import revision_of
+from sync.receiver.db.migrate import encoding_errors, revision_of
 from sync.receiver.db.open import unopened_database
 from sync.receiver.db.tables import LedgerTable
 from sync.receiver.doctor.schema import check_schema, check_tills, count_tills
 from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 _DATABASE, _ENCODING, _RIGHTS = "database", "encoding", "rights"
 _DURABILITY, _CLOCK = "durability", "database clock"
@@ -74,6 +75,23 @@ async def check_postgresql(settings: ReceiverSettings, now: datetime) -> list[Ch
     finally:
         await database.close()
     return [*judge(server, settings.database_name, now)]
+
+
+async def find_encoding_errors(settings: ReceiverSettings) -> list[SettingError]:
+    """Return what is wrong with the encoding of the database that the settings name.
+
+    Nothing if it cannot be asked: a server that is down is no error of the configuration.
+    """
+    try:
+        database = unopened_database(settings)
+    except ConfigurationError:
+        return []
+    try:
+        return await database.read(encoding_errors)
+    except (OSError, SQLAlchemyError):
+        return []
+    finally:
+        await database.close()
 
 
 def judge(server: Server, name: str, now: datetime) -> Iterator[Check]:

@@ -1,9 +1,11 @@
 """Errors that keep `loyalty-hq serve` from starting, beyond those of its settings."""
 
+import asyncio
 from collections.abc import Iterator
 
 from sync.receiver.auth.readers_token import check_own_token
 from sync.receiver.config import SERVICE, ReceiverSettings
+from sync.receiver.doctor.postgresql import find_encoding_errors
 from sync.runtime.checks.certificate import expiry_warning
 from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.start import find_directory_errors, find_shared_directory_errors
@@ -29,6 +31,8 @@ def find_start_errors(settings: ReceiverSettings, uid: int) -> Iterator[SettingE
         yield from find_directory_errors(directory, "storage.directory", uid)
     if settings.database.url and not settings.is_on_postgresql:
         yield from find_shared_directory_errors(settings.database_path, "database.url")
+    if settings.is_on_postgresql:
+        yield from asyncio.run(find_encoding_errors(settings))
     if makes_own_token(settings):
         try:
             check_own_token(directory)

@@ -1,20 +1,22 @@
 """The ledger: store batches and heartbeats, one transaction each; durable before answered."""
 
-from collections.abc import Collection, Mapping
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from msgspec.structs import asdict
+from msgspec import structs
 from sqlalchemy import Connection, RowMapping
 
-from sync.protocol.wire import HeartbeatAnswer
+from sync.protocol.wire import ErrorCode, HeartbeatAnswer
 from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
-from sync.receiver.db.database import Database
+from sync.receiver.db.database import Database, refused_value
 from sync.receiver.ingest.accept import accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.epochs.closing import Sent
+from sync.receiver.ingest.events import Event, InvalidEvent, invalid_event, type_of
 from sync.receiver.ingest.heartbeat import store_heartbeat
 from sync.receiver.ingest.hourly_rollup import roll_up
 from sync.receiver.ingest.ledger_state import AcceptedBatch
@@ -29,7 +31,7 @@ from sync.receiver.ingest.rows import (
     event_row,
     gap_row,
 )
-from sync.receiver.ingest.slices import slices_of, turns_of
+from sync.receiver.ingest.slices import halves_of, slices_of, turns_of
 from sync.receiver.ingest.times.clock_skew import BootZero, SkewCorrector
 from sync.receiver.ingest.times.uncertain_times import note_uncertain
 from sync.runtime.settings.types import EVERY_STORE
@@ -57,7 +59,9 @@ class Ledger:
         named = {EVERY_STORE, inbound.sender.name.store_id}
         shares_sessions = not named.isdisjoint(self._shared_session_stores)
         result: AcceptedBatch | None = None
-        for turn in turns_of(inbound):
+        turns = deque(turns_of(inbound))
+        while turns:
+            turn = turns.popleft()
             store = partial(
                 _store_batch,
                 inbound=turn,
@@ -65,7 +69,15 @@ class Ledger:
                 checked=inbound if result is None else turn,
                 shares_sessions=shares_sessions,
             )
-            outcome = await self._database.write(store)
+            try:
+                outcome = await self._database.write(store)
+            except Exception as error:
+                if (reason := refused_value(error)) is None:
+                    raise
+                if not (parts := _without_refused(turn, reason)):
+                    raise
+                turns.extendleft(reversed(parts))
+                continue
             if not isinstance(outcome, AcceptedBatch):
                 return outcome
             if result is not None:
@@ -128,6 +140,26 @@ def _store_batch(
     return result
 
 
+def _without_refused(turn: InboundBatch, reason: str) -> Sequence[InboundBatch]:
+    """Return what to store instead of a turn with a value that the database refuses.
+
+    Its halves, which finds the event in transactions of no more events in all than a few times the
+    batch. A single event is rejected; if even that cannot be stored, without its correlation id.
+    """
+    if len(turn.events) > 1:
+        return list(halves_of(turn))
+    rejected = [_rejected(event, reason) for event in turn.events]
+    return [] if rejected == list(turn.events) else [replace(turn, events=rejected)]
+
+
+def _rejected(event: Event, reason: str) -> InvalidEvent:
+    if isinstance(event, InvalidEvent):
+        return structs.replace(event, correlation_id="")
+    message = f"The database of head office refuses a value of this event ({reason})"
+    kind, name = type_of(event), event.correlation_id
+    return invalid_event(event.sequence, kind, name, ErrorCode.UNSTORABLE, message)
+
+
 def _ended(inbound: InboundBatch, epoch: RowMapping, accepted_through: int) -> Row:
     """Return `ended_through` if the batch changes it: by its word, or by an event beyond it."""
     is_last = inbound.batch.ends_epoch and bool(inbound.events)
@@ -187,7 +219,7 @@ def _write(
         (tables.sessions, [event_row(session, times) for session in accepted.sessions], {}),
         (tables.answers, plain, {"digest": None}),
         (tables.answers, digested, {}),
-        (tables.rejections, [asdict(event) for event in accepted.rejected], {}),
+        (tables.rejections, [structs.asdict(event) for event in accepted.rejected], {}),
         (tables.duplicates, [duplicate_row(event) for event in accepted.duplicates], {}),
     ):
         insert_rows(connection, table, rows, common={**common, **more})

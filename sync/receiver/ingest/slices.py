@@ -43,6 +43,11 @@ def slices_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
     yield from _parts(inbound, _bounds(inbound.events, MAX_EVENTS, MAX_CHARACTERS))
 
 
+def halves_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
+    """Yield both halves of a batch of more than one event; its numbers are ascending."""
+    yield from _parts(inbound, [len(inbound.events) // 2, len(inbound.events)])
+
+
 def _parts(inbound: InboundBatch, bounds: Sequence[int]) -> Iterator[InboundBatch]:
     if len(bounds) == 1:
         yield inbound

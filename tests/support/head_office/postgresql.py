@@ -34,11 +34,12 @@ class PostgresqlServer:
         """Return the URL of a database in the form of the receiver's setting."""
         return self._server.get_uri(database=database, driver="asyncpg")
 
-    async def new_database(self) -> str:
-        """Create an empty database; return its URL."""
+    async def new_database(self, encoding: str | None = None) -> str:
+        """Create an empty database, in this encoding if given; return its URL."""
         name = f"hq_{uuid.uuid4().hex}"
         connection = await asyncpg.connect(self._server.get_uri())
-        await connection.execute(f"CREATE DATABASE {name}")
+        other = f" TEMPLATE template0 LOCALE 'C' ENCODING '{encoding}'" if encoding else ""
+        await connection.execute(f"CREATE DATABASE {name}{other}")
         await connection.close()
         return self.url(name)
 

@@ -11,6 +11,7 @@ from sqlmodel import Session
 from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.db.tables import BootRecord
+from sync.runtime.settings.setting_errors import ConfigurationError
 from tests.support.head_office.audit import audit_by
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at
@@ -116,3 +117,17 @@ async def test_the_session_of_a_unit_of_work_does_not_end_the_transaction(
     await database.close()
 
     assert await rows_at(url, "SELECT count(*) FROM boots") == [(0 if fails else 1,)]
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+async def test_database_in_another_encoding_is_refused_by_name_and_left_as_it_is(
+    postgresql_server: PostgresqlServer, encoding: str
+) -> None:
+    """A name with a letter that the encoding lacks would fail its batch for ever."""
+    url = await postgresql_server.new_database(encoding)
+    database = Postgresql(url)
+    with pytest.raises(ConfigurationError, match=f"has the encoding {encoding}"):
+        await database.open()
+    await database.close()
+
+    assert await rows_at(url, "SELECT 1 FROM pg_tables WHERE tablename = 'agents'") == []

@@ -218,6 +218,23 @@ def test_service_on_an_earlier_configuration_is_a_fault(tmp_path: Path) -> None:
     assert "systemctl reload loyalty-hq" in check.advice
 
 
+@pytest.mark.process
+async def test_database_in_another_encoding_is_refused_by_every_command(
+    tmp_path: Path, postgresql_server: PostgresqlServer
+) -> None:
+    """A name with a letter that the encoding lacks would otherwise fail its batch for ever."""
+    url = await postgresql_server.new_database("LATIN1")
+    config = write_config(tmp_path / "state", database=url)
+
+    code, found = await in_thread(config)
+    assert (code, found["encoding"]["verdict"]) == (1, "fault")
+    for command in ("check-config", "serve"):
+        ended = await asyncio.to_thread(hq, "--config", str(config), command)
+        assert ended.returncode == 2
+        shown = " ".join((ended.stdout + ended.stderr).split())
+        assert "database.url: the database has the encoding LATIN1" in shown
+
+
 async def in_thread(config: Path) -> tuple[int, dict[str, dict[str, str]]]:
     """Run the command beside the event loop of the test."""
     return await asyncio.to_thread(doctor, config)
