@@ -1,16 +1,14 @@
 """The receiver's settings, with defaults, ranges and units."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from sync.protocol.terms_check import find_fault
+from sync.receiver.database_url import POSTGRESQL, find_url_fault
 from sync.runtime.cli.discovery import ServiceProcess
 from sync.runtime.settings.access import AccessPaths
 from sync.runtime.settings.load import load
@@ -43,12 +41,6 @@ ACCESS = AccessPaths(
 )
 DATABASE_FILE = "hq.db"
 SQLITE = "sqlite+aiosqlite:///"
-POSTGRESQL = "postgresql+asyncpg://"
-# Of the driver; others would end the start with an error of the driver's own.
-_URL_OPTIONS = (
-    *("host", "port", "user", "password", "passfile", "ssl", "target_session_attrs"),
-    *("krbsrvname", "gsslib", "prepared_statement_cache_size"),
-)
 _MAX_PORT = 65_535
 # Of a name in camel case; those of a locale follow a hyphen.
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
@@ -102,7 +94,8 @@ class DatabaseSettings(Section):
     @model_validator(mode="after")
     def _url_is_valid(self) -> Self:
         if self.url.startswith(POSTGRESQL):
-            _check_server_url(self.url)
+            if fault := find_url_fault(self.url):
+                raise contradiction({"url": fault})
         elif self.url and not self.url.startswith(f"{SQLITE}/"):
             file = f"with an absolute path, such as {SQLITE}/srv/hq.db"
             server = f"of a server, such as {POSTGRESQL}user@host/database"
@@ -234,22 +227,6 @@ class ReceiverSettings(SettingsTree):
 
 def _in_snake_case(text: str) -> str:
     return _CAPITAL.sub(lambda found: f"_{found[0].lower()}", text)
-
-
-def _check_server_url(url: str) -> None:
-    expected = "expected [user@]host[:port]/database after //, and a port from 1 to 65535"
-    try:
-        parts = make_url(url)
-    except (ValueError, ArgumentError):
-        raise contradiction({"url": expected}) from None
-    if parts.port is not None and not 1 <= parts.port <= _MAX_PORT:
-        raise contradiction({"url": expected})
-    if unknown := sorted(set(parts.query) - set(_URL_OPTIONS)):
-        close = difflib.get_close_matches(unknown[0], _URL_OPTIONS, 1, 0.4)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(_URL_OPTIONS)}"
-        raise contradiction({"url": f'there is no option "{unknown[0]}" in the URL; {hint}'})
-    if parts.password or "password" in parts.query:
-        raise contradiction({"url": "put the password into the file database.password_file"})
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> ReceiverSettings:

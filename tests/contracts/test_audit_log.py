@@ -111,7 +111,7 @@ async def test_postgresql_refuses_the_owner_to_change_or_delete_an_entry(
 ) -> None:
     empty = await postgresql_server.new_database()
     url = await postgresql_server.owner_with_password(empty, ANY_TEXT)
-    database = Postgresql(url, ANY_TEXT)
+    database = Postgresql(url, lambda: ANY_TEXT)
     await database.open()
     await database.write(lambda c: audit.record(c, Action.REVOKE, TILL))
     await database.close()

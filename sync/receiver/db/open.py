@@ -3,11 +3,12 @@
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.db.sqlite import SqliteFile
-from sync.runtime.settings.secret_files import read_optional_secret
+from sync.runtime.settings.secret_files import read_secret
 
 
 @asynccontextmanager
@@ -46,8 +47,10 @@ def unopened_database(settings: ReceiverSettings, *, may_take_long: bool = False
     # Imported lazily: the driver is only needed for PostgreSQL.
     from sync.receiver.db.postgresql import STATEMENT_SECONDS, Postgresql  # noqa: PLC0415 - see above
 
+    file = settings.database.password_file
     return Postgresql(
         settings.database.url,
-        read_optional_secret(settings.database.password_file, "database.password_file"),
+        # Read at each connection: the file may change.
+        None if file is None else partial(read_secret, file, "database.password_file"),
         statement_seconds=None if may_take_long else STATEMENT_SECONDS,
     )

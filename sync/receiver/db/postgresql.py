@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
-import asyncpg
 from sqlalchemy import Connection, RowMapping, Select, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
-from sync.receiver.db.database import DatabaseUnavailableError, Values
+from sync.receiver.database_url import parse_server_url
+from sync.receiver.db.database import Values
 from sync.receiver.db.migrate import encoding_errors, is_older, migrate
+from sync.receiver.db.server.connect import Connector
+from sync.receiver.db.server.pool import ServerPool
 from sync.receiver.db.tables import LedgerTable
 from sync.runtime.settings.setting_errors import ConfigurationError
 
@@ -35,10 +35,9 @@ _RETRYABLE = {"40001", "40P01", "23505"}
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(8580)")
 # First of all tables, as each batch does: a receiver of the version before is still running.
 _AGENTS_LOCK = text("LOCK TABLE agents IN ACCESS EXCLUSIVE MODE")
-_DURABLE = {"application_name": "loyalty-hq", "synchronous_commit": "on"}
+_DURABLE = {"synchronous_commit": "on"}
 # Milliseconds. A receiver that hangs in a transaction must not hold an agent's row forever.
 _LIMITS = {"lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000"}
-_CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
 # Grace beyond the statement timeout, for a server that no longer responds.
 _GRACE_SECONDS = 5
@@ -48,35 +47,28 @@ _AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
 
 
 class Postgresql:
-    """`Database` on a PostgreSQL server.
+    """`Database` on a PostgreSQL server, or on the primary among several.
 
-    Without `password` the driver reads one as psql does: from the file named by PGPASSFILE, or
-    ~/.pgpass. `statement_seconds` is the statement timeout; None disables it.
+    `password` is asked at each connection. Without it the driver reads one as psql does: from the
+    file named by PGPASSFILE, or ~/.pgpass. `statement_seconds` is the statement timeout; None
+    disables it.
     """
 
     def __init__(
         self,
         url: str,
-        password: str | None = None,
+        password: Callable[[], str] | None = None,
         *,
         statement_seconds: float | None = STATEMENT_SECONDS,
     ) -> None:
-        self._url = make_url(url)
-        if password is not None:
-            self._url = self._url.set(password=password)
-        self._engine = create_async_engine(
-            self._url,
-            pool_size=_POOL_SIZE,
-            max_overflow=0,
-            pool_timeout=_CONNECT_SECONDS,
-            # The values of a statement can hold an address.
-            hide_parameters=True,
-            connect_args={
-                "async_creator_fn": _connect,
-                "timeout": _CONNECT_SECONDS,
-                **_limits(statement_seconds),
-            },
-        )
+        self._url = parse_server_url(url)
+        self._password = password
+        settings = _DURABLE | _LIMITS
+        timeout = None
+        if statement_seconds is not None:
+            settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
+            timeout = statement_seconds + _GRACE_SECONDS
+        self._pool = ServerPool(Connector(self._url, password, settings, timeout), _POOL_SIZE)
 
     async def open(self) -> None:
         """Migrate the schema; receivers that start together take turns.
@@ -84,16 +76,16 @@ class Postgresql:
         Retries after a deadlock, as with a read of several tables. Raises `ConfigurationError` for
         a database that cannot hold the texts of tills.
         """
-        async with self._engine_without_timeouts() as engine:
+        async with self._pool_without_timeouts() as pool:
             async for attempt in _attempts():
                 with attempt:
-                    async with engine.begin() as connection:
+                    async with pool.connect() as connection, connection.begin():
                         await connection.execute(_SCHEMA_LOCK)
                         await connection.run_sync(_migrate)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        await self._engine.dispose()
+        await self._pool.close()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction; durable when this returns.
@@ -103,7 +95,7 @@ class Postgresql:
         resends its batch, which is idempotent.
         """
         async for attempt in _attempts():
-            async with self._engine.connect() as connection:
+            async with self._pool.connect() as connection:
                 # An ORM session in `work` commits or rolls back what it has begun itself.
                 await connection.begin()
                 with attempt:
@@ -141,10 +133,13 @@ class Postgresql:
 
         The server's WAL and its archives keep them until they are recycled.
         """
-        async with self._engine_without_timeouts() as engine, engine.connect() as connection:
-            await connection.execution_options(**_AUTOCOMMIT)
+        async with self._pool_without_timeouts() as pool, pool.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert raw is not None, "a connection that is open"  # noqa: S101 - for the types
             for table in LedgerTable.metadata.tables:
-                await connection.execute(text(f"VACUUM {table}"))
+                # By the driver, as one message: VACUUM can be in no transaction, and outside of
+                # one a pooler may send two messages to two servers.
+                await raw.execute(f"VACUUM {table}")
 
     async def _read(self, options: _Options, run: _Run[T]) -> T:
         try:
@@ -155,37 +150,18 @@ class Postgresql:
         return await self._read_once(options, run)
 
     async def _read_once(self, options: _Options, run: _Run[T]) -> T:
-        async with self._engine.connect() as connection:
+        async with self._pool.connect() as connection:
             await connection.execution_options(**options)
             return await run(connection)
 
     @asynccontextmanager
-    async def _engine_without_timeouts(self) -> AsyncIterator[AsyncEngine]:
-        """Provide an engine for migrations and VACUUM."""
-        engine = create_async_engine(
-            self._url,
-            poolclass=NullPool,
-            connect_args={
-                "async_creator_fn": _connect,
-                "timeout": _CONNECT_SECONDS,
-                "server_settings": _DURABLE,
-            },
-        )
+    async def _pool_without_timeouts(self) -> AsyncIterator[ServerPool]:
+        """Provide a connection for migrations and VACUUM."""
+        pool = ServerPool(Connector(self._url, self._password, _DURABLE), 1)
         try:
-            yield engine
+            yield pool
         finally:
-            await engine.dispose()
-
-
-def _limits(statement_seconds: float | None) -> dict[str, object]:
-    """Return connection arguments with the timeouts of server and driver."""
-    if statement_seconds is None:
-        return {"server_settings": _DURABLE | _LIMITS}
-    timeout = {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
-    return {
-        "command_timeout": statement_seconds + _GRACE_SECONDS,
-        "server_settings": _DURABLE | _LIMITS | timeout,
-    }
+            await pool.close()
 
 
 def _migrate(connection: Connection) -> None:
@@ -205,15 +181,3 @@ def _may_retry(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRYABLE
-
-
-async def _connect(
-    *arguments: Any,  # noqa: ANN401 - the driver's own, handed on
-    **named: Any,  # noqa: ANN401 - as above
-) -> "asyncpg.Connection[asyncpg.Record]":
-    """Connect; raise `DatabaseUnavailableError` if the server is down, starting or refuses us."""
-    try:
-        return await asyncpg.connect(*arguments, **named)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # Safe to show: the server's message names the user and the database, never the password.
-        raise DatabaseUnavailableError(f"PostgreSQL is not reachable ({error})") from None

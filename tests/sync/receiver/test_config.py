@@ -72,6 +72,40 @@ def test_unknown_name_is_reported_with_line_and_suggestion(
         ("database.url = 'postgresql+asyncpg://hq:port/hq'", "and a port from 1 to 65535"),
         ("database.url = 'postgresql+asyncpg://hq:99999/hq'", "and a port from 1 to 65535"),
         ("database.password_file = '/p'", "password_file: also needs database.url of a server"),
+        ("database.url = 'postgresql+asyncpg://a,b:99999/hq'", "and a port from 1 to 65535"),
+        ("database.url = 'postgresql+asyncpg://a,,b/hq'", "expected [user@]host[:port]/database"),
+        (
+            "database.url = 'postgresql+asyncpg://a,b/hq?host=c'",
+            "database.url: name the hosts in one place: before the database, or as options",
+        ),
+        (
+            "database.url = 'postgresql+asyncpg:///hq?host=a:1&host=b'",
+            "database.url: expected host=one:5432&host=two:5432, each with its port",
+        ),
+        (
+            "database.url = 'postgresql+asyncpg://hq/hq?sslmode=require'",
+            'database.url: there is no option "sslmode" in the URL; did you mean ssl?',
+        ),
+        (
+            "database.url = 'postgresql+asyncpg://hq/hq?target_session_atrs=any'",
+            'there is no option "target_session_atrs" in the URL; did you mean target_s',
+        ),
+        (
+            "database.url = 'postgresql+asyncpg://hq/hq?ssl=yes'",
+            "database.url: expected ssl to be one of disable, allow, prefer, require, verify-ca",
+        ),
+        (
+            "database.url = 'postgresql+asyncpg://hq/hq?ssl=allow&ssl=require'",
+            'database.url: the option "ssl" stands twice in the URL',
+        ),
+        (
+            "database.url = 'postgresql+asyncpg://a,b/hq?target_session_attrs=standby'",
+            "one of any, read-write, primary: head office writes; found standby",
+        ),
+        (
+            "database.url = 'postgresql+asyncpg://hq/hq?prepared_statement_cache_size=-1'",
+            "expected prepared_statement_cache_size to be a whole number; found -1",
+        ),
         (
             "database.url = 'postgresql+asyncpg://a:b@hq/hq'",
             "database.url: put the password into the file database.password_file",

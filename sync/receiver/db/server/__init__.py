@@ -1,0 +1,1 @@
+"""Connections to PostgreSQL: several hosts, failover, and a pooler between."""

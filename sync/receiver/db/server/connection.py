@@ -1,0 +1,96 @@
+"""A connection to PostgreSQL, and what answers at its other end: a server, or a pooler.
+
+A pooler in transaction mode (PgBouncer) gives each transaction any of its server connections. A
+setting made once would be found by other clients and missed by us, so there it goes into the
+transaction's BEGIN. A prepared statement is only found again if the pooler follows it to the
+connection that has it (PgBouncer 1.21 and later, with max_prepared_statements); else none has a
+name, and the driver sends each with its values.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import asyncpg
+
+# PostgreSQL's own process id is the one that it told at the start; a pooler tells another.
+_LOOK = """
+SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS is_standby,
+    current_setting('default_transaction_read_only') = 'on' AS is_read_only,
+    concat_ws(' ', inet_server_addr(), inet_server_port(),
+        extract(epoch FROM pg_postmaster_start_time())) AS server
+"""
+_PREPARED = "SELECT count(*) AS found FROM pg_prepared_statements WHERE name = $1"
+
+
+class Pooling(Enum):
+    """What is between a receiver and its database."""
+
+    DIRECT = "no pooler"
+    FOLLOWED = "a pooler that follows prepared statements"
+    NOT_FOLLOWED = "a pooler that does not follow prepared statements"
+
+
+class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver has no types
+    """A connection of the driver that knows its server. `place`: host and port as configured."""
+
+    place = ""
+    pooling = Pooling.DIRECT
+    # Tells servers apart, also those that have one name after the other.
+    server = ""
+    is_standby = is_read_only = False
+    made_at = 0.0
+    _of_transaction = ""
+
+    async def look(self, place: str, settings: Mapping[str, str]) -> None:
+        """Find out what answers, and apply the settings to it."""
+        self.place, self.made_at = place, time.monotonic()
+        # One transaction: behind a pooler, two statements else reach two servers.
+        async with self.transaction():
+            statement = await self.prepare(_LOOK, name="")
+            found = await statement.fetchrow()
+            assert found is not None, "a select of one row"  # noqa: S101 - for the types
+            self.server = found["server"]
+            self.is_standby, self.is_read_only = found["is_standby"], found["is_read_only"]
+            if found["pid"] != self.get_server_pid():
+                self.pooling = await self._follows()
+        if self.pooling is Pooling.DIRECT:
+            await self.execute(_assignments("SET", settings))
+        else:
+            self._of_transaction = _assignments("SET LOCAL", settings)
+
+    async def execute(self, query: str, *args: object, **options: Any) -> str:  # noqa: ANN401 - the driver's
+        """Execute a query; begin a transaction with its settings, in the same round trip."""
+        if self._of_transaction and query.startswith("BEGIN"):
+            query += self._of_transaction
+        status: str = await super().execute(query, *args, **options)
+        return status
+
+    async def _follows(self) -> Pooling:
+        """Prepare a statement: a pooler that follows it has given it a name of its own."""
+        name = f"loyalty_{secrets.token_hex(8)}"
+        await self.prepare("SELECT 1", name=name)
+        statement = await self.prepare(_PREPARED, name="")
+        if not await statement.fetchval(name):
+            return Pooling.FOLLOWED
+        await self.execute(f"DEALLOCATE {name}")
+        return Pooling.NOT_FOLLOWED
+
+
+def _assignments(command: str, settings: Mapping[str, str]) -> str:
+    return "".join(f"{command} {name} = '{value}';" for name, value in settings.items())
+
+
+def driver_arguments(pooling: Pooling | None) -> dict[str, Any]:
+    """Return the driver's arguments about prepared statements."""
+    # Without a cache the driver sends a statement without a name anew with each of its values.
+    return {"statement_cache_size": 0} if pooling is Pooling.NOT_FOLLOWED else {}
+
+
+def engine_arguments(pooling: Pooling) -> dict[str, Any]:
+    """Return SQLAlchemy's arguments about prepared statements."""
+    if pooling is not Pooling.NOT_FOLLOWED:
+        return {}
+    return {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}

@@ -1,0 +1,1 @@
+"""Tests of the two databases: connections, locks, schema, statements."""
