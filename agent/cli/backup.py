@@ -30,7 +30,7 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to create.")],
     config: ConfigFile = None,
 ) -> None:
-    """Copy the agent's database into FILE, while the agent runs or not.
+    """Copy the database into one file, while the agent runs or not.
 
     Tills are served meanwhile. FILE must not exist; it appears once it is complete and checked, for
     its owner only. It does not hold the encryption key, without which its addresses cannot be read.

@@ -27,7 +27,7 @@ COMMANDS = {
     ),
     "find": LazyCommand(
         "sync.receiver.cli.reporting.find",
-        "Find events by an id, a number, a receipt, or a store and time.",
+        "Find events by id, number, receipt, or store and time.",
     ),
     "gaps": LazyCommand(
         "sync.receiver.cli.gaps", "List permanently lost events, and acknowledge the loss."

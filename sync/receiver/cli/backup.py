@@ -22,7 +22,7 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to create.")],
     config: ConfigFile = None,
 ) -> None:
-    """Copy head office's SQLite database into FILE, while it serves or not.
+    """Copy the SQLite database into one file, while head office serves or not.
 
     FILE must not exist; it appears once it is complete and checked, for its owner only. It holds
     e-mail addresses in plain text. On PostgreSQL use the server's own backup.

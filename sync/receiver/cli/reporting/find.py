@@ -57,7 +57,7 @@ def find(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find events by an id, a number, a receipt, or a store and time.
+    """Find events by id, number, receipt, or store and time.
 
     QUERY is a correlation id, a number of the POS (externalIdentifier), a receipt EPOCH/SEQUENCE,
     or a store and a local time such as 0042 2026-03-04 14:32 (the nearest first; an offset is
