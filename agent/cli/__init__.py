@@ -1,11 +1,13 @@
 """The `loyalty-agent` command line: arguments, output and exit codes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sync.runtime.cli.command_group import LazyCommand, command_group
 from sync.runtime.standard_streams import open_closed_streams
 
 _NAME = "loyalty-agent"
+_LANGUAGES = Path(__file__).parents[1] / "languages"
 COMMANDS = {
     "run": LazyCommand("agent.cli.service_commands", "Serve the tills until SIGTERM or SIGINT."),
     "check-config": LazyCommand(
@@ -40,6 +42,7 @@ app = command_group(
     "Accept loyalty captures from tills, online or offline.",
     COMMANDS,
     _answer_wrong_usage,
+    languages=(_LANGUAGES, _LANGUAGES / "commands"),
 )
 
 

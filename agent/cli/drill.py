@@ -20,8 +20,9 @@ from agent.cli.client import AGENT
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
 from agent.drill.scenario import FAST, NORMAL, Progress, ShowProgress, run_drill
-from sync.runtime.cli.printing import echo, print_values
+from sync.runtime.cli.printing import label, print_values, say
 from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.translation import in_language
 
 _BAR_WIDTH = 40
 _UPDATES_PER_SECOND = 8
@@ -64,7 +65,7 @@ def _progress_display() -> Iterator[ShowProgress]:
 
     def print_new_steps(progress: Progress) -> None:
         for step in progress.steps[len(printed) :]:
-            echo(step)
+            say(step)
             printed.append(step)
 
     yield print_new_steps
@@ -73,32 +74,41 @@ def _progress_display() -> Iterator[ShowProgress]:
 def live_view(progress: Progress) -> RenderableType:
     """Return the live view: steps, bar of delivered captures, counts."""
     interim = progress.interim
-    done = [Text(f"  {step}", style="dim") for step in progress.steps[:-1]]
-    current = [Text(f"> {step}", style="bold") for step in progress.steps[-1:]]
+    done = [Text(f"  {in_language(step)}", style="dim") for step in progress.steps[:-1]]
+    current = [Text(f"> {in_language(step)}", style="bold") for step in progress.steps[-1:]]
     delivered = interim.at_head_office
     bar = ProgressBar(max(1, interim.acknowledged), delivered, width=_BAR_WIDTH)
     counts = Text.assemble(
-        f"  acknowledged {interim.acknowledged:,}   in flight {interim.lost:,}"
-        f"   retries {progress.retries:,}\n  ",
+        in_language(
+            f"  acknowledged {interim.acknowledged:,}   in flight {interim.lost:,}"
+            f"   retries {progress.retries:,}"
+        ),
+        "\n  ",
         (
-            f"duplicated {interim.duplicated:,}   out of order {interim.out_of_order:,}",
+            in_language(
+                f"duplicated {interim.duplicated:,}   out of order {interim.out_of_order:,}"
+            ),
             "bold red" if interim.faults.keys() - {"lost"} else "green",
         ),
     )
     return Group(
-        *done, *current, Text(), Columns(["  at head office", bar, f"{delivered:,}"]), counts
+        *done,
+        *current,
+        Text(),
+        Columns([in_language("  at head office"), bar, f"{delivered:,}"]),
+        counts,
     )
 
 
 def _print(result: DrillResult) -> None:
     labels = {"captured": "requested by the tills", "acknowledged": "acknowledged to the tills"}
     counts = asdict(result).items()
-    named = {labels.get(name, name.replace("_", " ")): number for name, number in counts}
-    print_values("\nResult", named)
+    named = {label(labels.get(name, name.replace("_", " "))): number for name, number in counts}
+    print_values(label("\nResult"), named)
     if result.is_good:
-        echo("\nPASSED: every acknowledged capture arrived once.", bold=True, fg="green")
+        say("\nPASSED: every acknowledged capture arrived once.", bold=True, fg="green")
     else:
-        echo(f"\nFAILED: {_faults(result)}.", bold=True, fg="red")
+        say(f"\nFAILED: {_faults(result)}.", bold=True, fg="red")
 
 
 def _faults(result: DrillResult) -> str:

@@ -23,7 +23,7 @@ from agent.joining.service import Restart, exit_code_of, restart_service
 from sync.protocol.join_code import MAX_CHARACTERS, JoinCode, JoinCodeError, parse_join_code
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.discovery import Configuration, Origin, is_installed
-from sync.runtime.cli.printing import echo
+from sync.runtime.cli.printing import say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 from sync.runtime.settings.toml_edit import TomlEditError
@@ -71,7 +71,7 @@ def join(
             f"{_joined(joining.code)}, but {found.text}. Nothing is lost, and delivery is tried"
             " again by itself: see loyalty-agent doctor"
         )
-    echo(f"{_joined(joining.code)}. {found.text}")
+    say(f"{_joined(joining.code)}. {found.text}")
 
 
 def _run(joining: Joining, show: Callable[[str], None]) -> Plan:
@@ -109,7 +109,7 @@ def _joining(code: JoinCode, config: Path | None) -> Joining:
             " new file is made)",
             ExitCode.USAGE,
         )
-    echo(f"Configuration: {found}", err=True)
+    say(f"Configuration: {found}", err=True)
     text = read_configuration(found.file)
     is_service = is_installed(AGENT.name, found.file)
     place = Place(found.file, settings, token_setting(text), is_service=is_service)
@@ -160,7 +160,7 @@ def _report_without_service(joining: Joining, restart: Restart) -> NoReturn:
     start = "systemctl enable --now loyalty-agent"
     if not joining.place.is_service:
         start = f"loyalty-agent --config {config} run"
-    echo(
+    say(
         f"{_joined(joining.code)}: the settings are in {config}. Start the agent, or restart it if"
         f" it is running: {start}"
     )

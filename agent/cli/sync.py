@@ -8,7 +8,7 @@ import typer
 from agent.cli.client import AGENT, AgentClient, agent_client
 from agent.cli.status_document import DeliveryFigures, number_in
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.printing import count, say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import countdown
 
@@ -32,7 +32,7 @@ def sync(
     with agent_client(config) as client:
         if not wait:
             client.request("POST", "/agent/v1/sync")
-            echo("Delivery is triggered.")
+            say("Delivery is triggered.")
             return
         status = _deliver_and_wait(client)
     raise typer.Exit(_print_result(status))
@@ -58,7 +58,7 @@ def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
 def _print_result(status: dict[str, object]) -> ExitCode:
     waiting, dead_letters = status.get("waiting"), number_in(status, "deadLetters")
     if waiting == 0:
-        echo("No captures are pending.")
+        say("No captures are pending.")
     else:
         pending = count(waiting, "capture") if isinstance(waiting, int) else "unknown"
         AGENT.warn(f"still pending: {pending}; cause: {DeliveryFigures.of(status).cause}")

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from sync.runtime.i18n import DEFAULT, Language, load_languages, negotiate
+from sync.runtime.i18n import DEFAULT, Language, code_of_locale, load_languages, negotiate
 
 _DIRECTORY = Path(__file__).parent
-# In the order in which POSIX looks at them: the first that is set and not empty decides.
-_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
 
 
 @cache
@@ -31,6 +29,4 @@ def language_of_request(accepted: str) -> Language:
 def language_of_terminal(variables: Mapping[str, str] | None = None) -> Language:
     """Return the language of the locale; English for `C`, `POSIX` and unknown ones."""
     found = os.environ if variables is None else variables
-    locale = next((found[name] for name in _VARIABLES if found.get(name)), "")
-    code = locale.partition(".")[0].partition("@")[0].partition("_")[0].lower()
-    return languages().get(code, english())
+    return languages().get(code_of_locale(found), english())

@@ -16,6 +16,8 @@ _FRENCH_PLURAL = 2  # 1,5 jour, 2 jours
 _KIB = 1024
 _UNITS = {"en": ("KiB", "MiB", "GiB", "TiB"), "fr": ("Kio", "Mio", "Gio", "Tio")}
 _SPANS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
+# In the order in which POSIX looks at them: the first that is set and not empty decides.
+_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
 # Below two of a unit the next smaller one is clearer: "90 min" instead of "1 h".
 _MIN_COUNT = 2
 
@@ -34,9 +36,18 @@ class Language:
 
     def plural(self, name: str, count: float) -> str:
         """Return the singular or plural message, with the number filled in."""
-        is_one = count < _FRENCH_PLURAL if self.code == "fr" else count == 1
         shown = self.number(count) if isinstance(count, int) else self.decimal(count)
-        return self(f"{name}.{'one' if is_one else 'many'}", count=shown)
+        return self(f"{name}.{self.plural_form(count)}", count=shown)
+
+    def plural_form(self, count: float) -> str:
+        """Return the key of the form for a number: `one` or `many`."""
+        is_one = count < _FRENCH_PLURAL if self.code == "fr" else count == 1
+        return "one" if is_one else "many"
+
+    @property
+    def messages(self) -> Mapping[str, str]:
+        """All messages by key, with their placeholders."""
+        return self._messages
 
     def has(self, name: str) -> bool:
         """Return whether the catalogue holds the message."""
@@ -48,7 +59,11 @@ class Language:
 
     def decimal(self, number: float) -> str:
         """Format a number with as many decimals as it has: 2.5."""
-        return f"{number:g}".replace(".", _DECIMAL[self.code])
+        return self.decimal_sign(f"{number:g}")
+
+    def decimal_sign(self, number: str) -> str:
+        """Return a formatted number with the decimal sign of the language."""
+        return number.replace(".", _DECIMAL[self.code])
 
     def number(self, number: int) -> str:
         """Format an integer: 10,000."""
@@ -89,6 +104,12 @@ def load_languages(directory: Path) -> Mapping[str, Language]:
     files = sorted(directory.glob("*.toml"), key=lambda file: (file.stem != DEFAULT, file.stem))
     messages = {file.stem: _flat(tomllib.loads(file.read_text("utf-8"))) for file in files}
     return {code: Language(code, texts) for code, texts in messages.items()}
+
+
+def code_of_locale(variables: Mapping[str, str]) -> str:
+    """Return the language code of the locale (`fr` of `fr_CA.UTF-8`); empty if none is set."""
+    locale = next((variables[name] for name in _VARIABLES if variables.get(name)), "")
+    return locale.partition(".")[0].partition("@")[0].partition("_")[0].lower()
 
 
 def negotiate(known: Mapping[str, Language], requested: str, accepted: str) -> Language:

@@ -9,7 +9,8 @@ from agent.certify.report import exchange_members
 from agent.certify.situations import SITUATIONS, Situation
 from agent.cli.typed_lines import TypedLines
 from agent.sandbox.answers import NOTICE
-from sync.runtime.cli.printing import echo
+from sync.runtime.cli.printing import say
+from sync.runtime.cli.translation import in_language
 
 _COLOURS = {TillVerdict.PASSED: "green", TillVerdict.ADVICE: "yellow", TillVerdict.FAILED: "red"}
 _WIDTH = 79
@@ -40,15 +41,17 @@ class CertificationView:
     def instruct(self, situation: Situation) -> None:
         """Print the next step of the person at the till."""
         self._number += 1
-        self.say(f"\n{self._number}. {situation.title}", bold=True)
+        title = in_language(situation.title, err=self._err)
+        self.say(f"\n{self._number}. {title}", bold=True)
         self.say(f"   {situation.instruction}")
         self.say("   Sold? [y/n/s]")
 
     def show(self, judgement: Judgement) -> None:
         """Print a situation with its requests and findings."""
         situation, verdict = judgement.situation, judgement.verdict
-        heading = f"\n{verdict.upper():9} {situation.key}: {situation.title}"
-        self.say(heading, fg=_COLOURS.get(verdict))
+        title = in_language(situation.title, err=self._err)
+        label = in_language(verdict, err=self._err).upper()
+        self.say(f"\n{label:9} {situation.key}: {title}", fg=_COLOURS.get(verdict))
         if judgement.exchanges:
             self.say(_HEADING)
         for members in exchange_members(judgement.exchanges[:_SHOWN_EXCHANGES]):
@@ -66,20 +69,20 @@ class CertificationView:
         bad = [one for one in bad if overall([one]) is verdict]
         label = "Failed" if verdict is TillVerdict.FAILED else "Not seen"
         named = f" {label}: {', '.join(one.situation.key for one in bad)}." if bad else ""
-        played = f"{len(judgements)} of {len(SITUATIONS)} situations"
+        played = f"{len(judgements)} of {len(SITUATIONS)} situations played."
         unseen = [one for one in judgements if one.verdict is TillVerdict.NOT_SEEN]
         optional = [one.situation.key for one in unseen if one.situation.is_optional]
         words = _SUMS[verdict]
         if verdict is TillVerdict.PASSED and len(judgements) < len(SITUATIONS):
             words = "PASSED what was played. A certificate needs all situations."
         self.say(f"\n{words}", bold=True, fg=_COLOURS.get(verdict))
-        self.say(f"{played} played.{named}")
+        self.say(f"{played}{named}")
         if optional:
             self.say(f"Not seen, and not needed: {', '.join(optional)}.")
 
     def say(self, text: str, *, bold: bool = False, fg: str | None = None) -> None:
-        """Print lines."""
-        echo(text, err=self._err, bold=bold, fg=fg)
+        """Print lines in the language of the locale."""
+        say(text, err=self._err, bold=bold, fg=fg)
 
     def _show_finding(self, finding: RuleFinding) -> None:
         verdict = finding.verdict
@@ -89,7 +92,7 @@ class CertificationView:
             self._wrap(f"> {finding.advice}", "    ")
 
     def _wrap(self, text: str, indent: str) -> None:
-        deeper = indent + "  "
+        deeper, text = indent + "  ", in_language(text, err=self._err)
         for line in textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=deeper):
             self.say(line)
 

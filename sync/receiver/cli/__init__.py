@@ -1,9 +1,12 @@
 """The `loyalty-hq` command line: arguments, output and exit codes."""
 
+from pathlib import Path
+
 from sync.runtime.cli.command_group import LazyCommand, command_group
 from sync.runtime.standard_streams import open_closed_streams
 
 _NAME = "loyalty-hq"
+_DIRECTORY = Path(__file__).parent
 COMMANDS = {
     "serve": LazyCommand("sync.receiver.cli.hq", "Receive captures until SIGTERM or SIGINT."),
     "check-config": LazyCommand(
@@ -40,7 +43,12 @@ COMMANDS = {
     "backup": LazyCommand("sync.receiver.cli.backup", "Copy the SQLite database into one file."),
     "audit": LazyCommand("sync.receiver.cli.audit", "List what people did at head office."),
 }
-app = command_group(_NAME, "Receive the captures of all stores at head office.", COMMANDS)
+app = command_group(
+    _NAME,
+    "Receive the captures of all stores at head office.",
+    COMMANDS,
+    languages=(_DIRECTORY.parent / "pages" / "messages", _DIRECTORY / "languages"),
+)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from sync.receiver.db.database import Database
 from sync.receiver.reports.tills import Reference, TillStatus, till_pages
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing
-from sync.runtime.cli.printing import count, echo, one_line, print_wrapped
+from sync.runtime.cli.printing import count, echo, label, one_line, print_wrapped, say
 
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
 
@@ -38,7 +38,8 @@ async def _print_json(database: Database, reference: Reference) -> None:
 
 
 async def _print_table(database: Database, reference: Reference) -> None:
-    echo(_ROW.format("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"))
+    heads = ("STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION")
+    echo(_ROW.format(*map(label, heads)))
     states: Counter[str] = Counter()
     store_ids: set[str] = set()
     shared: list[TillStatus] = []
@@ -52,12 +53,12 @@ async def _print_table(database: Database, reference: Reference) -> None:
         print_wrapped(one_line(f"{till.store_id}/{till.till_id}: {till.advice}"))
     counts = "".join(f", {number} {state}" for state, number in sorted(states.items()))
     known = f"{count(states.total(), 'till')} in {count(len(store_ids), 'store')}"
-    echo(f"{known}{counts.replace(',', ':', 1)}.")
+    say(f"{known}{counts.replace(',', ':', 1)}.")
 
 
 def _print_row(till: TillStatus) -> None:
-    seen = f"{till.last_contact_at:%Y-%m-%d %H:%M}" if till.last_contact_at else "never"
-    key = (one_line(till.store_id), one_line(till.till_id), till.state.value, seen)
+    seen = f"{till.last_contact_at:%Y-%m-%d %H:%M}" if till.last_contact_at else label("never")
+    key = (one_line(till.store_id), one_line(till.till_id), label(till.state.value), seen)
     echo(_ROW.format(*key, till.backlog, till.dead_letters, one_line(till.version)))
 
 

@@ -16,6 +16,8 @@ from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from sync.runtime.cli import translation
+from sync.runtime.cli.help_texts import TranslatedContext, translate_help
 from sync.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -79,17 +81,28 @@ def command_group(
     summary: str,
     commands: Mapping[str, LazyCommand],
     on_wrong_usage: OnWrongUsage = lambda _message, _words: None,
+    *,
+    languages: Sequence[Path],
 ) -> typer.Typer:
-    """Return the program `name` with its commands and the options `--config` and `--version`."""
+    """Return the program `name` with its commands and the options `--config` and `--version`.
+
+    `languages`: directories of its catalogues, from which help and messages are translated.
+    """
+    for directory in languages:
+        translation.add_directory(directory)
 
     class LazyGroup(TyperGroup):
+        context_class = TranslatedContext
         words: Sequence[str] = ()
 
         def resolve_command(
             self, ctx: "Context", args: list[str]
         ) -> "tuple[str | None, Command | None, list[str]]":
             found, command, rest = super().resolve_command(ctx, args)
-            return found, commands[found].load(found) if found else command, rest
+            if found:
+                command = commands[found].load(found)
+                translate_help(command)
+            return found, command, rest
 
         def make_context(
             self,

@@ -7,8 +7,17 @@ from dataclasses import asdict
 from rich.text import Text
 
 from sync.runtime.checks.check import CONFIGURATION, Check, Verdict, worst
-from sync.runtime.cli.printing import count, echo, echo_fields, echo_json, one_line, print_table
+from sync.runtime.cli.printing import (
+    count,
+    echo_fields,
+    echo_json,
+    label,
+    one_line,
+    print_table,
+    say,
+)
 from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.translation import in_language
 
 _STYLES = {Verdict.PASS: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold red"}
 _EXIT_CODES = {
@@ -19,7 +28,10 @@ _EXIT_CODES = {
 
 
 def print_findings(checks: Sequence[Check], *, as_json: bool) -> None:
-    """Print a table with advice on a terminal, tab-separated lines in a pipe, or JSON."""
+    """Print a table with advice on a terminal, tab-separated lines in a pipe, or JSON.
+
+    In the language of the locale, except JSON, and verdict and name in a pipe.
+    """
     if as_json:
         found = {"verdict": worst(checks), "checks": [asdict(check) for check in checks]}
         echo_json(found, indent=2)
@@ -27,7 +39,7 @@ def print_findings(checks: Sequence[Check], *, as_json: bool) -> None:
         _print_table(checks)
     else:
         for check in checks:
-            echo_fields(_fields(check))
+            echo_fields([check.verdict, check.name, *_sentences(check)])
 
 
 def exit_code_of(checks: Sequence[Check]) -> ExitCode:
@@ -37,20 +49,21 @@ def exit_code_of(checks: Sequence[Check]) -> ExitCode:
     return _EXIT_CODES[worst(checks)]
 
 
-def _fields(check: Check) -> list[str]:
-    return [one_line(p) for p in (check.verdict, check.name, check.found, check.advice)]
+def _sentences(check: Check) -> list[str]:
+    return [one_line(in_language(text)) for text in (check.found, check.advice)]
 
 
 def _print_table(checks: Sequence[Check]) -> None:
     rows = []
     for check in checks:
-        verdict, name, found, advice = _fields(check)
+        found, advice = _sentences(check)
         shown = Text(found)
         if advice:
             shown.append(f"\n> {advice}", style="bold")
+        verdict, name = label(check.verdict), label(check.name)
         rows.append([Text(verdict, style=_STYLES[check.verdict]), Text(name), shown])
     print_table(rows)
-    echo(_summary(checks))
+    say(_summary(checks))
 
 
 def _summary(checks: Sequence[Check]) -> str:

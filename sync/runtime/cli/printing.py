@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sync.runtime.cli.translation import in_language
 from sync.runtime.printable import printable, printable_json
 
 
@@ -25,6 +26,16 @@ def echo(text: str, *, err: bool = False, bold: bool = False, fg: str | None = N
     lines = "\n".join(printable(line) for line in text.split("\n"))
     # Styling appends a reset in any case.
     typer.echo(typer.style(lines, bold=bold or None, fg=fg) if bold or fg else lines, err=err)
+
+
+def say(text: str, *, err: bool = False, bold: bool = False, fg: str | None = None) -> None:
+    """Print lines as `echo` does, in the language of the locale."""
+    echo(in_language(text, err=err), err=err, bold=bold, fg=fg)
+
+
+def label(text: str) -> str:
+    """Return the name of a column or state: in the language of the locale on a terminal."""
+    return in_language(text) if sys.stdout.isatty() else text
 
 
 def echo_json(value: object, indent: int | None = None) -> None:
@@ -107,8 +118,11 @@ def print_table(rows: Sequence[Sequence[Text]]) -> None:
 
 
 def print_wrapped(text: str, indent: str = "") -> None:
-    """Print `text` as one line in a pipe, wrapped at word boundaries on a terminal."""
-    text = printable(text)
+    """Print `text` as one line in a pipe, wrapped at word boundaries on a terminal.
+
+    In the language of the locale.
+    """
+    text = printable(in_language(text))
     if sys.stdout.isatty():
         text = textwrap.fill(
             text,

@@ -117,8 +117,9 @@ class Program(Generic[SettingsT]):
         """Print `message` on standard error."""
         # Imported here: a service that starts need not wait for it.
         from sync.runtime.cli.printing import echo  # noqa: PLC0415 - see above
+        from sync.runtime.cli.translation import in_language  # noqa: PLC0415 - see above
 
-        echo(f"{self.name}: {message}", err=True)
+        echo(f"{self.name}: {in_language(message, err=True)}", err=True)
 
     def _find(self, config: Path | None) -> tuple[Configuration, SettingsT]:
         found, settings = self.configuration(config)
@@ -136,9 +137,9 @@ class Program(Generic[SettingsT]):
         self._announce(f"Configuration: {found}{state}")
 
     def _announce(self, line: str) -> None:
-        from sync.runtime.cli.printing import echo  # noqa: PLC0415 - as in `warn`
+        from sync.runtime.cli.printing import say  # noqa: PLC0415 - as in `warn`
 
-        echo(line, err=True)  # standard output is for programs
+        say(line, err=True)  # standard output is for programs
 
     def _in_use(self, found: Configuration) -> str:
         """Return what the installed service runs with, if its configuration is wrong."""

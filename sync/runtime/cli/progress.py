@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sync.runtime.cli.translation import in_language
 from sync.runtime.printable import printable
 
 
@@ -25,8 +26,8 @@ def current_step(first: str) -> Iterator[Callable[[str], None]]:
     if not sys.stdout.isatty():
         yield lambda _: None
         return
-    with Console().status(first) as status:
-        yield status.update
+    with Console().status(in_language(first)) as status:
+        yield lambda step: status.update(in_language(step))
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def countdown(title: str) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
         disable=not sys.stdout.isatty(),
     )
-    task = progress.add_task(title, total=0, visible=False)
+    task = progress.add_task(in_language(title), total=0, visible=False)
 
     def show(remaining: int) -> None:
         total = max(progress.tasks[0].total or 0, remaining)

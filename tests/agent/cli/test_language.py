@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
 from tests.agent.cli.test_status import STATUS, canned_server, run
 from tests.support.processes import ROOT
@@ -77,3 +79,82 @@ def test_agent_that_does_not_run_is_reported_in_french_alone(tmp_path: Path) -> 
     assert "l'agent ne répond pas ; vérifiez qu'il est en marche" in shown
     assert "Les saisies ne sont pas enregistrées : l'agent n'est pas en marche." in shown
     assert "cannot reach" not in shown
+
+
+def in_french(*arguments: str, **variables: str) -> Result:
+    """Run a command in a pipe, with a French locale."""
+    return run(*arguments, LC_ALL="fr_CA.UTF-8", **variables)
+
+
+@pytest.fixture
+def unused(tmp_path: Path) -> dict[str, str]:
+    """Return the variables of an agent that never ran."""
+    return {
+        "LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path / "none"),
+        "LOYALTY_AGENT__API__PORT": "9",
+    }
+
+
+@pytest.mark.process
+def test_doctor_and_its_configuration_line_are_french(unused: dict[str, str]) -> None:
+    found = in_french("doctor", **unused)
+
+    assert found.stderr.startswith("Configuration : aucune, valeurs par défaut ; données : ")
+    assert "passed\tstore and till" not in found.stdout
+    assert "warning\thead office\tcentral.url n'est pas défini : les saisies sont" in found.stdout
+    assert "127.0.0.1 port 9 est libre" in found.stdout
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_doctor_is_french_throughout_on_a_terminal(unused: dict[str, str]) -> None:
+    variables = dict(os.environ) | unused | {"LC_ALL": "fr_CA.UTF-8", "COLUMNS": "400"}
+    shown = run_on_terminal([*COMMAND, "doctor"], ROOT, variables)
+
+    assert "avertissement" in shown
+    assert "magasin et caisse" in shown
+    assert "Vérification du répertoire de stockage" in shown
+    assert "les lignes avec > disent comment y remédier." in shown
+    assert not re.search(r"\b(the|is|are|warning|fault|set|not|of)\b", shown)
+
+
+@pytest.mark.process
+def test_findings_as_json_are_the_same_in_every_locale(unused: dict[str, str]) -> None:
+    french = in_french("doctor", "--json", **unused).stdout
+    english = run("doctor", "--json", LC_ALL="C", **unused).stdout
+
+    def texts(document: str) -> list[object]:
+        checks = json.loads(document)["checks"]
+        return [one | {"found": re.sub("[0-9]+", "", one["found"])} for one in checks]
+
+    assert texts(french) == texts(english)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Affiche, renvoie et abandonne les saisies rejetées."),
+        (("join",), "Rattache la machine au siège avec le code qu'il a affiché."),
+        (("status",), "Affiche l'état de l'agent."),
+        (("sync",), "Transmet maintenant les saisies en attente."),
+        (("dead-letters",), "Affiche toutes les saisies rejetées, sans adresse de courriel."),
+        (("drill",), "Simule des pannes et vérifie le résultat."),
+        (("certify",), "Juge le comportement d'une caisse dans douze situations."),
+    ],
+)
+def test_help_is_french(arguments: tuple[str, ...], words: str) -> None:
+    shown = " ".join(in_french(*arguments, "--help").stdout.split())
+
+    assert shown.startswith("Utilisation : loyalty-agent" if not arguments else "Utilisation : ")
+    assert words in shown
+    assert "Show this message" not in shown
+
+
+@pytest.mark.process
+def test_errors_of_commands_are_french(unused: dict[str, str]) -> None:
+    assert "l'agent est injoignable sur 127.0.0.1 port 9" in in_french("sync", **unused).stderr
+    wrong = in_french("join", "HQ1-x", **unused).stderr
+    assert "ce n'est pas un code de rattachement" in wrong
+    missing = in_french("dead-letters", "show", "7", **unused).stderr
+    assert "« 7 » n'est pas de la forme EPOCH/SEQUENCE" in missing

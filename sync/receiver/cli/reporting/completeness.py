@@ -26,7 +26,7 @@ from sync.receiver.reports.completeness.report import (
 from sync.receiver.reports.completeness.state import AcknowledgedGap, EpochCompleteness, Range
 from sync.receiver.reports.store_list import is_known_store
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count, echo, one_line, print_wrapped, write_json
+from sync.runtime.cli.printing import count, echo, label, one_line, print_wrapped, write_json
 from sync.runtime.cli.program import ExitCode
 
 _KEY = "{:<12} {:<12} {:<36} {:>9}"
@@ -84,7 +84,8 @@ async def _print_table(database: Database, scope: Scope) -> Totals:
     An epoch with acknowledged gaps alone is complete, and is listed with them.
     """
     line = _KEY if sys.stdout.isatty() else _ROW
-    echo(line.format("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS"))
+    heads = ("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS")
+    echo(line.format(*map(label, heads)))
     totals = Totals()
     async for epoch in audit(database, scope.store_id, scope.period):
         totals.add(epoch)
@@ -172,4 +173,5 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
         echo(_KEY.format(*key))
         for kind, numbers in lines:
             if numbers:
-                print_wrapped(f"{kind}: {numbers}", indent=" " * 4)
+                shown = f"{label(kind)}: {label(numbers)}"
+                print_wrapped(shown, indent=" " * 4)
