@@ -55,6 +55,9 @@ HISTORIES: Mapping[str, History] = {
     "terms_are_misread_by_another_version": [
         *(("publish", 1), ("heartbeat", 0), ("upgrade", 0), ("heartbeat", 0)),
     ],
+    "image_of_a_new_machine_is_put_back_twice": [
+        *(("image", 0), SESSION, ("deliver", 0), ("put_back", 0, 1), SESSION, ("put_back", 0, 0)),
+    ],
     "id_is_used_again_before_the_salvage": [SESSION, ("damage", 0), ("same_id", 0, 0)],
     "old_session_with_a_young_answer_and_an_emptied_head_office": [
         *(("back_up",), SESSION, SESSION, ("deliver", 0), ("answer", 0, 0, 0), ("wait", 3)),

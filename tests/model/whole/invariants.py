@@ -116,6 +116,8 @@ def is_excused(found: Findings, number: int) -> bool:
     """Return whether neither head office nor any machine can know that the request existed."""
     chain, heard = found.chain, found.chain.office.memory.heard
     numbers = chain.receipts.get(number, set())
+    if number in chain.under_a_used_number:
+        return True
     if number in chain.by_a_person:
         return number in chain.unheard or chain.is_unheard(number)
     return all((till, one.epoch) not in heard for till, one in numbers)

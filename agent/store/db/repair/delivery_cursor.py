@@ -61,8 +61,13 @@ def _watermark(claimed: DeliveryCursor, evidence: Evidence) -> int:
     delivered = evidence.delivered
     if delivered is not None and delivered > evidence.numbered:
         delivered = None
-    # Events below the lowest one were delivered: only delivered events are purged.
-    least = evidence.numbered if evidence.lowest is None else evidence.lowest - 1
+    reached = max(claimed.erased_through, claimed.purged_through, claimed.digests_erased_through)
+    if evidence.lowest is None:
+        # What only the mark knows was purged if the cursor says so. Else the file lacks it.
+        least = max(evidence.last, reached if reached <= evidence.numbered else 0)
+    else:
+        # Events below the lowest one were delivered: only delivered events are purged.
+        least = evidence.lowest - 1
     if evidence.numbered == 0 and claimed.watermark > 0:
         # All is purged and no mark is left: the watermark alone knows the numbers, and there is
         # nothing that it could lose.
@@ -71,7 +76,6 @@ def _watermark(claimed: DeliveryCursor, evidence: Evidence) -> int:
         return max(delivered or 0, least)
     if claimed.watermark == delivered:
         return claimed.watermark
-    reached = max(claimed.erased_through, claimed.purged_through, claimed.digests_erased_through)
     if delivered is not None and claimed.watermark < min(max(reached, least), delivered):
         return delivered
     if evidence.undelivered is None or evidence.undelivered > claimed.watermark:

@@ -88,6 +88,20 @@ def test_backup_from_before_the_current_epoch_starts_a_new_one(tmp_path: Path) -
     )
 
 
+def test_image_from_before_the_first_capture_starts_a_new_epoch(tmp_path: Path) -> None:
+    """It has no event and no cursor, as a file with purged events and a damaged cursor."""
+    epochs = EpochIds()
+    live, image = tmp_path / "live", tmp_path / "image"
+    receipts(live, epochs)
+    shutil.copytree(live, image)
+    receipts(live, epochs, "a", "b")
+    shutil.copy(image / "agent.db", live / "agent.db")
+    assert receipts(live, epochs, "c") == [Receipt("epoch-2", 1)]
+    assert reasons(live)[1] == "commits lost: the file ends at 0, 2 was committed"
+    lost = "SELECT epoch, held_through, lost_through FROM lost_captures"
+    assert query(live, lost) == [("epoch-1", 0, 2)]
+
+
 def test_copy_put_back_without_its_mark_starts_a_new_epoch(tmp_path: Path) -> None:
     """Nothing shows that it is the newest: its numbers may have been given out already."""
     epochs = EpochIds()

@@ -75,6 +75,9 @@ class Chain:
         self.by_a_person: set[int] = set()
         # Those of which head office had not heard then; their numbers may be used again.
         self.unheard: set[int] = set()
+        # Lost from their machine under a number that a person had given back; if head office has it
+        # of another request, nobody can know that one is lost.
+        self.under_a_used_number: set[int] = set()
         # True after what may lose captures, or make head office forget them.
         self.disturbed = False
         # True if a machine may have a token that head office does not know.
@@ -152,6 +155,7 @@ class Chain:
         self.gave_up(machine, lost if with_mark else set())
         if not with_mark:
             machine.untold |= lost
+            self.under_a_used_number |= {one for one in lost if self.has_used_number(one)}
 
     def gave_up(self, machine: Machine, lost: set[int]) -> None:
         """Note that nobody but head office can know of these requests any more."""
@@ -164,6 +168,12 @@ class Chain:
         """Return whether head office has heard of no number that the request had."""
         heard, receipts = self.office.memory.heard, self.receipts.get(number, set())
         return all(heard.get((till, one.epoch), 0) < one.sequence for till, one in receipts)
+
+    def has_used_number(self, number: int) -> bool:
+        """Return whether a person gave back the number of the request, and it is not its own."""
+        receipts = {receipt for _, receipt in self.receipts.get(number, set())}
+        twice = self.book.told_twice
+        return all(one in twice and one.epoch in self.twice_by_a_person for one in receipts)
 
     def note_delivered(self, machine: Machine) -> None:
         for one in machine.held():
