@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agent.cli.client import AgentClient, AgentError, AgentResponse
 from agent.cli.status_document import DeliveryFigures, object_in
 from agent.config import ConfigurationError
+from sync.delivery.outcomes import NOT_ASKED
 from sync.protocol.join_code import JoinCode
 from sync.runtime.cli.printing import count
 
@@ -91,7 +92,9 @@ def _outcome(status: dict[str, object], delivery: DeliveryFigures) -> FirstDeliv
     if delivered and delivery.state == "delivering":
         return None
     if delivery.state == "holding":
-        return FirstDelivery(False, f"head office rejects this machine: {delivery.cause}")
+        is_asked = delivery.members.get("trouble") not in NOT_ASKED
+        state = "head office rejects this machine" if is_asked else "delivery is held"
+        return FirstDelivery(False, f"{state}: {delivery.cause}")
     return None
 
 

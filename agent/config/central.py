@@ -12,8 +12,10 @@ from sync.runtime.settings.types import (
     Number,
     OptionalFile,
     ProxyUrl,
+    ProxyUser,
     SecureUrl,
     Text,
+    TokenParameters,
     WholeNumber,
 )
 
@@ -32,6 +34,13 @@ class AuthKind(StrEnum):
     BEARER = "bearer"
     HEADER = "header"
     OAUTH2 = "oauth2"
+
+
+class ClientAuth(StrEnum):
+    """Ways to send client ID and secret to a token endpoint (RFC 6749, 2.3.1)."""
+
+    BASIC = "basic"
+    POST = "post"
 
 
 _NEEDED = {
@@ -56,7 +65,13 @@ class AuthSettings(Section):
     client_secret_file: OptionalFile = Field(
         None, description="oauth2: file with the client secret"
     )
+    client_auth: ClientAuth = Field(
+        ClientAuth.BASIC, description="oauth2: client ID and secret by HTTP basic, or in the post"
+    )
     scope: Text = Field("", description="oauth2: requested scope; empty: none")
+    parameters: TokenParameters = Field(
+        {}, description="oauth2: further parameters of the token request, such as audience"
+    )
 
     @model_validator(mode="after")
     def _kind_has_what_it_needs(self) -> Self:
@@ -76,6 +91,8 @@ class CentralSettings(Section):
     client_cert_file: OptionalFile = Field(None, description="client certificate for mutual TLS")
     client_key_file: OptionalFile = Field(None, description="its private key")
     proxy: ProxyUrl = Field("", description="HTTP proxy for requests to head office; empty: none")
+    proxy_user: ProxyUser = Field("", description="user at the proxy; empty: none")
+    proxy_password_file: OptionalFile = Field(None, description="file with its password")
     public_key_file: OptionalFile = Field(
         None, description="head office's public key, for exports carried by hand"
     )
@@ -87,6 +104,17 @@ class CentralSettings(Section):
             raise contradiction({"client_cert_file": "also needs client_key_file"})
         if self.client_key_file and not self.client_cert_file:
             raise contradiction({"client_key_file": "also needs client_cert_file"})
+        return self
+
+    @model_validator(mode="after")
+    def _proxy_has_what_it_needs(self) -> Self:
+        user, password = self.proxy_user, self.proxy_password_file
+        if user and not password:
+            raise contradiction({"proxy_user": "also needs proxy_password_file"})
+        if password and not user:
+            raise contradiction({"proxy_password_file": "also needs proxy_user"})
+        if user and not self.proxy:
+            raise contradiction({"proxy_user": "also needs proxy"})
         return self
 
 

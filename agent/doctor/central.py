@@ -15,6 +15,7 @@ import msgspec
 from yarl import URL
 
 from agent.config.central import AuthKind, Protocol
+from agent.doctor.connection import ADVICE_ON_PROXY
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.batch.control_requests import fetch_terms
 from sync.delivery.transports.central_client import CentralClient
@@ -107,9 +108,11 @@ def check_protocol(outcome: ProbeOutcome, protocol: Protocol) -> Check:
             return warning(_PROTOCOL, f"{protocol}: not verified", "fix the credentials first")
         case Blocked():
             advice = "compare central.url and central.protocol with the values given by head office"
+            if outcome.reason is BlockedReason.PROXY:
+                advice = ADVICE_ON_PROXY
             return fault(_PROTOCOL, f"{protocol}: {_describe(outcome)}", advice)
         case RetryLater() if outcome.cause is FailureCause.UNEXPECTED_RESPONSE:
-            advice = "a portal or proxy in between responds, or central.url is wrong"
+            advice = "a portal, proxy or gateway in between responds, or central.url is wrong"
             return fault(_PROTOCOL, f"{protocol}: {outcome.detail}", advice)
         case RetryLater() if outcome.cause in {FailureCause.OVERLOADED, FailureCause.SERVER_ERROR}:
             advice = "head office has a fault: captures are kept here and sent later"
@@ -136,6 +139,8 @@ def _describe(blocked: Blocked) -> str:
 
 
 def _advice_on(reason: BlockedReason, kind: AuthKind) -> str:
+    if kind is AuthKind.OAUTH2 and reason is BlockedReason.CREDENTIALS:
+        return "compare [central.auth] with the values given by whoever runs the token endpoint"
     if kind is AuthKind.NONE:
         return "set [central.auth] to the values given by head office"
     if kind is AuthKind.BEARER and reason is BlockedReason.UNAUTHORIZED:

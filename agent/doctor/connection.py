@@ -13,15 +13,25 @@ from ipaddress import ip_address
 from cryptography import x509
 from yarl import URL
 
+from sync.delivery.outcomes import Blocked
+from sync.delivery.transports import proxy
 from sync.delivery.transports.http_client import HttpOptions, tls_context
+from sync.delivery.transports.response_head import MAX_HEAD_BYTES
 from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.cli.printing import count
 
 _DNS, _CONNECTION = "DNS", "connection"
 _WARNING_DAYS = 30
-_MAX_STATUS_LINE = 8_192
+ADVICE_ON_PROXY = "ask whoever runs the proxy for access, and set [central] accordingly"
 _UNKNOWN_CA = {18, 19, 20, 21}  # X509_V_ERR_... of OpenSSL: self-signed, or no issuer found
 _WRONG_NAME = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+_BROKEN_ANSWERS = (asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+
+
+class _ProxyRefusalError(ValueError):
+    """The proxy refuses a tunnel; the message says why."""
 
 
 async def check_dns(url: URL, timeout_seconds: float) -> Check:
@@ -60,9 +70,12 @@ async def check_connection(url: URL, options: HttpOptions, now: datetime) -> Che
         found = f"{target}: the certificate is not trusted: {error.verify_message}"
         advice = advice_on_distrust(error.verify_code, certificate, now)
         return fault(_CONNECTION, found + _validity(certificate), advice)
+    except _ProxyRefusalError as refusal:
+        found = f"no connection to {target}: {refusal}"
+        return fault(_CONNECTION, found, ADVICE_ON_PROXY)
     except TimeoutError:
         reason = f"no response within {options.timeout_seconds:g} s"
-    except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+    except (OSError, ValueError, *_BROKEN_ANSWERS) as error:
         reason = _reason(error)
     advice = "check that head office is up, the network connection, and the firewalls in between"
     return fault(_CONNECTION, f"cannot connect to {target}: {reason}", advice)
@@ -108,7 +121,7 @@ async def _read_untrusted_certificate(url: URL, options: HttpOptions) -> x509.Ce
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
-    with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
+    with contextlib.suppress(OSError, ValueError, *_BROKEN_ANSWERS):
         async with asyncio.timeout(options.timeout_seconds):
             return await _read_certificate(url, options, unverified)
     return None
@@ -125,28 +138,40 @@ async def _read_certificate(
 
 @asynccontextmanager
 async def _open(url: URL, options: HttpOptions) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-    proxy = URL(options.proxy) if options.proxy else None
-    via = proxy or url
-    tls = ssl.create_default_context() if proxy and proxy.scheme == "https" else None
-    reader, writer = await asyncio.open_connection(via.host, via.port, ssl=tls)
+    hop = URL(options.proxy) if options.proxy else None
+    via = hop or url
+    tls = ssl.create_default_context() if hop and hop.scheme == "https" else None
+    reader, writer = await asyncio.open_connection(
+        via.host, via.port, ssl=tls, limit=MAX_HEAD_BYTES
+    )
     try:
-        if proxy is not None and url.scheme == "https":
-            await _tunnel(reader, writer, f"{url.host_subcomponent}:{url.port}")
+        if hop is not None and url.scheme == "https":
+            await _tunnel(reader, writer, f"{url.host_subcomponent}:{url.port}", options)
         yield reader, writer
     finally:
         # Abort: do not wait for the peer's TLS close_notify.
         writer.transport.abort()
 
 
-async def _tunnel(reader: StreamReader, writer: StreamWriter, target: str) -> None:
+async def _tunnel(
+    reader: StreamReader, writer: StreamWriter, target: str, options: HttpOptions
+) -> None:
     """Open a CONNECT tunnel to `target` through a proxy (RFC 9110, 9.3.6)."""
-    writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    headers = proxy.proxy_headers(options.proxy_user, options.proxy_password_file)
+    if isinstance(headers, Blocked):
+        raise _ProxyRefusalError(headers.detail)
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
     await writer.drain()
-    head = await reader.readuntil(b"\r\n\r\n")
-    _, *rest = head[:_MAX_STATUS_LINE].split(b" ", 2)
-    if not rest or not rest[0].startswith(b"2"):
-        status = rest[0].decode("latin-1")[:3] if rest else "missing"
-        raise ValueError(f"the proxy rejects the connection (status {status})")
+    first, *rest = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    status = first.partition(" ")[2][:3]
+    if status == str(proxy.STATUS.value):
+        challenges = dict(line.partition(": ")[::2] for line in rest)
+        refusal = proxy.refusal(challenges, proxy=options.proxy, user=options.proxy_user)
+        raise _ProxyRefusalError(f"{refusal.detail} (status {status})")
+    if not status.startswith("2"):
+        raise ValueError(f"the proxy rejects the connection (status {status or 'missing'})")
 
 
 def _name_of(name: x509.Name) -> str:
@@ -160,6 +185,8 @@ def _name_of(name: x509.Name) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, asyncio.IncompleteReadError):
         return "the proxy closed the connection"
+    if isinstance(error, asyncio.LimitOverrunError):
+        return "the proxy's response is too large"
     if isinstance(error, ssl.SSLError):
         return f"no TLS connection ({error.reason or 'connection closed'})"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,6 +1,5 @@
 """Registration at head office: fetch its authority, register the token's hash, over TLS."""
 
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,7 +7,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-import aiohttp
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -17,13 +15,7 @@ from yarl import URL
 
 from agent.config import Settings
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
-from sync.delivery.transports.http_client import (
-    HttpClient,
-    HttpOptions,
-    HttpResponse,
-    tls_context,
-)
-from sync.delivery.transports.network_errors import failure_from
+from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpResponse
 from sync.delivery.transports.responses import classify, error_body
 from sync.protocol.join_code import JoinCode, authority_mark
 from sync.protocol.join_messages import (
@@ -41,7 +33,6 @@ _Answer: TypeAlias = HttpResponse | Blocked | RetryLater
 PATIENCE_SECONDS = 60.0
 _TIMEOUT_SECONDS = 15.0
 _LONGEST_WAIT_SECONDS, _USUAL_WAIT_SECONDS = 30.0, 2.0
-_MAX_CERTIFICATE_BYTES = 64 * 1024
 _VOID = {
     ErrorCode.JOIN_CODE_UNKNOWN: (
         "head office does not know this join code: a newer one may have voided it, or it was"
@@ -76,8 +67,10 @@ class HeadOffice:
         again: a man in the middle could have added others to the text. Raises
         `RegistrationError`.
         """
-        url = self._url(AUTHORITY_PATH.format(mark=self.code.authority))
-        answer = await self._send_with_retries(lambda: self._get_unverified(url))
+        if not self.code.url.startswith("https:"):
+            raise RegistrationError("the join code names an authority, and its URL is not https")
+        path = AUTHORITY_PATH.format(mark=self.code.authority)
+        answer = await self._send("GET", path, {}, None, verifies_server=False)
         certificate = _certificate_in(self._decoded(answer, AuthorityAnswer).certificate)
         if certificate is None or _mark_of(certificate) != self.code.authority:
             raise RegistrationError(
@@ -115,8 +108,10 @@ class HeadOffice:
         headers: Mapping[str, str],
         ca_file: Path | None,
         body: bytes | None = None,
+        *,
+        verifies_server: bool = True,
     ) -> _Answer:
-        http = HttpClient(self._options(ca_file))
+        http = HttpClient(self._options(ca_file, verifies_server=verifies_server))
         try:
             return await self._send_with_retries(
                 lambda: http.request(method, self._url(path), headers=headers, body=body)
@@ -124,7 +119,7 @@ class HeadOffice:
         finally:
             await http.close()
 
-    def _options(self, ca_file: Path | None) -> HttpOptions:
+    def _options(self, ca_file: Path | None, *, verifies_server: bool) -> HttpOptions:
         central = self.settings.central
         return HttpOptions(
             timeout_seconds=_TIMEOUT_SECONDS,
@@ -133,34 +128,13 @@ class HeadOffice:
             client_cert_file=central.client_cert_file,
             client_key_file=central.client_key_file,
             proxy=central.proxy,
+            proxy_user=central.proxy_user,
+            proxy_password_file=central.proxy_password_file,
+            verifies_server=verifies_server,
         )
 
     def _url(self, path: str) -> URL:
         return URL(self.code.url + path, encoded=True)
-
-    async def _get_unverified(self, url: URL) -> _Answer:
-        """GET without checking the server's certificate."""
-        if url.scheme != "https":
-            raise RegistrationError("the join code names an authority, and its URL is not https")
-        options = self._options(None)
-        tls = tls_context(options)
-        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-        timeout = aiohttp.ClientTimeout(total=options.timeout_seconds)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http,
-                http.get(
-                    url, ssl=tls, allow_redirects=False, proxy=options.proxy or None
-                ) as response,
-            ):
-                body = bytearray()
-                async for part in response.content.iter_any():
-                    body += part
-                    if len(body) > _MAX_CERTIFICATE_BYTES:
-                        break
-                return HttpResponse(response.status, response.headers, bytes(body))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return failure_from(error)
 
     async def _send_with_retries(self, send: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Retry until head office answers or patience ends; return the last outcome."""

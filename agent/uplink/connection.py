@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from agent.config import Settings
-from agent.config.central import AuthKind, Protocol, SyncSettings
+from agent.config.central import AuthKind, ClientAuth, Protocol, SyncSettings
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.outbox import BatchLimits
 from sync.delivery.transport import Transport
@@ -16,7 +16,7 @@ from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
-from sync.delivery.transports.oauth import ClientCredentials
+from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 
@@ -39,6 +39,8 @@ def http_options(settings: Settings, *, max_seconds: float = math.inf) -> HttpOp
         client_cert_file=central.client_cert_file,
         client_key_file=central.client_key_file,
         proxy=central.proxy,
+        proxy_user=central.proxy_user,
+        proxy_password_file=central.proxy_password_file,
         keep_alive_seconds=KEEP_ALIVE_SECONDS if is_batch else BACKEND_KEEP_ALIVE_SECONDS,
     )
 
@@ -52,15 +54,15 @@ def credentials(settings: Settings, http: HttpClient) -> Credentials:
         case AuthKind.HEADER if auth.header_value_file:
             return FixedHeader(auth.header_name, auth.header_value_file)
         case AuthKind.OAUTH2 if auth.client_secret_file:
-            return ClientCredentials(
-                http,
+            client = OAuthClient(
                 auth.token_url,
                 auth.client_id,
                 auth.client_secret_file,
                 auth.scope,
-                time.monotonic,
-                utc_now,
+                secret_in_form=auth.client_auth is ClientAuth.POST,
+                parameters=auth.parameters,
             )
+            return ClientCredentials(http, client, seconds_since_boot, utc_now)
         case _:
             return NoCredentials()
 
@@ -88,6 +90,11 @@ def window_bytes(sync: SyncSettings) -> int:
     if not sync.bandwidth_bytes_per_second:
         return sync.max_batch_bytes
     return min(sync.max_batch_bytes, sync.bandwidth_bytes_per_second * MAX_PAUSE_SECONDS)
+
+
+def seconds_since_boot() -> float:
+    """Return a monotonic clock that advances while the machine sleeps, unlike `time.monotonic`."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def utc_now() -> datetime:

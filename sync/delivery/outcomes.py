@@ -28,7 +28,12 @@ class BlockedReason(StrEnum):
     NOT_FOUND = "endpoint not found"
     UNKNOWN_PROTOCOL = "unknown protocol"
     CREDENTIALS = "credentials not usable"
+    PROXY = "refused by the proxy"
     TOO_MANY_EPOCHS = "database replaced too often"
+
+
+# Head office has not been asked.
+NOT_ASKED = (BlockedReason.CREDENTIALS, BlockedReason.PROXY)
 
 
 @dataclass(frozen=True, slots=True)

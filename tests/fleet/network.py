@@ -102,7 +102,13 @@ class SimulatedClient(HttpClient):
         self._seconds = rules.timeout_seconds
 
     async def request(
-        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        server: str = "",
     ) -> HttpResponse | Blocked | RetryLater:
         """Return the result of the request."""
         return await self._network.carry(self._store_id, body or b"", self._seconds)

@@ -46,10 +46,16 @@ class CountingClient(HttpClient):
         self._store_id = store_id
 
     async def request(
-        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        server: str = "head office",
     ) -> HttpResponse | Blocked | RetryLater:
         """Send the request and count its answer."""
-        answer = await super().request(method, url, headers=headers, body=body)
+        answer = await super().request(method, url, headers=headers, body=body, server=server)
         if not isinstance(answer, HttpResponse):
             self._account.attempted()
             return answer

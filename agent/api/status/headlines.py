@@ -16,7 +16,7 @@ from agent.api.status.document import (
 )
 from agent.api.status.words import Words, slug
 from agent.facts import settings_missing_for_delivery
-from sync.delivery.outcomes import FailureCause
+from sync.delivery.outcomes import NOT_ASKED, FailureCause
 
 
 class Level(StrEnum):
@@ -111,8 +111,10 @@ def delivery(members: Members, words: Words) -> Headline:
     trouble = sync.get("trouble")
     if state == "retrying" and trouble not in _ENDS_BY_ITSELF:
         name, level = "failing", Level.WARNING if trouble else Level.NOTE
+    elif state == "holding" and trouble in NOT_ASKED:
+        name = "held"
     text = say(
-        f"delivery.{slug(name) if name == 'failing' or name in _DELIVERY_LEVELS else 'other'}",
+        f"delivery.{slug(name) if name in {'failing', 'held', *_DELIVERY_LEVELS} else 'other'}",
         state=state,
         cause=_cause(sync, words),
         pending=say("delivery.pending_unknown") if waiting is None else words.captures(waiting),

@@ -12,6 +12,9 @@ from sync.delivery.transports.auth import Credentials, Headers
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.responses import classify
 
+# Gateways answer an expired or revoked token with either.
+_REFUSED_CREDENTIALS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+
 
 @dataclass(frozen=True, slots=True)
 class CentralClient:
@@ -25,7 +28,7 @@ class CentralClient:
     async def request(
         self, method: str, path: str, body: bytes | None = None, headers: Headers | None = None
     ) -> HttpResponse | Blocked | RetryLater:
-        """Send a request; after a 401 once more if there are newer credentials.
+        """Send a request; after a 401 or 403 once more if there are newer credentials.
 
         `path` is percent-encoded and starts with a slash. A returned `HttpResponse` is protocol
         specific: refused callers and transient failures are `Blocked` and `RetryLater`.
@@ -36,7 +39,7 @@ class CentralClient:
         if isinstance(auth, (Blocked, RetryLater)):
             return auth
         response = await self.http.request(method, url, headers={**headers, **auth}, body=body)
-        if isinstance(response, HttpResponse) and response.status == HTTPStatus.UNAUTHORIZED:
+        if isinstance(response, HttpResponse) and response.status in _REFUSED_CREDENTIALS:
             newer = await self.credentials.headers(refused=auth)
             if isinstance(newer, (Blocked, RetryLater)):
                 return newer

@@ -5,7 +5,7 @@ import codecs
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +14,7 @@ from aiohappyeyeballs import AddrInfoType
 from yarl import URL
 
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
+from sync.delivery.transports import proxy
 from sync.delivery.transports.network_errors import ResponseLost, failure_from
 from sync.delivery.transports.response_head import Connector
 
@@ -32,6 +33,7 @@ class HttpOptions:
 
     `keep_alive_seconds`: for an idle connection, less than the server keeps it.
     If `ca_file` is given, only it is trusted. The files are reread when they change.
+    `verifies_server`: check its certificate. Without that send no secret.
     """
 
     timeout_seconds: float
@@ -40,6 +42,9 @@ class HttpOptions:
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
     proxy: str = ""
+    proxy_user: str = ""
+    proxy_password_file: Path | None = None
+    verifies_server: bool = True
     keep_alive_seconds: float = 15.0
 
 
@@ -79,32 +84,63 @@ class HttpClient:
         self._tls_fingerprint: list[tuple[int, int, int] | None] = []
 
     async def request(
-        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        server: str = "head office",
     ) -> HttpResponse | Blocked | RetryLater:
-        """Send one request and read the response; failures are returned, not raised."""
+        """Send one request and read the response; failures are returned, not raised.
+
+        They name the `server`.
+        """
         tls = await self._tls_context() if url.scheme == "https" else True
         if isinstance(tls, Blocked):
             return tls
-        attempt = _Attempt()
+        options, attempt = self._options, _Attempt()
+        for_proxy = proxy.proxy_headers(options.proxy_user, options.proxy_password_file)
+        if isinstance(for_proxy, Blocked):
+            return for_proxy
+        # In a tunnel the request is for head office only; without TLS the proxy reads it.
+        to_tunnel, in_request = (for_proxy, {}) if url.scheme == "https" else ({}, for_proxy)
         try:
             async with self._opened_session().request(
                 method,
                 url,
-                headers=headers,
+                headers={**headers, **in_request},
                 data=body,
                 ssl=tls,
                 allow_redirects=False,
+                proxy_headers=to_tunnel or None,
                 trace_request_ctx=attempt,
             ) as response:
+                if response.status == proxy.STATUS:
+                    return self._refused_by_proxy(response.headers)
                 return await _read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # The total timeout can fire together with that for connecting: aiohttp rounds both up
-            # to a second, and a loaded machine handles both late.
-            is_unsent = isinstance(error, TimeoutError) and not attempt.has_connection
-            failure = failure_from(aiohttp.ConnectionTimeoutError() if is_unsent else error)
-            if failure.cause is FailureCause.UNTRUSTED_CERTIFICATE:
-                self._tls = None  # the system's CAs may have changed: load them again next time
-            return failure
+            if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == proxy.STATUS:
+                return self._refused_by_proxy(error.headers)
+            return self._failure(error, attempt, server)
+
+    def _refused_by_proxy(self, headers: Mapping[str, str] | None) -> Blocked:
+        options = self._options
+        return proxy.refusal(headers, proxy=options.proxy, user=options.proxy_user)
+
+    def _failure(self, error: Exception, attempt: _Attempt, server: str) -> RetryLater:
+        # The total timeout can fire together with that for connecting: aiohttp rounds both up
+        # to a second, and a loaded machine handles both late.
+        if isinstance(error, TimeoutError) and not attempt.has_connection:
+            error = aiohttp.ConnectionTimeoutError()
+        failure = failure_from(error, server)
+        if failure.cause is FailureCause.UNTRUSTED_CERTIFICATE:
+            self._tls = None  # the system's CAs may have changed: load them again next time
+        if failure.may_have_arrived and not attempt.has_connection:
+            # Only a proxy was asked, for a tunnel.
+            detail = f"no connection through the proxy: {failure.detail}"
+            return replace(failure, cause=FailureCause.NO_CONNECTION, detail=detail)
+        return failure
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -206,6 +242,8 @@ def _socket_with_keepalive(address: AddrInfoType) -> socket.socket:
 def tls_context(options: HttpOptions) -> ssl.SSLContext:
     """Return the TLS context for `options`. Raises `OSError` or `ValueError`."""
     context = ssl.create_default_context(cafile=options.ca_file)
+    if not options.verifies_server:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if options.client_cert_file is not None:
         # An empty password: an encrypted key must fail here instead of prompting on the terminal.
         context.load_cert_chain(options.client_cert_file, options.client_key_file, password="")

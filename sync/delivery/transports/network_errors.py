@@ -18,20 +18,20 @@ class ResponseLost(aiohttp.ClientError):
     """The connection ended after the request was started; its outcome is unknown."""
 
 
-# The first match counts: subclasses stand above their base classes.
+# The first match counts: subclasses stand above their base classes. {} is the server asked.
 _FAILURES: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     (aiohttp.ClientHttpProxyError, FailureCause.NO_CONNECTION, "the proxy refuses the connection"),
     (aiohttp.ClientProxyConnectionError, FailureCause.NO_CONNECTION, "the proxy cannot be reached"),
     (
         aiohttp.ClientConnectorDNSError,
         FailureCause.NETWORK_DOWN,
-        "head office's name cannot be resolved",
+        "{}'s name cannot be resolved",
     ),
-    (aiohttp.ClientConnectorError, FailureCause.NO_CONNECTION, "no connection to head office"),
+    (aiohttp.ClientConnectorError, FailureCause.NO_CONNECTION, "no connection to {}"),
     (
         aiohttp.ConnectionTimeoutError,
         FailureCause.NO_CONNECTION,
-        "no connection to head office in time",
+        "no connection to {} in time",
     ),
     (TimeoutError, FailureCause.NO_RESPONSE, "no response in time"),
     (aiohttp.ClientPayloadError, FailureCause.NO_RESPONSE, "the response broke off"),
@@ -52,12 +52,13 @@ _BY_ERRNO = {
 }
 
 
-def failure_from(error: Exception) -> RetryLater:
-    """Return the failure for `error`, raised by the HTTP client."""
-    tls_failure = _tls_failure(error)
+def failure_from(error: Exception, server: str = "head office") -> RetryLater:
+    """Return the failure for `error`, raised by the HTTP client; `server` names who was asked."""
+    tls_failure = _tls_failure(error, server)
     if tls_failure is not None:
         return tls_failure
     cause, detail = next(one[1:] for one in _FAILURES if isinstance(error, one[0]))
+    detail = detail.format(server)
     if cause is FailureCause.UNEXPECTED_RESPONSE:
         detail = _malformed(error) or detail
     # After trying several addresses asyncio sets `errno` only if it is the same for all.
@@ -78,17 +79,17 @@ def _malformed(error: Exception) -> str | None:
     return f"malformed response header: {reason[1]}" if reason else None
 
 
-def _tls_failure(error: Exception) -> RetryLater | None:
+def _tls_failure(error: Exception, server: str) -> RetryLater | None:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         error = error.certificate_error
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _OUTSIDE_VALIDITY:
             detail = (
-                f"head office's certificate is {_OUTSIDE_VALIDITY[error.verify_code]} by this"
+                f"{server}'s certificate is {_OUTSIDE_VALIDITY[error.verify_code]} by this"
                 " machine's clock: set the clock if it is wrong, otherwise renew the certificate"
             )
             return RetryLater(FailureCause.WRONG_CLOCK, detail)
-        detail = f"head office's certificate is not trusted: {error.verify_message}"
+        detail = f"{server}'s certificate is not trusted: {error.verify_message}"
         return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, detail)
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         reason = getattr(error.os_error, "reason", None) or "it broke off"

@@ -28,7 +28,7 @@ from sync.runtime.settings.setting_errors import (
     unknown_setting,
 )
 from sync.runtime.settings.toml_lines import SettingPath, find_lines
-from sync.runtime.settings.types import is_list
+from sync.runtime.settings.types import is_list, is_table
 
 _MAX_PASSES = 10
 _WHERE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -169,7 +169,7 @@ def _spell_locales(layer: Layer) -> None:
 def _read_environment(model: type[SettingsTree], environ: Mapping[str, str]) -> Layer:
     """Return the settings from the variables `PROGRAM__SECTION__KEY` in `environ`.
 
-    Lists are comma-separated. Names are not case-sensitive.
+    Lists, and tables of `name=value`, are comma-separated. Names are not case-sensitive.
     """
     layer = Layer(model, {}, "")
     prefix = model.environment_prefix()
@@ -187,6 +187,11 @@ def _read_environment(model: type[SettingsTree], environ: Mapping[str, str]) -> 
 
 
 def _value(model: type[SettingsTree], path: SettingPath, text: str) -> object:
-    if is_list(known_settings(model)[path]):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    return text
+    field = known_settings(model)[path]
+    if not is_list(field) and not is_table(field):
+        return text
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if is_list(field):
+        return items
+    pairs = [item.partition("=") for item in items]
+    return {name: value for name, _, value in pairs} if all(p[1] for p in pairs) else text

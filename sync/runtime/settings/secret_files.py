@@ -13,7 +13,14 @@ from sync.runtime.settings.types import is_path
 
 _MAX_SECRET_BYTES = 65_536
 _ONE_LINE_SECRETS = frozenset(
-    {"token_file", "header_value_file", "client_secret_file", "admin_token_file", "password_file"}
+    {
+        "token_file",
+        "header_value_file",
+        "client_secret_file",
+        "admin_token_file",
+        "password_file",
+        "proxy_password_file",
+    }
 )
 # A token that people type may be guessed, and the form to guess it in is open to everybody.
 ADMIN_TOKEN_CHARACTERS = 20

@@ -27,6 +27,7 @@ _HOST_NAME = re.compile(
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^/?#@\s:\[\]]+)(:[0-9]{1,5})?")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, token
 _HOURS = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]")
+_OF_THE_TOKEN_REQUEST = frozenset({"grant_type", "client_id", "client_secret", "scope"})
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -43,6 +44,11 @@ def is_loopback(host: str) -> bool:
 def is_path(field: FieldInfo) -> bool:
     """Return True for the path of a file or directory."""
     return field.annotation in {Path, Path | None}
+
+
+def is_table(field: FieldInfo) -> bool:
+    """Return True for a table of texts."""
+    return get_origin(field.annotation) is dict
 
 
 def is_list(field: FieldInfo) -> bool:
@@ -144,6 +150,18 @@ def _proxy_url(text: str) -> str:
     return text
 
 
+def _proxy_user(text: str) -> str:
+    if ":" in text or not text.isascii() or not text.isprintable():
+        raise ValueError('expected a user name in printable ASCII, without ":"')
+    return text
+
+
+def _token_parameters(found: dict[str, str]) -> dict[str, str]:
+    if taken := sorted(_OF_THE_TOKEN_REQUEST.intersection(found)):
+        raise ValueError(f"{', '.join(taken)}: this has a setting of its own, or is always sent")
+    return found
+
+
 def _network(text: str) -> str:
     try:
         network = ipaddress.ip_network(text)
@@ -215,6 +233,12 @@ Network = Annotated[Text, AfterValidator(_network)]
 Networks = Annotated[tuple[Network, ...], Description("a list of addresses or networks in quotes")]
 SecureUrl = Annotated[Text, AfterValidator(_secure_url)]
 ProxyUrl = Annotated[Text, AfterValidator(_proxy_url)]
+ProxyUser = Annotated[Text, AfterValidator(_proxy_user)]
+TokenParameters = Annotated[
+    dict[str, str],
+    AfterValidator(_token_parameters),
+    Description('a table of texts, such as { audience = "https://loyalty.example" }'),
+]
 HeaderName = Annotated[Text, AfterValidator(_header_name)]
 HourRange = Annotated[Text, AfterValidator(_hours)]
 Flag = Annotated[bool, Description("true or false")]

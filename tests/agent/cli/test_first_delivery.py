@@ -110,6 +110,12 @@ def test_rejected_machine_is_told_at_once(waiting: Wait) -> None:
     )
 
 
+def test_refusal_of_a_proxy_is_not_called_one_of_head_office(waiting: Wait) -> None:
+    found = waiting(status(2, state="holding", trouble="refused by the proxy", detail="who?"))
+
+    assert found == FirstDelivery(False, "delivery is held: refused by the proxy (who?)")
+
+
 @pytest.mark.parametrize(
     ("last", "cause"),
     [

@@ -187,7 +187,10 @@ def leaves(tree: Mapping[str, object], within: SettingPath = ()) -> list[Setting
     found = []
     for name, value in tree.items():
         path = (*within, name)
-        found += leaves(value, path) if isinstance(value, dict) else [path]
+        if isinstance(value, dict) and path not in known_settings(Settings):
+            found += leaves(value, path)
+        else:
+            found.append(path)
     return found
 
 

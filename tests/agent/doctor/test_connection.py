@@ -233,6 +233,8 @@ async def test_certificate_is_read_through_a_proxy(tmp_path: Path) -> None:
     ("says", "words"),
     [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "status 407"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "proxy_password_file"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000, "the proxy's response is too large"),
         (b"nonsense\r\n\r\n", "status missing"),
         (b"", "the proxy closed the connection"),
     ],

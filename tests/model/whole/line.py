@@ -42,7 +42,13 @@ class Line(HttpClient):
         self.is_cut = False
 
     async def request(
-        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        server: str = "",
     ) -> HttpResponse | Blocked | RetryLater:
         """Return the answer of head office, as far as it arrives."""
         SWITCH.point()

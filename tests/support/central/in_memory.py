@@ -26,7 +26,13 @@ class InMemoryClient(HttpClient):
         self.tries = 0
 
     async def request(
-        self, method: str, url: URL, *, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        server: str = "",
     ) -> HttpResponse | Blocked | RetryLater:
         """Return the answer of the scripted head office."""
         self.tries += 1

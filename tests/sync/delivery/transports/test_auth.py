@@ -10,7 +10,7 @@ import pytest
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import Credentials, FixedHeader, NoCredentials, bearer
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
-from sync.delivery.transports.oauth import ClientCredentials
+from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
 from tests.support.central import Answer, Fault, ScriptedCentral, faults
 from tests.support.central.scripted import TOKEN_PATH
 from tests.support.clocks import MonotonicClock
@@ -51,7 +51,8 @@ async def oauth(
     central.credentials = set()
     http = HttpClient(HttpOptions(timeout_seconds=10))
     url = f"{central.url}{TOKEN_PATH}"
-    yield ClientCredentials(http, url, "an id", secret_file, "write all", clock, lambda: NOW)
+    client = OAuthClient(url, "an id", secret_file, "write all")
+    yield ClientCredentials(http, client, clock, lambda: NOW)
     await http.close()
 
 

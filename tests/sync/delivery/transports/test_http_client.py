@@ -240,11 +240,11 @@ async def test_unreachable_proxy_is_ambiguous_and_named(central: ScriptedCentral
 
 
 async def test_proxy_refusing_a_tunnel_is_ambiguous_and_named(central: ScriptedCentral) -> None:
-    central.script(faults.html(407))
+    central.script(faults.html(502))
     found = await get("https://127.0.0.1:9", proxy=central.url)
     assert isinstance(found, RetryLater)
     assert (found.cause, found.may_have_arrived) == (FailureCause.NO_CONNECTION, False)
-    assert found.http_status == 407
+    assert found.http_status == 502
 
 
 class TestTls:

@@ -1,0 +1,50 @@
+"""Access to an HTTP proxy that wants a user and a password (RFC 9110, 11.7; RFC 7617)."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+
+from sync.delivery.outcomes import Blocked, BlockedReason
+from sync.delivery.transports.auth import Headers, secret_of
+
+STATUS = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+_CHALLENGE = "proxy-authenticate"
+_SETTINGS = "proxy_user and proxy_password_file"
+# Other text of a response is never shown.
+_OTHER_SCHEMES = ("Negotiate", "NTLM", "Digest", "Bearer")
+
+
+def proxy_headers(user: str, password_file: Path | None) -> Headers | Blocked:
+    """Return the headers for the proxy; a `Blocked` that names an unusable file.
+
+    The file is read at each use, so that the password can be changed.
+    """
+    if not user or password_file is None:
+        return {}
+    password = secret_of(password_file)
+    if isinstance(password, Blocked):
+        return password
+    return {"Proxy-Authorization": aiohttp.encode_basic_auth(user, password)}
+
+
+def refusal(headers: Mapping[str, str] | None, *, proxy: str, user: str) -> Blocked:
+    """Return the hold after a 407 with `headers`; `proxy` and `user` are as configured."""
+    other = ", ".join(_other_schemes(headers or {}))
+    if not proxy:
+        detail = f"a proxy in between wants a user and a password: set proxy, {_SETTINGS}"
+    elif other:
+        detail = f"the proxy takes no password by HTTP Basic, only {other}: ask for access by Basic"
+    elif not user:
+        detail = f"the proxy wants a user and a password: set {_SETTINGS}"
+    else:
+        detail = f"the proxy rejects the user or the password: check {_SETTINGS}"
+    return Blocked(BlockedReason.PROXY, detail, STATUS)
+
+
+def _other_schemes(headers: Mapping[str, str]) -> Iterable[str]:
+    """Return the authentication schemes that the proxy offers, if HTTP Basic is not among them."""
+    names = [value.lower() for name, value in headers.items() if name.lower() == _CHALLENGE]
+    offered = ",".join(names)
+    return [] if "basic" in offered else [one for one in _OTHER_SCHEMES if one.lower() in offered]
