@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import SERVICE, ConfigurationError, SettingError, Settings, read_secret
+from agent.config import ACCESS, SERVICE, ConfigurationError, SettingError, Settings, read_secret
 from sync.runtime.cli.program import Program, State
 
 
@@ -30,6 +30,7 @@ AGENT: Program[Settings] = Program(
     Settings,
     lambda settings: (settings.api.host, settings.api.port),
     _state,
+    ACCESS,
 )
 
 _TIMEOUT_SECONDS = 5.0

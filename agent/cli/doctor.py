@@ -14,7 +14,7 @@ from sync.runtime.checks.check import Check
 from sync.runtime.checks.units import run_command
 from sync.runtime.checks.variables import check_variables
 from sync.runtime.cli.command_group import ConfigFile, NewState
-from sync.runtime.cli.findings import exit_code_of, print_findings
+from sync.runtime.cli.findings import exit_code_of, print_findings, with_rejected
 from sync.runtime.cli.progress import current_step
 
 _QUICK_SECONDS, _THOROUGH_SECONDS = 10.0, 3_600.0
@@ -33,11 +33,14 @@ def doctor(
     """Check this machine and advise how to fix faults.
 
     Works with and without a running agent; nothing is changed. The exit code is 0 if all checks
-    pass, 1 for a fault, 2 for a wrong configuration, 3 for warnings alone.
+    pass, 1 for a fault, 2 for a wrong configuration, 3 for warnings alone. If the
+    service runs with an earlier configuration because the present one is wrong, the other findings
+    are about the earlier one.
     """
-    settings = AGENT.settings(config, new=new)
+    in_use = AGENT.settings_in_use(config, new=new)
     with current_step("Checking the settings") as show:
-        checks = check_this_machine(settings, show, thorough=thorough)
+        checks = check_this_machine(in_use.settings, show, thorough=thorough)
+    checks = with_rejected(checks, in_use.wrong, in_use.since, AGENT.name)
     print_findings(checks, as_json=as_json)
     raise typer.Exit(exit_code_of(checks))
 

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable
 
 from agent.cli.client import AGENT
-from agent.config import SettingError, Settings
-from agent.config.settings import ACCESS
+from agent.config import ACCESS, SettingError, Settings
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.discovery import Configuration
 from sync.runtime.logging import configure_logging, log_event, log_uncaught_exceptions

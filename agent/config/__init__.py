@@ -3,7 +3,7 @@
 Reads the configuration file and, on request, the secret files; writes nothing.
 """
 
-from agent.config.settings import SERVICE, Settings, load_settings
+from agent.config.settings import ACCESS, SERVICE, Settings, load_settings
 from sync.runtime.settings.load import changed_settings
 from sync.runtime.settings.secret_files import (
     check_files,
@@ -14,6 +14,7 @@ from sync.runtime.settings.secret_files import (
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 __all__ = [
+    "ACCESS",
     "SERVICE",
     "ConfigurationError",
     "SettingError",

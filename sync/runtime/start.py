@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sync.runtime.settings.access import AccessPaths, Narrowed, narrow
+from sync.runtime.settings.access import AccessPaths, narrow_to_present
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
@@ -84,8 +84,7 @@ def start_or_fall_back(
     last = configuration.recall()
     if last is None or not may_fall_back(configuration.valid_part(), last.settings):
         raise failure
-    readable = configuration.readable_part()
-    narrowed = narrow(last.settings, readable, access) if readable else Narrowed(last.settings)
+    narrowed = narrow_to_present(last.settings, configuration, access)
     if narrowed is None:
         raise failure
     rejected = Rejected(failure.reason, last.since, narrowed.changed, narrowed.lost_guards)

@@ -56,6 +56,7 @@ HEAD_OFFICE: Program[ReceiverSettings] = Program(
     ReceiverSettings,
     lambda settings: (settings.server.host, settings.server.port),
     _state,
+    ACCESS,
 )
 
 

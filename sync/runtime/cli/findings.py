@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from rich.text import Text
 
-from sync.runtime.checks.check import CONFIGURATION, Check, Verdict, worst
+from sync.runtime.checks.check import CONFIGURATION, Check, Verdict, fault, worst
 from sync.runtime.cli.printing import (
     count,
     echo_fields,
@@ -18,6 +18,7 @@ from sync.runtime.cli.printing import (
 )
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.translation import in_language
+from sync.runtime.settings.setting_errors import ConfigurationError
 
 _STYLES = {Verdict.PASS: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold red"}
 _EXIT_CODES = {
@@ -40,6 +41,21 @@ def print_findings(checks: Sequence[Check], *, as_json: bool) -> None:
     else:
         for check in checks:
             echo_fields([check.verdict, check.name, *_sentences(check)])
+
+
+def with_rejected(
+    checks: Sequence[Check], wrong: ConfigurationError | None, since: str, program_name: str
+) -> list[Check]:
+    """Return `checks`, with the errors of a rejected configuration in place of the one in use."""
+    if wrong is None:
+        return list(checks)
+    errors = "; ".join(map(str, wrong.errors))
+    advice = (
+        f"correct the file, then: systemctl reload {program_name}. The other findings are about"
+        f" the last configuration that worked, that of {since}"
+    )
+    rejected = fault(CONFIGURATION, errors, advice)
+    return [rejected, *(check for check in checks if check.name != CONFIGURATION)]
 
 
 def exit_code_of(checks: Sequence[Check]) -> ExitCode:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -20,8 +20,11 @@ from sync.runtime.cli.discovery import (
     is_installed,
     own_configuration,
 )
+from sync.runtime.settings.access import AccessPaths, narrow_to_present
+from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.load import load
 from sync.runtime.settings.schema import SettingsTree
+from sync.runtime.settings.secret_files import check_named_files
 from sync.runtime.settings.setting_errors import ConfigurationError
 
 SettingsT = TypeVar("SettingsT", bound=SettingsTree)
@@ -48,6 +51,18 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class InUse(Generic[SettingsT]):
+    """The settings that the service runs with; `wrong`: those of the file, which it did not take.
+
+    `since`: when the ones in use were found to work; empty if they are those of the file.
+    """
+
+    settings: SettingsT
+    wrong: ConfigurationError | None = None
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Program(Generic[SettingsT]):
     """Name, service and settings of a program, shared by its commands."""
 
@@ -56,16 +71,18 @@ class Program(Generic[SettingsT]):
     model: type[SettingsT]
     listens_on: Callable[[SettingsT], tuple[str, int]]
     state_of: Callable[[SettingsT], State]
+    access: AccessPaths
 
     def client_settings(self, config: Path | None) -> SettingsT:
         """Load the settings of a command that asks the running service, or exit with code 2.
 
-        Prints on standard error which configuration it uses, and where it asks.
+        Beside a wrong file these are the last that worked: the service runs with them. Prints on
+        standard error which configuration it uses, and where it asks.
         """
-        found, settings = self._find(config)
-        host, port = self.listens_on(settings)
+        found, in_use = self._find_in_use(config)
+        host, port = self.listens_on(in_use.settings)
         self._announce(f"Configuration: {found}; service: {host} port {port}")
-        return settings
+        return in_use.settings
 
     def settings(self, config: Path | None, *, new: bool = False) -> SettingsT:
         """Load the settings of a command that reads or creates the state, or exit with code 2.
@@ -75,10 +92,19 @@ class Program(Generic[SettingsT]):
         the command would answer for an empty state beside the one that is meant.
         """
         found, settings = self._find(config)
+        self._require_state(found, settings, new=new)
+        return settings
+
+    def settings_in_use(self, config: Path | None, *, new: bool = False) -> InUse[SettingsT]:
+        """Load the settings that the service runs with, as `settings` does."""
+        found, in_use = self._find_in_use(config)
+        self._require_state(found, in_use.settings, new=new)
+        return in_use
+
+    def _require_state(self, found: Configuration, settings: SettingsT, *, new: bool) -> None:
         if not (new or found.names_state or self.state_of(settings).exists):
             self.fail(self._no_state(found, settings), ExitCode.USAGE)
         self.announce(found, settings)
-        return settings
 
     def configuration(self, config: Path | None) -> tuple[Configuration, SettingsT]:
         """Return the configuration that the service itself uses, and its settings, or exit."""
@@ -130,6 +156,33 @@ class Program(Generic[SettingsT]):
             if running is None:
                 return found, settings
             return running, load(self.model, running.file, running.environ)
+
+    def _find_in_use(self, config: Path | None) -> tuple[Configuration, InUse[SettingsT]]:
+        found = self.service_configuration(config)
+        if found.file is not None and is_installed(self.name, found.file):
+            try:
+                check_named_files(load(self.model, found.file, found.environ))
+            except ConfigurationError as error:
+                if in_use := self._last_working(found, error):
+                    running = self._in_use(found)
+                    last = f"the last configuration that worked, that of {in_use.since}"
+                    self.warn(f"{error}\n{running or f'This command uses {last}'}")
+                    return found, in_use
+        found, settings = self._find(config)
+        return found, InUse(settings)
+
+    def _last_working(
+        self, found: Configuration, wrong: ConfigurationError
+    ) -> InUse[SettingsT] | None:
+        """Return what the service runs with if it did not start with the file; None if it did."""
+        directory = found.environ.get("STATE_DIRECTORY")
+        configuration = LastWorking(self.model, found.file, found.environ, directory)
+        with suppress(ConfigurationError):
+            configuration.settings()
+        if (last := configuration.recall()) is None:
+            return None
+        narrowed = narrow_to_present(last.settings, configuration, self.access)
+        return narrowed and InUse(narrowed.settings, wrong, last.since)
 
     def announce(self, found: Configuration, settings: SettingsT | None) -> None:
         """Print on standard error which configuration and state a command uses."""

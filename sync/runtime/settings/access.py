@@ -11,6 +11,7 @@ from typing import Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
+from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.names import dotted, value_of
 from sync.runtime.settings.readable import Readable
 from sync.runtime.settings.schema import SettingsTree
@@ -48,6 +49,14 @@ class Narrowed(Generic[Tree]):
     settings: Tree
     changed: tuple[str, ...] = ()
     lost_guards: tuple[str, ...] = ()
+
+
+def narrow_to_present(
+    last: Tree, configuration: LastWorking[Tree], access: AccessPaths
+) -> Narrowed[Tree] | None:
+    """Return `last` without the access that the present configuration denies (`narrow`)."""
+    present = configuration.readable_part()
+    return narrow(last, present, access) if present else Narrowed(last)
 
 
 def narrow(last: Tree, present: Readable[Tree], access: AccessPaths) -> Narrowed[Tree] | None:

@@ -82,6 +82,12 @@ def check_files(settings: SettingsTree) -> None:
         raise ConfigurationError(errors)
 
 
+def check_named_files(settings: SettingsTree) -> None:
+    """Raise `ConfigurationError` with all errors of the files, but not of the directory."""
+    if errors := find_file_errors(settings):
+        raise ConfigurationError(errors)
+
+
 def find_file_errors(settings: SettingsTree) -> list[SettingError]:
     """Return the files named in `settings` that do not exist, are unreadable, empty or no pair.
 
