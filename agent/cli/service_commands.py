@@ -93,9 +93,9 @@ def check_config(config: ConfigFile = None) -> None:
     """
     # `run` needs neither.
     from agent.doctor.start import (  # noqa: PLC0415 - slow to import
-        find_start_errors,
+        find_errors,
         find_start_warnings,
     )
     from sync.runtime.cli.check_config import check_configuration  # noqa: PLC0415 - slow to import
 
-    check_configuration(AGENT, config, find_start_errors, find_start_warnings)
+    check_configuration(AGENT, config, find_errors, find_start_warnings)

@@ -1,11 +1,15 @@
 """Checks of free disk space and of the database size limit."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 from agent.config.settings import StorageSettings
 from agent.doctor.storage_directory import nearest_existing
 from agent.store.db.connect import DATABASE_FILE, database_bytes, reusable_bytes_in
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.storage_errors import free_bytes
-from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.checks.check import Check, Verdict, fault, passed, warning
+from sync.runtime.settings.setting_errors import SettingError
 
 _DISK, _LIMIT = "free disk", "database size"
 _MIB = 1024**2
@@ -23,6 +27,16 @@ def check_space(storage: StorageSettings) -> list[Check]:
         return [fault(_DISK, found, "fix the storage directory first")]
 
 
+def find_space_errors(storage: StorageSettings) -> Iterator[SettingError]:
+    """Yield the settings with which an agent would start, but reject every capture."""
+    settings = {_DISK: "storage.min_free_bytes", _LIMIT: "storage.max_bytes"}
+    with suppress(OSError):  # the check of the directory says why
+        for check in (check_free_disk(storage), check_database_size(storage)):
+            if check.verdict is Verdict.FAULT:
+                message = f"captures would be rejected ({check.found}): {check.advice}"
+                yield SettingError(str(storage.directory), settings[check.name], message)
+
+
 def check_free_disk(storage: StorageSettings) -> Check:
     """Judge the free space beyond the reserve for the POS. Raises `OSError`."""
     place = nearest_existing(storage.directory)
@@ -30,7 +44,10 @@ def check_free_disk(storage: StorageSettings) -> Check:
     space = DiskSpace(place, limits)
     found = f"{_mib(free_bytes(place))} free, {_mib(storage.min_free_bytes)} reserved"
     if not space.has_room_for(0):
-        advice = "free some space: captures are rejected until then (the ballast counts twice)"
+        advice = (
+            "free some space, or lower [storage] min_free_bytes: captures are rejected until then"
+            " (the ballast counts twice)"
+        )
         return fault(_DISK, found, advice)
     if not space.has_room_for(_AMPLE_BYTES):
         ample = _mib(_AMPLE_BYTES)
@@ -49,7 +66,7 @@ def check_database_size(storage: StorageSettings) -> Check:
     found = f"{_mib(size_bytes)} of {_mib(storage.max_bytes)}"
     advice = "check delivery, or raise [storage] max_bytes"
     if size_bytes >= storage.max_bytes:
-        return fault(_LIMIT, f"{found}: captures are rejected", advice)
+        return fault(_LIMIT, found, f"{advice}: captures are rejected until then")
     if size_bytes > _NEARLY_FULL * storage.max_bytes:
         return warning(_LIMIT, found, advice)
     return passed(_LIMIT, found)

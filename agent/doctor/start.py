@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.config import SERVICE, SettingError, Settings
+from agent.doctor.disk_space import find_space_errors
 from agent.facts import HOW_TO_JOIN, unset_for_delivery
 from agent.store.crypto.vault import UnusableKey, check_key
 from sync.runtime.checks.certificate import expiry_warning
@@ -14,7 +15,7 @@ _KEY = "storage.encryption_key_file"
 
 
 def find_start_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
-    """Yield the errors that keep an agent of the user `uid` from starting or taking captures."""
+    """Yield the errors that keep an agent of the user `uid` from starting, or without its key."""
     api, storage = settings.api, settings.storage
     yield from find_directory_errors(storage.directory, "storage.directory", uid)
     key = storage.encryption_key_path
@@ -24,6 +25,12 @@ def find_start_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
     problem = find_listening_problem(api.host, api.port, "api", SERVICE.is_started_by)
     if problem is not None:
         yield SettingError("", "api.port", problem)
+
+
+def find_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
+    """Yield the errors of a start, and those with which it would reject every capture."""
+    yield from find_start_errors(settings, uid)
+    yield from find_space_errors(settings.storage)
 
 
 def find_key_errors(key: Path) -> Iterator[SettingError]:

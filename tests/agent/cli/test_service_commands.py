@@ -44,6 +44,30 @@ def test_check_config_reports_a_missing_secret_file(tmp_path: Path) -> None:
     assert "api.token_file: the file cannot be read" in result.stderr
 
 
+def test_check_config_names_more_space_to_keep_than_is_free(tmp_path: Path) -> None:
+    """The agent would start, and refuse each capture with 507."""
+    environment = {
+        "LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path),
+        "LOYALTY_AGENT__STORAGE__MIN_FREE_BYTES": str(1024**6),
+    }
+    result = CliRunner().invoke(app, ["check-config"], env=environment)
+    assert result.exit_code == 2
+    assert "storage.min_free_bytes: captures would be rejected" in result.stderr
+    assert "1,099,511,627,776.0 MiB reserved" in result.stderr
+
+
+def test_check_config_names_a_limit_below_the_size_of_the_database(tmp_path: Path) -> None:
+    with (tmp_path / "agent.db").open("wb") as file:
+        file.truncate(17 * 1024**2)
+    environment = {
+        "LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path),
+        "LOYALTY_AGENT__STORAGE__MAX_BYTES": str(16 * 1024**2),
+    }
+    result = CliRunner().invoke(app, ["check-config"], env=environment)
+    assert result.exit_code == 2
+    assert "storage.max_bytes: captures would be rejected (17.0 MiB of 16.0 MiB)" in result.stderr
+
+
 class FakeService(types.ModuleType):
     """Fake composition root: records the settings, returns or raises the given outcome."""
 
