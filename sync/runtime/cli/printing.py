@@ -6,6 +6,7 @@ sequence in them would drive the terminal. The linter forbids other ways of prin
 """
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -19,6 +20,9 @@ from rich.text import Text
 
 from sync.runtime.cli.translation import in_language
 from sync.runtime.printable import printable, printable_json
+
+_CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
+_INDENT = 4
 
 
 def echo(text: str, *, err: bool = False, bold: bool = False, fg: str | None = None) -> None:
@@ -86,21 +90,38 @@ def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
     """Print entries with the same keys; in a pipe, one line each, separated by tabs.
 
     On a terminal the first two values of an entry, which fit any width, share a line; the
-    others follow below it.
+    others follow below it, without those that are missing. No line breaks within a value.
     """
     if not sys.stdout.isatty():
         for entry in entries:
             echo_fields(entry.values())
         return
-    texts = [[one_line(value) for value in entry.values()] for entry in entries]
     console = Console()
     if title:
         console.print(Text(title, style="bold"))
-    for entry, (first, second, *others) in zip(entries, texts, strict=True):
-        named = zip(list(entry)[2:], others, strict=True)
-        below = ", ".join(f"{name}: {text}" for name, text in named)
+    for entry in entries:
+        first, second = map(one_line, list(entry.values())[:2])
         console.print(Text.assemble((first, "bold"), f"  {second}"), soft_wrap=True)
-        console.print(Padding(Text(below), (0, 0, 0, 4)))
+        others = flatten({name: entry[name] for name in list(entry)[2:]})
+        named = [f"{_in_words(n)}: {one_line(v)}" for n, v in others.items() if v is not None]
+        below = "\n".join(_lines_of(named, console.width - _INDENT))
+        console.print(Padding(Text(below, overflow="fold"), (0, 0, 0, _INDENT)))
+
+
+def _in_words(name: str) -> str:
+    """Return the last part of a dotted name in camel case as words: `correlation id`."""
+    return _CAPITAL.sub(lambda found: f" {found[0].lower()}", name.rpartition(".")[2])
+
+
+def _lines_of(values: Iterable[str], width: int) -> list[str]:
+    """Return the values, separated by commas, in lines that break between values only."""
+    lines: list[str] = []
+    for value in values:
+        if lines and len(f"{lines[-1]}, {value}") <= width:
+            lines[-1] += f", {value}"
+        else:
+            lines.append(value)
+    return lines
 
 
 def print_table(rows: Sequence[Sequence[Text]]) -> None:

@@ -182,7 +182,7 @@ class Program(Generic[SettingsT]):
         if (last := configuration.recall()) is None:
             return None
         narrowed = narrow_to_present(last.settings, configuration, self.access)
-        return narrowed and InUse(narrowed.settings, wrong, last.since)
+        return InUse(narrowed.settings, wrong, last.since) if narrowed else None
 
     def announce(self, found: Configuration, settings: SettingsT | None) -> None:
         """Print on standard error which configuration and state a command uses."""

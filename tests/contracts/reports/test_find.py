@@ -1,5 +1,6 @@
 """Events are found by what a person holds, each with its way."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, timedelta
@@ -202,6 +203,25 @@ async def test_access_request_finds_all_that_holds_an_address_and_never_shows_it
         ("here", "0042", "till-1", 3),
     ]
     assert GUEST not in str(found)
+
+
+async def test_access_request_gives_the_content_held_of_this_person_alone(
+    office: LedgerDriver,
+) -> None:
+    mine = {"correlationId": "one", "channel": "pos", "note": f"told {GUEST}"}
+    await office.take(
+        TILL,
+        session(1, "one", body=mine),
+        answer(2, "one"),
+        answer(3, "one", "somebody.else@example.com", "declined"),
+    )
+
+    found = [one async for one in find_by_address(office.database, Address.parse(GUEST), Counter())]
+
+    assert {one.sequence: one.body and json.loads(one.body) for one in found} == {
+        1: mine | {"note": "told [this address]"},
+        2: {"status": "accepted", "emailAddress": "[this address]"},
+    }
 
 
 @pytest.mark.parametrize("text", ["", " ", "x" * 1_001, "a\0b", "0042 2026-03-04 25:00"])

@@ -1,5 +1,6 @@
 """`loyalty-hq find`: find events by an id, a number, a receipt, a store and time, an address."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from msgspec import to_builtins
+from msgspec.structs import replace
 
 from sync.receiver.audit.audit_log import Action
 from sync.receiver.cli.hq import (
@@ -65,8 +67,9 @@ def find(
     lost, not-here-yet (its till said that it has it) or unknown.
 
     --email answers an access request: everything that holds the address, and the sessions that it
-    answers. The address is read from standard input and is in no log; the audit log records the
-    request without it. Exit code 1 if nothing is found.
+    answers, each with the content held (body), in which a mark stands for the address. The address
+    is read from standard input and is in no log; the audit log records the request without it. Exit
+    code 1 if nothing is found.
     """
     settings = HEAD_OFFICE.settings(config)
     check_known(settings, store)
@@ -80,7 +83,7 @@ def find(
         parsed = _parsed(" ".join(query or ()), time_zone, within)
         if parsed.store_and_time is not None:
             check_known(settings, parsed.store_and_time.store_id)
-        events = partial(find_events, query=parsed, store_id=store)
+        events = partial(_of_query, query=parsed, store_id=store)
     _print(settings, scope, events, others, as_json=as_json)
 
 
@@ -101,7 +104,7 @@ def _print(
         async for event in events(database):
             if event not in seen:
                 seen.add(event)
-                listing.add(to_builtins(event))
+                listing.add(_entry(event))
         return listing.end(), await database.read(scope.unheard)
 
     found, unheard = run_on_database(settings, show, ExitCode.USAGE)
@@ -112,6 +115,21 @@ def _print(
     for sentence in as_of(now, unheard):
         HEAD_OFFICE.warn(sentence)
     raise typer.Exit(ExitCode.OK if found or others else ExitCode.PROBLEM)
+
+
+def _entry(event: FoundEvent) -> dict[str, object]:
+    """Return an event as it is listed; its content, if it is given, as an object."""
+    entry: dict[str, object] = to_builtins(event)
+    body = entry.pop("body")
+    return entry if body is None else entry | {"body": json.loads(body)}
+
+
+async def _of_query(
+    database: Database, query: Query, store_id: str | None
+) -> AsyncIterator[FoundEvent]:
+    """Yield the events without their content, which is for an access request."""
+    async for event in find_events(database, query, store_id):
+        yield replace(event, body=None)
 
 
 async def _of_address(

@@ -60,6 +60,7 @@ class FoundEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
     `captured_at` is the corrected time, or None if it is not trusted; `till_time` is that of the
     till's clock. `last_heard_at` of an event that is not here: when its till was last heard.
+    `body` is the content held of the event, as JSON text, for an access request.
     """
 
     state: EventState
@@ -76,6 +77,7 @@ class FoundEvent(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     received_at: str | None = None
     last_heard_at: str | None = None
     reason: str | None = None
+    body: str | None = None
 
 
 async def find_events(
@@ -148,6 +150,7 @@ def found_event(table: sa.Table, row: sa.RowMapping) -> FoundEvent:
         till_time=json_time(row.get("occurred_at")),
         received_at=json_time(row["received_at"]),
         reason=f"{row['error_code']}: {row['error_message']}" if has_error else None,
+        body=row.get("body"),
     )
 
 

@@ -32,6 +32,7 @@ async def test_event_is_found_by_words_of_a_store_and_a_local_time(
     other = await find(receiver, "0042", "2026-03-04", "05:50", "--time-zone", "UTC", "--json")
 
     document = json.loads(found.stdout)
+    assert "body" not in document["events"][0]
     assert [one["correlationId"] for one in document["events"]] == ["one"]
     assert document["asOf"]
     assert (found.returncode, other.returncode) == (0, 1)
@@ -75,6 +76,11 @@ async def test_access_request_reads_the_address_from_standard_input_and_is_audit
         "email.answered",
         "session.started",
     ]
+    content = {one["type"]: one["body"] for one in json.loads(found.stdout)["events"]}
+    assert content == {
+        "email.answered": {"status": "accepted", "emailAddress": "[this address]"},
+        "session.started": {"correlationId": "one", "channel": "pos"},
+    }
     [entry] = json.loads(audit.stdout)["entries"]
     assert entry["detail"] == {"by": "address"}
     assert GUEST not in found.stdout + found.stderr + audit.stdout
