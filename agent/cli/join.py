@@ -77,7 +77,8 @@ def join(
 def _run(joining: Joining, show: Callable[[str], None]) -> Plan:
     try:
         with AGENT.exit_on_configuration_error():
-            return joining.run(HeadOffice(joining.code, joining.place.settings), show)
+            office = HeadOffice(joining.code, joining.place.settings, say=AGENT.warn)
+            return joining.run(office, show)
     except RegistrationError as error:
         AGENT.fail(str(error))
     except TomlEditError as error:

@@ -8,7 +8,7 @@ import os
 import pwd
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +153,24 @@ def replace_configuration(path: Path, before: str, after: str) -> None:
             _change_owner(file, status.st_uid, status.st_gid)
         if read_configuration(real) != before:
             raise ConfigurationChangedError
+
+
+@contextmanager
+def restored_on_failure(
+    path: Path | None, unless: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """If the block fails, restore a file's content, or delete it if it was not there."""
+    before = path.read_bytes() if path is not None and path.exists() else None
+    try:
+        yield
+    except BaseException:
+        if path is not None and not unless():
+            if before is None:
+                path.unlink(missing_ok=True)
+            else:
+                with atomic_file(path, stat.S_IMODE(path.stat().st_mode)) as file:
+                    file.write(before)
+        raise
 
 
 @contextmanager

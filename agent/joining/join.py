@@ -3,6 +3,7 @@
 import asyncio
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -13,6 +14,7 @@ from agent.joining.files import (
     join_lock,
     read_configuration,
     replace_configuration,
+    restored_on_failure,
     write_authority,
 )
 from agent.joining.plan import Place, Plan, digest_of, plan_join
@@ -43,10 +45,18 @@ class Joining:
             after = set_texts(before, plan.values)
             self._check(after)
             token = TokenFile(plan.token_file, plan.is_credential, self.owner)
-            record = token.begin(self.code, digest_of(self.code))
-            ca_file = self._authority(head_office, plan, show)
-            show("Registering at head office")
-            asyncio.run(head_office.register(record.token_hash, ca_file))
+            with ExitStack() as unused:
+                # The agent goes on as before: it needs the authority that it has.
+                unused.enter_context(restored_on_failure(plan.authority_file))
+                unused.enter_context(
+                    restored_on_failure(
+                        token.record_path, unless=lambda: head_office.may_have_registered
+                    )
+                )
+                record = token.begin(self.code, digest_of(self.code))
+                ca_file = self._authority(head_office, plan, show)
+                show("Registering at head office")
+                asyncio.run(head_office.register(record.token_hash, ca_file))
             show("Writing the settings")
             token.finish(record)
             replace_configuration(self.place.config, before, after)

@@ -11,6 +11,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_delay
+from tenacity.stop import stop_base
 from yarl import URL
 
 from agent.config import Settings
@@ -31,6 +32,8 @@ from sync.runtime.identity import installed_version
 T = TypeVar("T")
 _Answer: TypeAlias = HttpResponse | Blocked | RetryLater
 PATIENCE_SECONDS = 60.0
+# Where a machine refuses the connection: head office restarts within this time.
+REFUSED_SECONDS = 10.0
 _TIMEOUT_SECONDS = 15.0
 _LONGEST_WAIT_SECONDS, _USUAL_WAIT_SECONDS = 30.0, 2.0
 _VOID = {
@@ -52,13 +55,19 @@ class RegistrationError(Exception):
     """The machine is not registered; the message says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HeadOffice:
-    """Head office at the code's URL, reached as the settings say."""
+    """Head office at the code's URL, reached as the settings say.
+
+    `say` is told at once why a request is repeated. `may_have_registered`: the answer to a
+    registration was lost.
+    """
 
     code: JoinCode
     settings: Settings
     patience_seconds: float = PATIENCE_SECONDS
+    say: Callable[[str], None] = lambda _: None
+    may_have_registered: bool = False
 
     async def fetch_authority(self) -> str:
         """Return the authority's certificate (PEM), verified by the fingerprint in the code.
@@ -70,7 +79,7 @@ class HeadOffice:
         if not self.code.url.startswith("https:"):
             raise RegistrationError("the join code names an authority, and its URL is not https")
         path = AUTHORITY_PATH.format(mark=self.code.authority)
-        answer = await self._send("GET", path, {}, None, verifies_server=False)
+        answer, _ = await self._send("GET", path, {}, None, verifies_server=False)
         certificate = _certificate_in(self._decoded(answer, AuthorityAnswer).certificate)
         if certificate is None or _mark_of(certificate) != self.code.authority:
             raise RegistrationError(
@@ -91,7 +100,10 @@ class HeadOffice:
         )
         body = msgspec.json.encode(request)
         headers = {"Content-Type": "application/json"}
-        answer = await self._send("POST", JOIN_PATH, headers, ca_file, body)
+        # Until it is answered: also if this process is interrupted.
+        self.may_have_registered = True
+        answer, is_sent = await self._send("POST", JOIN_PATH, headers, ca_file, body)
+        self.may_have_registered = is_sent
         answered = self._decoded(answer, JoinAnswer)
         if (answered.store_id, answered.till_id) != (code.store_id, code.till_id):
             raise RegistrationError(f"{code.url} did not answer as head office does")
@@ -99,7 +111,8 @@ class HeadOffice:
     async def check(self, token: str, ca_file: Path | None) -> None:
         """Use the token for one request. Raises `RegistrationError` if head office refuses it."""
         headers = {"Authorization": f"Bearer {token}"}
-        self._decoded(await self._send("GET", PROGRAM_PATH, headers, ca_file), msgspec.Raw)
+        answer, _ = await self._send("GET", PROGRAM_PATH, headers, ca_file)
+        self._decoded(answer, msgspec.Raw)
 
     async def _send(
         self,
@@ -110,7 +123,7 @@ class HeadOffice:
         body: bytes | None = None,
         *,
         verifies_server: bool = True,
-    ) -> _Answer:
+    ) -> tuple[_Answer, bool]:
         http = HttpClient(self._options(ca_file, verifies_server=verifies_server))
         try:
             return await self._send_with_retries(
@@ -136,24 +149,42 @@ class HeadOffice:
     def _url(self, path: str) -> URL:
         return URL(self.code.url + path, encoded=True)
 
-    async def _send_with_retries(self, send: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        """Retry until head office answers or patience ends; return the last outcome."""
+    async def _send_with_retries(
+        self, send: Callable[[], Awaitable[_Answer]]
+    ) -> tuple[_Answer, bool]:
+        """Retry until head office answers or patience ends.
+
+        Returns the last outcome, and whether any request may have taken effect without a verdict.
+        """
+        is_sent = False
 
         async def send_once() -> _Answer:
+            nonlocal is_sent
             answer = await send()
-            is_verdict = isinstance(answer, HttpResponse) and _void_code(answer) is not None
-            if is_verdict or not isinstance(answer, HttpResponse):
-                return answer
-            return classify(answer, datetime.now(UTC))
+            if isinstance(answer, HttpResponse):
+                if _void_code(answer) is not None:
+                    return answer
+                answer = classify(answer, datetime.now(UTC))
+            # A success is not decoded yet: it may be the page of a proxy.
+            is_sent |= isinstance(answer, HttpResponse) or (
+                isinstance(answer, RetryLater) and answer.may_have_arrived
+            )
+            return answer
 
         retrying = AsyncRetrying(
             retry=retry_if_result(_is_temporary),
-            stop=stop_after_delay(self.patience_seconds),
+            stop=stop_after_delay(self.patience_seconds) | _is_refused_for_long,
             wait=_wait_seconds,
+            before_sleep=self._say_why,
             retry_error_callback=_last_result,
         )
         outcome: _Answer = await retrying(send_once)
-        return outcome
+        return outcome, is_sent
+
+    def _say_why(self, state: RetryCallState) -> None:
+        last = _last_result(state)
+        if state.attempt_number == 1 and isinstance(last, RetryLater):
+            self.say(f"{self.code.url}: {last.detail}. It is tried again for a moment")
 
     def _decoded(self, answer: _Answer, kind: type[T]) -> T:
         """Return the message in a successful answer. Raises `RegistrationError`."""
@@ -185,6 +216,18 @@ def _void_code(answer: HttpResponse) -> ErrorCode | None:
 
 def _is_temporary(answer: _Answer) -> bool:
     return isinstance(answer, RetryLater) and answer.cause not in _PERMANENT
+
+
+class _RefusedForLong(stop_base):
+    """Stop after seconds of refused connections: a restart is over by then, a typo is not."""
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        last = _last_result(retry_state)
+        is_refused = isinstance(last, RetryLater) and last.cause is FailureCause.CENTRAL_DOWN
+        return is_refused and (retry_state.seconds_since_start or 0) >= REFUSED_SECONDS
+
+
+_is_refused_for_long = _RefusedForLong()
 
 
 def _wait_seconds(state: RetryCallState) -> float:

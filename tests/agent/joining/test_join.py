@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pytest_aiohttp import AiohttpServer
 
 from agent.config import ConfigurationError, load_settings
-from agent.joining import files
+from agent.joining import files, registration
 from agent.joining.files import (
     ConfigurationChangedError,
     JoinInProgressError,
@@ -346,6 +346,59 @@ async def test_unreachable_head_office_is_told_and_the_code_stays_valid(
         await machine.join(nowhere)
 
     await machine.join(code)
+
+
+async def test_failed_join_leaves_the_files_of_the_earlier_one_as_they_are(
+    office: Office, machine: Machine
+) -> None:
+    """The agent goes on with the head office that it had joined."""
+    await machine.join(await office.issue())
+    places = machine.config.parent.rglob("*")
+    before = {place: place.read_bytes() for place in places if place.is_file()}
+    nowhere = JoinCode("0042", "till-1", "https://127.0.0.1:9", "secret" * 5)
+    used = await office.issue("till-9", b"t" * 16)
+    other = Machine(machine.config.parent / "other" / "config.toml")
+    other.config.parent.mkdir()
+    other.config.write_text(EXAMPLE)
+    await other.join(used)
+    before |= {p: p.read_bytes() for p in other.config.parent.rglob("*") if p.is_file()}
+
+    for code in (nowhere, used):
+        with pytest.raises(RegistrationError):
+            await machine.join(code)
+
+    after = {place: place.read_bytes() for place in before if place.exists()}
+    assert after == before
+    assert {place for place in machine.config.parent.rglob("*") if place.is_file()} == set(before)
+
+
+async def test_failed_first_join_leaves_no_file(office: Office, machine: Machine) -> None:
+    nowhere = JoinCode("0042", "till-1", "https://127.0.0.1:9", "secret" * 5, office.authority_mark)
+
+    with pytest.raises(RegistrationError):
+        await machine.join(nowhere)
+
+    assert [place for place in machine.config.parent.rglob("*") if place.is_file()] == [
+        machine.config
+    ]
+
+
+async def test_refused_connection_is_told_at_once_and_tried_for_seconds(
+    office: Office, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped port is told at once; a head office that restarts is met all the same."""
+    monkeypatch.setattr(registration, "REFUSED_SECONDS", 0.4)
+    monkeypatch.setattr(registration, "_USUAL_WAIT_SECONDS", 0.01)
+    said: list[str] = []
+    code = JoinCode("0042", "till-1", "https://127.0.0.1:9", "secret" * 5)
+    head_office = HeadOffice(code, machine.joining(code).place.settings, say=said.append)
+
+    with pytest.raises(RegistrationError, match="Connection refused"):
+        await head_office.register("hash", None)
+
+    assert len(said) == 1
+    assert "127.0.0.1:9: no connection to head office: Connection refused" in said[0]
+    assert "tried again" in said[0]
 
 
 async def test_file_that_cannot_be_edited_is_found_before_the_code_is_used(

@@ -119,9 +119,9 @@ def _print(
 
 def _entry(event: FoundEvent) -> dict[str, object]:
     """Return an event as it is listed; its content, if it is given, as an object."""
-    entry: dict[str, object] = to_builtins(event)
-    body = entry.pop("body")
-    return entry if body is None else entry | {"body": json.loads(body)}
+    entry: dict[str, object] = to_builtins(replace(event, body=None))
+    del entry["body"]
+    return entry if event.body is None else entry | {"body": json.loads(event.body)}
 
 
 async def _of_query(
