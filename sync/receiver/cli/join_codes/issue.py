@@ -32,6 +32,7 @@ from sync.receiver.cli.join_codes.code_file import (
     StandardOutput,
 )
 from sync.receiver.cli.join_codes.till_list import TillList, open_list
+from sync.receiver.cli.join_codes.url_check import find_url_problem
 from sync.receiver.cli.output import OutputError, output_to
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
@@ -162,6 +163,11 @@ def _template(settings: ReceiverSettings, target: CodeTarget) -> tuple[JoinCode,
     except AuthorityError as error:
         _fail(str(error))
     mark = authority.mark if authority else ""
+    if problem := find_url_problem(url, authority):
+        HEAD_OFFICE.warn(
+            f"warning: tried from here, {url} cannot be joined: {problem}. Codes are issued, and"
+            " work once machines reach head office at this URL"
+        )
     return JoinCode("", "", url, "", mark), authority
 
 

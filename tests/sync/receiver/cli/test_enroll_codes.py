@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -12,9 +13,12 @@ from typer.testing import CliRunner
 
 from sync.protocol.join_code import JoinCode, authority_mark, parse_join_code
 from sync.receiver.cli import app
+from sync.receiver.cli.join_codes import issue
 from sync.receiver.cli.join_codes.code_file import HEADER
+from tests.agent.cli.test_status import canned_server
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.head_office.process import write_config
+from tests.support.processes import free_port
 from tests.support.sqlite import rows_in
 
 URL = "https://hq.example.com"
@@ -24,6 +28,57 @@ CODES = "SELECT store_id, till_id FROM join_codes ORDER BY store_id, till_id"
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return write_config(tmp_path / "state")
+
+
+@pytest.fixture(autouse=True)
+def without_network(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Try no URL, except in the tests of that."""
+    if "tries" not in request.node.name:
+        monkeypatch.setattr(issue, "find_url_problem", lambda *_: "")
+
+
+UNAUTHORIZED = b'{"statusCode":401,"errorMessage":"No token","errorCode":"UNAUTHORIZED"}'
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "problem"),
+    [
+        (401, UNAUTHORIZED, ""),
+        (401, b"<html>Sign in</html>", "not head office (HTTP 401)"),
+        (404, b'{"statusCode":404}', "not head office (HTTP 404)"),
+        (200, b"Welcome to our portal", "not head office (HTTP 200)"),
+    ],
+)
+def test_enroll_tries_the_url_and_warns_of_another_program(
+    config: Path, code: int, body: bytes, problem: str
+) -> None:
+    with canned_server(body, code) as (port, asked):
+        result = enroll(config, "0042", "till-1", "--url", f"http://127.0.0.1:{port}/hq")
+
+    assert parse_join_code(result.stdout), "a warning alone"
+    assert asked == ["/hq/sync/v1/program -"]
+    assert ("warning: tried from here" in result.stderr) == bool(problem)
+    assert problem in result.stderr
+
+
+def test_enroll_tries_the_url_and_warns_if_nothing_listens(config: Path) -> None:
+    result = enroll(config, "0042", "till-1", "--url", f"http://127.0.0.1:{free_port()}")
+
+    assert parse_join_code(result.stdout)
+    assert "cannot be joined: Connection refused" in result.stderr
+
+
+def test_enroll_tries_the_url_with_the_authority_of_the_codes(config: Path, tmp_path: Path) -> None:
+    served, other = (make_certificate(tmp_path / name) for name in ("served", "other"))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(served.cert_file, served.key_file)
+    with canned_server(UNAUTHORIZED, 401, tls) as (port, _):
+        options = ("0042", "till-1", "--url", f"https://127.0.0.1:{port}", "--ca")
+        trusted = enroll(config, *options, str(served.cert_file))
+        strange = enroll(config, *options, str(other.cert_file))
+
+    assert "warning" not in trusted.stderr
+    assert "its certificate is not one that machines would trust" in strange.stderr
 
 
 def with_tls(config: Path, certificate: Certificate) -> None:
