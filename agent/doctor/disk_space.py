@@ -33,7 +33,7 @@ def find_space_errors(storage: StorageSettings) -> Iterator[SettingError]:
     with suppress(OSError):  # the check of the directory says why
         for check in (check_free_disk(storage), check_database_size(storage)):
             if check.verdict is Verdict.FAULT:
-                message = f"captures would be rejected ({check.found}): {check.advice}"
+                message = f"{check.found}; {check.advice}"
                 yield SettingError(str(storage.directory), settings[check.name], message)
 
 
@@ -66,7 +66,7 @@ def check_database_size(storage: StorageSettings) -> Check:
     found = f"{_mib(size_bytes)} of {_mib(storage.max_bytes)}"
     advice = "check delivery, or raise [storage] max_bytes"
     if size_bytes >= storage.max_bytes:
-        return fault(_LIMIT, found, f"{advice}: captures are rejected until then")
+        return fault(_LIMIT, f"{found}: captures are rejected", advice)
     if size_bytes > _NEARLY_FULL * storage.max_bytes:
         return warning(_LIMIT, found, advice)
     return passed(_LIMIT, found)

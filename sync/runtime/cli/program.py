@@ -164,9 +164,11 @@ class Program(Generic[SettingsT]):
                 check_named_files(load(self.model, found.file, found.environ))
             except ConfigurationError as error:
                 if in_use := self._last_working(found, error):
-                    running = self._in_use(found)
-                    last = f"the last configuration that worked, that of {in_use.since}"
-                    self.warn(f"{error}\n{running or f'This command uses {last}'}")
+                    used = (
+                        "This command uses the last configuration that worked, that of"
+                        f" {in_use.since}"
+                    )
+                    self.warn(f"{error}\n{self._in_use(found) or used}")
                     return found, in_use
         found, settings = self._find(config)
         return found, InUse(settings)
