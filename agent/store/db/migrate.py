@@ -13,10 +13,12 @@ from sync.runtime.logging import log_event
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
 _log = logging.getLogger(__name__)
-NEWEST_REVISION = "0009"
+NEWEST_REVISION = "0010"
 MIGRATIONS = Path(__file__).parent / "migrations"
-# The additions of each revision, the newest first: used if the recorded revision is unreadable.
+# A table or index, and a column of it, that each revision added, the newest first: used if the
+# recorded revision is unreadable.
 ADDED = (
+    ("0010", "dead_letter_open", "position"),
     ("0009", "returned_numbers", "epoch"),
     ("0008", "salvaged_number", "epoch"),
     ("0007", "program_terms", "agent_version"),
@@ -28,7 +30,10 @@ ADDED = (
     ("0001", "event", "position"),
 )
 _REVISION = re.compile(r"\d{4}")
-HAS_COLUMN = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+HAS_COLUMN = """
+SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2
+UNION ALL SELECT 1 FROM pragma_index_info(?1) WHERE name = ?2
+"""
 _RECORD = (
     "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
     "DELETE FROM alembic_version",

@@ -169,6 +169,11 @@ class DoubtRow(_PerEvent, table=True):
     __tablename__ = "doubt"
 
 
+# Discarded is what has a time of it: any other value is damage, and the dead letter stays open.
+# Queries use these words, else SQLite does not see that the index of the open ones has all.
+IS_OPEN = "typeof(discarded_at_us) <> 'integer'"
+
+
 class DeadLetterRow(_PerEvent, table=True):
     """An event that a destination rejected for good, kept until an operator decides.
 
@@ -180,6 +185,7 @@ class DeadLetterRow(_PerEvent, table=True):
         Index(
             "dead_letter_to_retry", "destination", "position", sqlite_where=text("retry_wanted = 1")
         ),
+        Index("dead_letter_open", "destination", "position", sqlite_where=text(IS_OPEN)),
         STRICT,
     )
     error_code: str = Field(sa_type=Text)

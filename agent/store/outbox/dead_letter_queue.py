@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, and_, col, exists, func, or_, select, update
+from sqlmodel import Session, and_, col, exists, or_, select, text, update
 from sqlmodel.sql.expression import Select
 
 from agent.facts import Receipt
@@ -12,7 +12,14 @@ from agent.store.access import StoreAccess
 from agent.store.db.cursor import CENTRAL, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.rows import driver_connection, int_or_none, readable
-from agent.store.db.tables import DeadLetterRow, EmailAnswerRow, EventRow, SessionRow, SettledRow
+from agent.store.db.tables import (
+    IS_OPEN,
+    DeadLetterRow,
+    EmailAnswerRow,
+    EventRow,
+    SessionRow,
+    SettledRow,
+)
 from agent.store.outbox.settle import add_dead_letters, retry_answers
 from agent.store.outbox.windows import UNREADABLE
 from sync.delivery.outcomes import Refused
@@ -26,11 +33,7 @@ STANDS_REFUSED = Refused(
     None,
 )
 _position = col(DeadLetterRow.position)
-# Discarded is what has a time of it: any other value is damage, and the dead letter stays open.
-_is_open = and_(
-    col(DeadLetterRow.destination) == CENTRAL,
-    func.typeof(col(DeadLetterRow.discarded_at_us)) != "integer",
-)
+_is_open = and_(col(DeadLetterRow.destination) == CENTRAL, text(IS_OPEN))
 
 
 @dataclass(frozen=True, slots=True)

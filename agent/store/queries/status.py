@@ -12,6 +12,7 @@ from agent.store.db.epochs import read_epochs
 from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.db.rows import checked, int_or_none, undecoded_text
+from agent.store.db.tables import IS_OPEN
 from agent.store.files.quarantine import list_quarantined, list_unfinished, unreadable_in
 from agent.store.files.storage_errors import CorruptRow, free_bytes
 from agent.store.queries.epoch_progress import EpochProgress, progress_of
@@ -28,7 +29,7 @@ _SALVAGE = "SELECT source, salvaged, unreadable, is_read FROM salvage"
 _STATUS = f"""
 SELECT
     (SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark),
-    (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND discarded_at_us IS NULL),
+    (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND {IS_OPEN}),
     (SELECT occurred_at_us FROM event
         WHERE position > :watermark AND position <= {MAX_POSITION} ORDER BY position LIMIT 1),
     (SELECT occurred_at_us FROM event
