@@ -19,7 +19,7 @@ NOTHING = {"server_default": text("''")}
 
 
 class _Strict(SQLModel):
-    __table_args__: ClassVar[dict[str, bool] | tuple[Index, dict[str, bool]]] = STRICT
+    __table_args__: ClassVar[dict[str, bool] | tuple[Index | dict[str, bool], ...]] = STRICT
 
 
 class _PerEvent(_Strict):
