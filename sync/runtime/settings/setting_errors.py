@@ -22,7 +22,8 @@ from sync.runtime.settings.schema import CONTRADICTION, SettingsTree
 from sync.runtime.settings.toml_lines import SettingPath
 from sync.runtime.settings.types import Description
 
-_SECRET = re.compile("token|secret|password|key|header_value", re.IGNORECASE)
+# Of proxy_user, as some write the password behind it.
+_SECRET = re.compile("token|secret|password|key|header_value|proxy_user", re.IGNORECASE)
 _USER_IN_URL = re.compile(r"//[^/\s]*@")
 _MAX_SHOWN = 80
 

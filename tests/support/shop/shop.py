@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,18 +104,20 @@ async def shop_at(
     token_file: Path | None = None,
     till_id: str = TILL,
     clock: Callable[[], Timestamp] | None = None,
+    central: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Shop]:
     """Open a shop that delivers to `url`; its data stays in `directory`.
 
     `ledger` continues an earlier one; `keeps_addresses` retains them for a day after delivery.
-    With `token_file` the agent authenticates as `till_id` of this store.
+    With `token_file` the agent authenticates as `till_id` of this store; `central` has further
+    settings of that section.
     """
     auth = {"kind": "bearer", "token_file": token_file} if token_file else {}
-    central = {"url": url, "protocol": protocol, "auth": auth}
+    to_central = {"url": url, "protocol": protocol, "auth": auth, **(central or {})}
     settings = settings_in(
         directory,
         store=StoreSettings(store_id=STORE, till_id=till_id),
-        central=CentralSettings.model_validate(central),
+        central=CentralSettings.model_validate(to_central),
         sync=sync,
         retention=RetentionSettings(email_days_after_delivery=int(keeps_addresses)),
     )
