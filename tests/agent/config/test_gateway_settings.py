@@ -1,5 +1,6 @@
 """Settings for a proxy with a password, and for token endpoints as gateways run them."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,8 @@ def test_life_of_a_token_counts_the_time_asleep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CLOCK_MONOTONIC stands still while the machine sleeps, CLOCK_BOOTTIME does not."""
-    clocks = {connection.time.CLOCK_BOOTTIME: 90_000.0}
-    monkeypatch.setattr(connection.time, "clock_gettime", clocks.__getitem__)
+    clocks = {time.CLOCK_BOOTTIME: 90_000.0}
+    monkeypatch.setattr(time, "clock_gettime", clocks.__getitem__)
     settings = loaded(tmp_path, OAUTH)
     found = connection.credentials(settings, HttpClient(connection.http_options(settings)))
     assert isinstance(found, ClientCredentials)
