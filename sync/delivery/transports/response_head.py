@@ -24,6 +24,8 @@ _PARSER_LIMITS = {
 }
 _END = re.compile(rb"\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")
+_FRAMING = re.compile(rb"(?im)^(?:content-length|transfer-encoding):[^\n]*")
+_SEVERAL = 2
 _LENGTH, _CODING = b"content-length:", b"transfer-encoding:"
 
 
@@ -63,41 +65,47 @@ class _HeadReader(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what is complete; end the connection after an unusable head."""
+        if self._is_refused:
+            return
         try:
-            while data and self._head is not None:
-                data = self._read_head(data)
-                if not data:
-                    return
+            ready = data if self._head is None else self._read_heads(self._head, data)
         except UnusableHead as error:
-            self._head, self._is_refused = None, True
+            self._is_refused = True
             if self.transport is not None:
                 self.transport.close()
             self.set_exception(error)
-        if not self._is_refused:
-            super().data_received(data)
+            return
+        if ready or not data:  # without data aiohttp goes on with what it has
+            super().data_received(ready)
 
-    def _read_head(self, data: bytes) -> bytes:
-        """Add `data` to the head; pass it on if it is complete, and return the rest of `data`."""
-        head = self._head
-        assert head is not None  # noqa: S101 - the caller's condition
+    def _read_heads(self, head: bytearray, data: bytes) -> bytes:
+        """Add `data` to the head; return what is complete: heads, and what follows the last."""
         searched_from = max(len(head) - 2, 0)
         head += data
-        if not head.startswith(b"HTTP/"[: len(head)]):
-            self._head = None  # the parser says what is wrong with it
-            return bytes(head)
-        end = _END.search(head, searched_from)
-        size = end.end() if end else len(head)
-        _check_size(head, self._passed_bytes + size, is_complete=end is not None)
-        if end is None:
-            return b""
-        self._passed_bytes += size
-        whole, rest = bytes(head[:size]), bytes(head[size:])
-        self._head = bytearray() if _INTERIM.match(whole) else None
-        super().data_received(self._understood(whole))
-        return rest
+        ready = b""
+        while head.startswith(b"HTTP/"[: len(head)]):
+            end = _END.search(head, searched_from)
+            size = end.end() if end else len(head)
+            _check_size(head, self._passed_bytes + size, is_complete=end is not None)
+            if end is None:
+                return ready
+            self._passed_bytes += size
+            whole, rest = bytes(head[:size]), head[size:]
+            ready += self._understood(whole)
+            if not _INTERIM.match(whole):
+                self._head = None
+                return ready + rest
+            self._head = head = rest
+            searched_from = 0
+        self._head = None  # the parser says what is wrong with it
+        return ready + head
 
     def _understood(self, head: bytes) -> bytes:
         """Return the head with one length at most, as RFC 9110, 8.6 and RFC 9112, 6.3 have it."""
+        framing = _FRAMING.findall(head)
+        is_plain = len(framing) < _SEVERAL and not (framing and b"," in framing[0])
+        if is_plain and len(head) < MAX_LINE_BYTES and head.count(b"\n") < MAX_LINES:
+            return head
         lines = head.split(b"\n")
         if max(map(len, lines)) > MAX_LINE_BYTES:
             raise UnusableHead(_LONG_LINE)

@@ -115,6 +115,21 @@ async def test_chunks_overrule_a_content_length() -> None:
     assert found.body == BODY
 
 
+async def test_nothing_more_is_read_from_a_sender_of_chunks_and_a_length(
+    central: ScriptedCentral,
+) -> None:
+    """It may be the work of somebody who wants his own text taken for the next response."""
+
+    def confused(head: bytes, body: bytes) -> bytes:
+        framed = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        return with_headers(b"Transfer-Encoding: chunked")(head, framed)
+
+    async with Gateway(central.url, confused) as gateway, client_to(gateway.url) as client:
+        for _ in range(3):
+            assert isinstance(await client.request("GET", "/sync/v1/program"), HttpResponse)
+    assert gateway.connections == 3
+
+
 @pytest.mark.parametrize(
     ("sent", "named"),
     [
