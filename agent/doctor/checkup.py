@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -78,6 +79,7 @@ def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> 
     yield moved or database.check_integrity(
         directory, within_seconds=instruments.integrity_seconds, is_owned=agent is not None
     )
+    yield from database.check_lock(directory, time.sleep, agent)
     yield database.check_quarantine(directory, instruments.now())
     yield from _check_store(settings, instruments.now(), is_owned=agent is not None)
     show("Checking port and service")

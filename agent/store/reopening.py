@@ -10,6 +10,7 @@ from agent.store.files.storage_errors import (
     StorageDownError,
     StorageError,
     StorageFullError,
+    StorageLockedError,
     StorageMovedError,
     TooManyOpenFilesError,
 )
@@ -19,6 +20,9 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 REOPEN_SECONDS = 1.0
+# Reopening would not help. On a full disk, without a free descriptor or while another program has a
+# lock, a file that was closed could not even be opened again.
+_WAITED_OUT = (StorageFullError, StorageLockedError, TooManyOpenFilesError)
 
 
 class ReopeningStore:
@@ -86,12 +90,11 @@ class ReopeningStore:
     def recover_from(self, error: StorageError) -> StorageError | None:
         """Quarantine a damaged file, reopen a failing one; opening repairs damaged rows.
 
-        A moved one is saved into a new file. With a full disk, or without a free descriptor, only
-        wait: a file that was closed could not be opened again.
+        A moved one is saved into a new file. What passes by itself is only waited for.
 
         Returns None if another attempt makes sense, else the error to report.
         """
-        if self._store is None or isinstance(error, StorageFullError | TooManyOpenFilesError):
+        if self._store is None or isinstance(error, _WAITED_OUT):
             return error
         if isinstance(error, StorageMovedError) or not self._store.open_files.are_in_place():
             return self._rescue(self._store)

@@ -15,6 +15,7 @@ from agent.store.db.boots import open_boot
 from agent.store.db.connect import (
     DATABASE_FILE,
     connect_for_writing,
+    expect_lock,
     limit_wal,
     session_on,
     transaction,
@@ -32,6 +33,7 @@ from agent.store.files.high_water_mark import HighWaterMark, read_high_water_mar
 from agent.store.files.storage_errors import (
     DATA_ERRORS,
     StorageFullError,
+    StorageLockedError,
     StorageMovedError,
     storage_error_from,
 )
@@ -109,6 +111,7 @@ class Store:
         self._purge_log = EarlyPurgeLog()
         self._captures_to_room_check = 0
         self._was_moved = False
+        self._is_locked = False
 
     def decide(self, captures: Sequence[tuple[Capture, Timestamp]]) -> Group:
         """Decide a group of captures without writing; raises what a single bad capture raises."""
@@ -129,6 +132,7 @@ class Store:
         before = self.epochs.last_position
         with self._storage_errors():
             outcomes = self.journal.write(group)
+        self._note_lock(is_locked=False)
         if rows := self.epochs.last_position - before:
             body_bytes = sum(map(len, group.bodies.values()))
             self.pages_since_checkpoint += PAGES_PER_COMMIT + rows + body_bytes // PAGE_BYTES
@@ -242,6 +246,14 @@ class Store:
         with self._storage_errors():
             return self._room.make_ahead()
 
+    def require_writable(self) -> None:
+        """Raise the `StorageError` because of which no capture could be recorded now."""
+        self.require_room()
+        with self._storage_errors():
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("ROLLBACK")
+        self._note_lock(is_locked=False)
+
     def require_in_place(self, *, with_index: bool = True) -> None:
         """Raise `StorageMovedError` if the database was removed, replaced, moved or altered."""
         self._was_moved = not self.open_files.are_in_place(with_index=with_index)
@@ -267,11 +279,18 @@ class Store:
         with contextlib.suppress(OSError):
             self._mark.write(self.epochs.last)
 
+    def _note_lock(self, *, is_locked: bool) -> None:
+        if is_locked != self._is_locked:
+            self._is_locked = is_locked
+            with contextlib.suppress(sqlite3.Error):
+                expect_lock(self.connection, is_locked=is_locked)
+
     @contextlib.contextmanager
     def _counting_pages(self) -> Iterator[None]:
         before = self.connection.total_changes
         with self._storage_errors():
             yield
+        self._note_lock(is_locked=False)
         if rows := self.connection.total_changes - before:
             self.pages_since_checkpoint += PAGES_PER_COMMIT + rows
             self._needs_scrub = True
@@ -285,6 +304,7 @@ class Store:
             raise
         except (sqlite3.DatabaseError, OSError) as cause:
             error = storage_error_from(cause, self.directory)
+            self._note_lock(is_locked=isinstance(error, StorageLockedError))
             if isinstance(error, StorageFullError):
                 # Settling and purging need a little space to free more.
                 self.space.free_ballast()

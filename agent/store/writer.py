@@ -123,7 +123,7 @@ class Writer:
         """
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self.run(Store.require_room)
+                await self.run(Store.require_writable)
         except TimeoutError:
             raise StorageDownError("the disk did not respond in time") from None
 

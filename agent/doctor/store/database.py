@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -9,10 +10,13 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.inspection import inspect_database, is_interrupted
 from agent.store.db.wal import OrphanWal, require_no_orphan_wal
 from agent.store.files.quarantine import list_quarantined, quarantined_at, unreadable_in
+from agent.store.files.storage_errors import find_database_lock
 from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.cli.printing import count
 
 _VERSION, _INTEGRITY, _QUARANTINE = "SQLite", "integrity", "quarantine"
+_LOCK = "lock"
+_SECOND_LOOK_SECONDS = 1.0
 _DELETED = " (deleted)"
 _REQUIRED_VERSION = (3, 37, 0)  # STRICT tables
 _WAL_RESET_FIXED = (3, 51, 3)
@@ -72,6 +76,21 @@ def check_in_place(directory: Path, agent: int, proc: Path = Path("/proc")) -> C
         "do not stop the agent, it holds the captures. Free some space on the disk and make the "
         "directory writable: it then saves them into a new file by itself",
     )
+
+
+def check_lock(
+    directory: Path, sleep: Callable[[float], None], agent: int | None
+) -> Iterator[Check]:
+    """Yield a fault if a program other than the agent holds a lock on the database for a while."""
+    holder = find_database_lock(directory)
+    if holder is None or holder.startswith(f"process {agent} "):
+        return
+    sleep(_SECOND_LOOK_SECONDS)
+    if find_database_lock(directory) == holder:
+        found = f"{holder} holds a lock on the database: tills get 503, and nothing is recorded"
+        yield fault(
+            _LOCK, found, "end it, or let it finish; to read, use the commands of the agent"
+        )
 
 
 def check_sqlite_version(version: tuple[int, ...]) -> Check:

@@ -23,6 +23,9 @@ from sync.runtime.files.private_files import create_private
 
 DATABASE_FILE = "agent.db"
 _READ_TIMEOUT_SECONDS = 2.0
+# For a lock of another program. A till gets its answer within 2 s, and may have to wait for the
+# group before its own; once it is known that the database is locked, next to nothing is waited.
+_LOCK_SECONDS, _KNOWN_LOCK_SECONDS = 1.0, 0.05
 _HEADER_BYTES = 100
 _PAGE_SIZE_AND_FREE_PAGES = (slice(16, 18), slice(36, 40))
 # synchronous=FULL: COMMIT returns after the sync (NORMAL loses commits in a power cut).
@@ -50,7 +53,9 @@ def connect_for_writing(
     """
     # The WAL and its index get the mode of the database.
     create_private(path)
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    connection = sqlite3.connect(
+        path, isolation_level=None, cached_statements=64, timeout=_LOCK_SECONDS
+    )
     # A text that is not UTF-8 is that row's trouble: it fails where the row is checked.
     connection.text_factory = text_or_bytes
     try:
@@ -68,6 +73,12 @@ def connect_for_writing(
 def limit_wal(connection: sqlite3.Connection, size_bytes: int) -> None:
     """Make SQLite truncate a WAL that grew once to twice `size_bytes`, its usual size."""
     connection.execute(f"PRAGMA journal_size_limit={2 * size_bytes}").fetchall()
+
+
+def expect_lock(connection: sqlite3.Connection, *, is_locked: bool) -> None:
+    """Wait less for a lock of another program while one is known to be held."""
+    seconds = _KNOWN_LOCK_SECONDS if is_locked else _LOCK_SECONDS
+    connection.execute(f"PRAGMA busy_timeout={seconds * 1000:.0f}").fetchall()
 
 
 @contextmanager

@@ -5,11 +5,16 @@ import os
 import sqlite3
 from pathlib import Path
 
+from sync.runtime.files.lock_holder import lock_holder
+
+# As in `db/connect.py`, and its shared memory, on which the locks are.
+_DATABASE_FILES = ("agent.db", "agent.db-shm")
 # With less free space than this, any disk error counts as a full disk: SQLite reports a file that
 # it has no room to create as one that it cannot open.
 _NEARLY_NOTHING_BYTES = 256 * 1024
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF
 # Errors of the data or of this program, not of the disk.
@@ -28,6 +33,10 @@ class StorageFullError(StorageError):
 
 class StorageDownError(StorageError):
     """The storage does not work: an I/O error, missing permissions or a missing directory."""
+
+
+class StorageLockedError(StorageDownError):
+    """Another program holds a lock on the database; nothing was written, and it can stay open."""
 
 
 class TooManyOpenFilesError(StorageError):
@@ -64,6 +73,8 @@ def storage_error_from(error: sqlite3.Error | OSError, directory: Path) -> Stora
     code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
     if found := _found_in_content(error, code, directory):
         return found
+    if code in _LOCKED:
+        return _locked(directory)
     if code == sqlite3.SQLITE_CANTOPEN and _is_out_of_descriptors():
         return _too_many_open_files()
     if code == sqlite3.SQLITE_FULL or is_nearly_full(directory):
@@ -112,6 +123,18 @@ def _is_out_of_descriptors() -> bool:
     except OSError as error:
         return error.errno in NO_DESCRIPTOR
     return False
+
+
+def _locked(directory: Path) -> StorageLockedError:
+    holder = find_database_lock(directory) or "a program that `loyalty-agent doctor` as root names"
+    return StorageLockedError(
+        f"the database in {directory} is locked by {holder}: end it, or let it finish"
+    )
+
+
+def find_database_lock(directory: Path) -> str | None:
+    """Return the other process that holds a write lock on the database; None if none is seen."""
+    return lock_holder(*(directory / name for name in _DATABASE_FILES))
 
 
 def _too_many_open_files() -> TooManyOpenFilesError:

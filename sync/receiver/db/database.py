@@ -1,5 +1,6 @@
 """The database port: run a unit of work in a write or read transaction."""
 
+import errno
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -14,6 +15,15 @@ _REFUSED_BY_SQLITE = {"SQLITE_TOOBIG", "SQLITE_MISMATCH"}
 
 class DatabaseUnavailableError(ConnectionError):
     """The database server is unreachable or rejects the login."""
+
+
+class DatabaseLockedError(TimeoutError):
+    """Another process holds a lock on the database."""
+
+    def __init__(self, holder: str | None) -> None:
+        """Name the holder; None if it is hidden from this process."""
+        holder = holder or "a process that `loyalty-hq doctor` as root names"
+        super().__init__(errno.ETIMEDOUT, f"{holder} locks the database: end it, or let it finish")
 
 
 class Reads(Protocol):

@@ -18,7 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 
 from sync.protocol.wire import ErrorCode
-from sync.receiver.db.database import Database, DatabaseUnavailableError
+from sync.receiver.db.database import (
+    Database,
+    DatabaseLockedError,
+    DatabaseUnavailableError,
+)
 from sync.receiver.db.tables import BootRecord, TokenRecord
 from sync.runtime.network.http_errors import HttpError
 
@@ -122,6 +126,8 @@ def outage_reason(error: Exception) -> str:
     match getattr(error, "orig", None) or error:
         case DatabaseUnavailableError():
             return _DOWN
+        case DatabaseLockedError() as cause:
+            return cause.strerror
         case sqlite3.Error() as cause:
             return _BY_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & _PRIMARY_CODE, _OTHER)
         case OSError() as cause:

@@ -7,19 +7,22 @@ and the event loop is never blocked.
 import asyncio
 import contextlib
 import errno
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, RowMapping, Select, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from sync.receiver.db.database import Values
+from sync.receiver.db.database import DatabaseLockedError, Values
 from sync.receiver.db.migrate import copy_aside, is_older, migrate
 from sync.receiver.db.sqlite_write_lock import WriteLock
 from sync.runtime.files.atomic_file import make_directory
+from sync.runtime.files.lock_holder import lock_holder
 from sync.runtime.files.private_files import (
     create_private,
     make_private_directory,
@@ -28,11 +31,13 @@ from sync.runtime.files.private_files import (
 
 T = TypeVar("T")
 _READERS = 4
+_PRIMARY_CODE = 0xFF
 # Each attempt waits for the busy timeout.
 _CHECKPOINT_ATTEMPTS = 10
 _CLOSE_SECONDS = 0.5
-# For a lock held by a foreign tool. Short, because a stop within 5 s has to wait it out.
-_BUSY_TIMEOUT = "PRAGMA busy_timeout=1000"
+# For a lock held by a foreign tool. Short, because a stop within 5 s has to wait it out. Once it is
+# known that the file is locked next to nothing is waited: all that is queued gets its answer.
+_BUSY_TIMEOUT, _KNOWN_LOCK_TIMEOUT = "PRAGMA busy_timeout=1000", "PRAGMA busy_timeout=10"
 # synchronous=FULL: a commit is synced before it returns (NORMAL loses it in a power cut).
 _WRITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -56,6 +61,7 @@ class SqliteFile:
         self._path = path
         self._owns_directory = owns_directory
         self._lock = WriteLock(path)
+        self._is_locked = False
         self._writer = _engine(path, _WRITE_PRAGMAS, begin="BEGIN IMMEDIATE", connections=1)
         self._readers = _engine(path, _READ_PRAGMAS, begin="BEGIN", connections=_READERS)
         self._write_thread = ThreadPoolExecutor(1, "ledger-writer")
@@ -139,27 +145,56 @@ class SqliteFile:
             cursor.close()
 
     def _write(self, work: Callable[[Connection], T]) -> T:
-        with self._writer.begin() as connection:
-            return work(connection)
+        with self._naming_lock(), self._writer.begin() as connection:
+            found = work(connection)
+        self._expect_lock(is_locked=False)
+        return found
+
+    @contextlib.contextmanager
+    def _naming_lock(self) -> Iterator[None]:
+        """Raise `DatabaseLockedError` if SQLite reports the lock of another program."""
+        try:
+            yield
+        except OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                raise
+            self._expect_lock(is_locked=True)
+            raise DatabaseLockedError(find_lock(self._path)) from error
+
+    def _expect_lock(self, *, is_locked: bool) -> None:
+        if is_locked != self._is_locked:
+            self._is_locked = is_locked
+            with self._writer.connect() as connection:
+                timeout = _KNOWN_LOCK_TIMEOUT if is_locked else _BUSY_TIMEOUT
+                connection.connection.cursor().execute(timeout).close()
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         with self._readers.connect() as connection:
             return work(connection)
 
     def _migrate(self) -> None:
-        with self._writer.connect() as connection:
-            older = is_older(connection)
-        if older:
-            copy_aside(self._path)
-        with self._writer.begin() as connection:
-            migrate(connection)
-        self._truncate_log()
+        with self._naming_lock():
+            with self._writer.connect() as connection:
+                older = is_older(connection)
+            if older:
+                copy_aside(self._path)
+            with self._writer.begin() as connection:
+                migrate(connection)
+            self._truncate_log()
 
     def _truncate_log(self) -> None:
         with self._writer.connect() as connection:
             # On the raw cursor: SQLAlchemy would begin a transaction, where no checkpoint is
             # possible.
             connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+def find_lock(path: Path) -> str | None:
+    """Return the other process that holds a write lock on the database at `path`.
+
+    None if none is seen.
+    """
+    return lock_holder(path, path.with_name(f"{path.name}-shm"))
 
 
 async def _run_to_completion(threads: Executor, work: Callable[[], T]) -> T:

@@ -9,13 +9,14 @@ it waits, so that a busy process cannot retake the write lock first.
 """
 
 import asyncio
-import errno
 import fcntl
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sync.receiver.db.database import DatabaseLockedError
+from sync.runtime.files.lock_holder import lock_holder
 from sync.runtime.files.private_files import open_private
 
 _POLL_SECONDS = 0.002
@@ -68,8 +69,8 @@ class WriteLock:
                     self._tasks.release()
                     raise
         except TimeoutError:
-            reason = "another process holds the write lock; stop it or try again"
-            raise TimeoutError(errno.ETIMEDOUT, reason, str(self._path)) from None
+            lock = self._path.with_name(f"{self._path.name}.lock")
+            raise DatabaseLockedError(lock_holder(lock)) from None
 
     async def _lock_between_processes(self) -> None:
         await _flock(self._queue)

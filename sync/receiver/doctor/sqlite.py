@@ -11,10 +11,13 @@ from sqlalchemy import StaticPool, create_engine
 
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.migrate import revision_of
+from sync.receiver.db.sqlite import find_lock
 from sync.receiver.doctor.schema import check_schema, check_tills, count_tills
 from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.files.lock_holder import lock_holder
 
-_DATABASE, _INTEGRITY, _ROOM = "database", "integrity", "free disk"
+_DATABASE, _LOCK, _INTEGRITY, _ROOM = "database", "lock", "integrity", "free disk"
+_SECOND_LOOK_SECONDS = 1.0
 _REQUIRED_VERSION = (3, 37, 0)  # STRICT tables
 _CHECK_SECONDS = 10.0
 _STEPS = 10_000
@@ -38,6 +41,7 @@ def check_sqlite(settings: ReceiverSettings) -> Iterator[Check]:
     described = f"{size / _MIB:,.0f} MiB" if exists else "made at the first start"
     yield passed(_DATABASE, f"{path}: SQLite {sqlite3.sqlite_version}, {described}")
     if exists:
+        yield from _check_lock(path)
         yield from _check_content(path)
     yield check_room(path, size)
 
@@ -53,6 +57,19 @@ def check_room(path: Path, size: int) -> Check:
         advice = "free some space: the database grows, and forget needs as much as it has"
         return warning(_ROOM, found, advice)
     return passed(_ROOM, found)
+
+
+def _check_lock(path: Path) -> Iterator[Check]:
+    """Yield a fault if a program other than head office holds a lock for a while."""
+    holder = find_lock(path)
+    if holder is None or holder == lock_holder(path.with_name(f"{path.name}.lock")):
+        return
+    time.sleep(_SECOND_LOOK_SECONDS)
+    if find_lock(path) == holder:
+        found = f"{holder} holds a lock on the database: agents get 503 and keep their captures"
+        yield fault(
+            _LOCK, found, "end it, or let it finish; to read, use the commands of loyalty-hq"
+        )
 
 
 def _check_content(path: Path) -> Iterator[Check]:
