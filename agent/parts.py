@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from agent.api.access import Access
 from agent.api.context import Identity
 from agent.capture.session_answer import SessionAnswers
-from agent.config import Settings, read_optional_secret
+from agent.config import Settings
 from agent.config.settings import ApiSettings
 from agent.facts import Timestamp
 from agent.store.files.disk_space import SpaceLimits
@@ -28,6 +28,7 @@ from sync.runtime.identity import installed_version
 from sync.runtime.logging import log_event
 from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock
 from sync.runtime.scheduler import Scheduler
+from sync.runtime.settings.files_in_use import FilesInUse
 from sync.runtime.start import Rejected
 
 _log = logging.getLogger(__name__)
@@ -64,18 +65,19 @@ def build_identity(
     )
 
 
-def build_access(api: ApiSettings, rejected: Rejected | None = None) -> Access:
+def build_access(api: ApiSettings, files: FilesInUse, rejected: Rejected | None = None) -> Access:
     """Return the access rules of the API. Raises `ConfigurationError` if a token is unusable.
 
     If a rejected configuration names an admin token that cannot be read, nobody has it.
     """
-    admin_token = read_optional_secret(api.admin_token_file, _ADMIN_TOKEN)
+    admin_token = files.secret(api.admin_token_file, _ADMIN_TOKEN)
     if rejected and _ADMIN_TOKEN in rejected.lost_guards:
-        admin_token = secrets.token_urlsafe()
+        nobodys = secrets.token_urlsafe()
+        admin_token = lambda: nobodys  # noqa: E731 - as the one above
     return Access(
         allowed_hosts=frozenset({*api.allowed_hosts, api.host}),
         cors_origins=frozenset(api.cors_origins),
-        token=read_optional_secret(api.token_file, "api.token_file"),
+        token=files.secret(api.token_file, "api.token_file"),
         admin_token=admin_token,
     )
 

@@ -17,7 +17,7 @@ from agent.api.context import Context
 from agent.api.metrics import Metrics
 from agent.api.server import FAST_PATH, TillBoundary, build_app
 from agent.capture.session_answer import SessionAnswers
-from agent.config import Settings, serving_tls
+from agent.config import Settings
 from agent.config.settings import ApiSettings
 from agent.facts import HOW_TO_JOIN, Timestamp, unset_for_delivery
 from agent.parts import (
@@ -44,6 +44,7 @@ from sync.runtime.network.http_server import HttpServer
 from sync.runtime.network.loopback import OtherLoopback, addresses_of
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.scheduler import Scheduler
+from sync.runtime.settings.files_in_use import FilesInUse
 from sync.runtime.start import Start
 from sync.runtime.systemd.restart import is_restarting
 from sync.runtime.systemd.sockets import UnusableSocketError, check_exposure
@@ -99,8 +100,9 @@ async def running_agent(
     now = now or _now
     attempt = attempt or Start()
     api, directory = settings.api, settings.storage.directory
-    access = build_access(api, attempt.rejected)
-    tls = serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
+    files = FilesInUse()
+    access = build_access(api, files, attempt.rejected)
+    tls = files.serving_tls(api.tls_cert_file, api.tls_key_file, "api.tls_cert_file")
     check_exposure(sockets, protected=api.token_file is not None and tls is not None)
     async with AsyncExitStack() as stack:
         make_private_directory(directory)
@@ -133,7 +135,9 @@ async def running_agent(
         )
         _log_what_is_unset(settings)
         host, port = await _serve(api, tls, context, sockets, stack)
-        yield RunningService(host=host, port=port, ping=writer.ping, died=writer.died)
+        yield RunningService(
+            host=host, port=port, ping=writer.ping, died=writer.died, reload=files.reload
+        )
 
 
 def _log_what_is_unset(settings: Settings) -> None:
@@ -178,7 +182,7 @@ def _start_schedule(writer: Writer, opener: StoreOpener, stack: AsyncExitStack) 
 
 async def _serve(
     api: ApiSettings,
-    tls: ssl.SSLContext | None,
+    tls: Callable[[], ssl.SSLContext] | None,
     context: Context,
     sockets: Sequence[socket.socket],
     stack: AsyncExitStack,

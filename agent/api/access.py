@@ -6,6 +6,7 @@ a foreign name that resolves to 127.0.0.1.
 """
 
 import hmac
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -36,19 +37,21 @@ _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
 class Access:
-    """Enforces `[api] allowed_hosts`, `cors_origins`, `token_file` and `admin_token_file`."""
+    """Enforces `[api] allowed_hosts`, `cors_origins`, `token_file` and `admin_token_file`.
+
+    `token` and `admin_token` return the token as it now is; None: the setting is not set.
+    """
 
     def __init__(
         self,
         allowed_hosts: frozenset[str],
         cors_origins: frozenset[str],
-        token: str | None,
-        admin_token: str | None = None,
+        token: Callable[[], str] | None = None,
+        admin_token: Callable[[], str] | None = None,
     ) -> None:
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._cors_origins = cors_origins
-        self._token = None if token is None else token.encode()
-        self._admin_token = None if admin_token is None else admin_token.encode()
+        self._read_token, self._read_admin_token = token, admin_token
         self._is_allowed_host = lru_cache(maxsize=64)(self._check_host)
 
     def check(self, request: web.BaseRequest) -> None:
@@ -69,6 +72,14 @@ class Access:
             self._check_token(request)
 
     @property
+    def _token(self) -> bytes | None:
+        return None if self._read_token is None else self._read_token().encode()
+
+    @property
+    def _admin_token(self) -> bytes | None:
+        return None if self._read_admin_token is None else self._read_admin_token().encode()
+
+    @property
     def needs_admin_token(self) -> bool:
         """Whether an action needs the token in `[api] admin_token_file`."""
         return self._admin_token is not None
@@ -78,9 +89,9 @@ class Access:
 
         Raises an `HttpError` if `[api] admin_token_file` is set and the token is another one.
         """
-        if self._admin_token is None:
+        if (admin_token := self._admin_token) is None:
             return "none" if self._token is None else "api"
-        if self._has_token(request, self._admin_token):
+        if self._has_token(request, admin_token):
             return "admin"
         message = "This needs the token in [api] admin_token_file."
         if self._token is not None:

@@ -9,7 +9,9 @@ from sync.runtime.standard_streams import open_closed_streams
 _NAME = "loyalty-agent"
 _LANGUAGES = Path(__file__).parents[1] / "languages"
 COMMANDS = {
-    "run": LazyCommand("agent.cli.service_commands", "Serve the tills until SIGTERM or SIGINT."),
+    "run": LazyCommand(
+        "agent.cli.service_commands", "Serve the tills until SIGTERM or SIGINT.", is_service=True
+    ),
     "check-config": LazyCommand(
         "agent.cli.service_commands", "Check the configuration and all that it names."
     ),

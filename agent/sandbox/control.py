@@ -25,7 +25,7 @@ class Control:
         self._plan = plan
         self._restart = restart
         # As at the agent: no page of another origin, and no name but a loopback one.
-        self._access = Access(frozenset(), frozenset(), None)
+        self._access = Access(frozenset(), frozenset())
 
     async def answer(self, request: web.Request) -> web.StreamResponse | None:
         """Return the answer to a control request, None for any other request."""

@@ -61,7 +61,7 @@ class FaultProxy:
         self._injector = injector
         self._restart_agent = restart
         self.control: AnswerControl = _no_control
-        self._access = Access(frozenset(), frozenset(cors_origins), None)
+        self._access = Access(frozenset(), frozenset(cors_origins))
         self._connections: dict[asyncio.Transport, int] = {}
         self._numbers = count(1)
         self._open: set[Exchange] = set()

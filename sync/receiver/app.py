@@ -78,7 +78,7 @@ def build_app(
 
 def reader_access(
     settings: ReceiverSettings,
-    token: str | None,
+    token: Callable[[], str] | None,
     database: Database,
     link: SignInLink | None,
     refused: RefusedReaders,

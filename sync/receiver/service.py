@@ -23,7 +23,7 @@ from sync.receiver.app import agent_api, build_app, join_api, reader_access
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.join_codes import JoinCodes
 from sync.receiver.auth.readers import RefusedReaders
-from sync.receiver.auth.readers_token import FILE_NAME, own_token
+from sync.receiver.auth.readers_token import FILE_NAME, own_token, read_own_token
 from sync.receiver.auth.sign_in_link import SignInLink, local_url
 from sync.receiver.boundary import ReceiverBoundary
 from sync.receiver.config import ReceiverSettings
@@ -41,7 +41,7 @@ from sync.runtime.network.http_server import HttpServer
 from sync.runtime.process import RunningService, explain_os_error, run_service
 from sync.runtime.refusal_log import RefusalLog
 from sync.runtime.retention_clock import CLOCK_FILE, RetentionClock, microseconds_since_boot
-from sync.runtime.settings.secret_files import read_optional_secret, serving_tls
+from sync.runtime.settings.files_in_use import FilesInUse
 from sync.runtime.start import Start
 
 _log = logging.getLogger(__name__)
@@ -102,8 +102,9 @@ async def running_receiver(
     """
     now = now or partial(datetime.now, UTC)
     address = settings.server
-    tls = serving_tls(address.tls_cert_file, address.tls_key_file, "server.tls_cert_file")
-    token = _configured_token(settings)
+    files = FilesInUse()
+    tls = files.serving_tls(address.tls_cert_file, address.tls_key_file, "server.tls_cert_file")
+    token = files.secret(settings.access.admin_token_file, "access.admin_token_file")
     async with AsyncExitStack() as parts:
         database = await parts.enter_async_context(open_database(settings))
         readiness = Readiness(database, time.monotonic)
@@ -117,7 +118,7 @@ async def running_receiver(
         joins = join_api(settings, database, now)
         for log in (agents.refused, joins.refused, refused):
             parts.callback(log.close)
-        token = token or _own_token(settings)
+        token = token or _own_token(settings, files)
         link = SignInLink(secrets.token_urlsafe(), time.monotonic) if show_link and token else None
         readers = reader_access(settings, token, database, link, refused, now)
         app = build_app(agents, joins, readers, database, readiness, now)
@@ -133,6 +134,7 @@ async def running_receiver(
             enrolment=agents.enrolment,
             join_codes=joins.codes,
             budget=agents.batches.budget,
+            reload=files.reload,
         )
 
 
@@ -147,7 +149,7 @@ def _retention_clock(settings: ReceiverSettings, now: Callable[[], datetime]) ->
 
 async def _serve(
     settings: ReceiverSettings,
-    tls: ssl.SSLContext | None,
+    tls: Callable[[], ssl.SSLContext] | None,
     app: web.Application,
     boundary: ReceiverBoundary,
     parts: AsyncExitStack,
@@ -167,19 +169,15 @@ async def _serve(
     return host, port
 
 
-def _configured_token(settings: ReceiverSettings) -> str | None:
-    return read_optional_secret(settings.access.admin_token_file, "access.admin_token_file")
-
-
-def _own_token(settings: ReceiverSettings) -> str | None:
+def _own_token(settings: ReceiverSettings, files: FilesInUse) -> Callable[[], str] | None:
     """Return the token in the storage directory; None if the settings open another way to read."""
     if settings.access.open_on_loopback or settings.access.trusted_proxy_header:
         return None
     directory = settings.storage.directory
-    token = own_token(directory, secrets.token_urlsafe)
+    own_token(directory, secrets.token_urlsafe)
     # The path, never the token: the person who may read the file may read the pages.
     log_event(_log, logging.INFO, "hq.readers_token", file=str(directory / FILE_NAME))
-    return token
+    return files.load((directory / FILE_NAME,), partial(read_own_token, directory))
 
 
 def _explained(error: Exception, settings: ReceiverSettings) -> str:

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 
 import uvloop
@@ -17,6 +17,7 @@ from sync.runtime.start import Rejected, Start
 from sync.runtime.systemd.notify import USES_EARLIER, notify, systemd_notified
 
 _log = logging.getLogger(__name__)
+_RELOADED = "certificates, keys, passwords and tokens; other settings apply after a restart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +25,14 @@ class RunningService:
     """A running service: its address, health check, and a future set if it cannot go on.
 
     `ping` returns once the store has responded: True, or False if it could not be reached.
+    `reload` reads its certificates, keys, passwords and tokens again.
     """
 
     host: str
     port: int
     ping: Callable[[], Awaitable[bool]]
     died: asyncio.Future[None] | None = None
+    reload: Callable[[], None] = lambda: None
 
 
 def run_service(
@@ -69,7 +72,8 @@ async def _run_until_stopped(
         ends: list[asyncio.Future[None]] = [stop] if running.died is None else [stop, running.died]
         right_again = asyncio.ensure_future(_until_right_again(attempt))
         ends.append(right_again)
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        with _reloading_on_hangup(name, running.reload):
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if right_again.done():
             attempt.is_to_restart = True
             log_event(_log, logging.INFO, f"{name}.configuration_right_again")
@@ -99,6 +103,28 @@ def _say_rejected(name: str, rejected: Rejected) -> None:
     log_event(_log, logging.ERROR, f"{name}.configuration_rejected", **fields)
     text = f"STATUS={USES_EARLIER}{rejected.in_use_since}. Wrong: {rejected.reason}"
     notify(text, os.environ)
+
+
+@contextmanager
+def _reloading_on_hangup(name: str, reload: Callable[[], None]) -> Iterator[None]:
+    """Reload at SIGHUP while the block runs.
+
+    Not by `add_signal_handler`: to remove that one restores the default, which ends the process.
+    """
+    loop = asyncio.get_running_loop()
+
+    def reload_and_log() -> None:
+        reload()
+        log_event(_log, logging.INFO, f"{name}.reloaded", reason=_RELOADED)
+
+    def on_hangup(_number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(reload_and_log)
+
+    before = signal.signal(signal.SIGHUP, on_hangup)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _stop_signal() -> "asyncio.Future[None]":

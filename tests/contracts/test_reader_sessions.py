@@ -18,7 +18,7 @@ _NUMBERS = count()
 
 
 def sessions_of(office: LedgerDriver, token: str = TOKEN) -> ReaderSessions:
-    return ReaderSessions(office.database, token, lambda: f"secret-{next(_NUMBERS)}")
+    return ReaderSessions(office.database, lambda: token, lambda: f"secret-{next(_NUMBERS)}")
 
 
 def audit() -> AuditLog:

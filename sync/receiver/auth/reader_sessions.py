@@ -31,11 +31,13 @@ _DELETE = delete(reader_sessions).where(*_THIS_ONE)
 
 
 class ReaderSessions:
-    """Starts, checks and ends the sessions of one token."""
+    """Starts, checks and ends the sessions of one token: `token` returns it as it now is."""
 
-    def __init__(self, database: Database, token: str, new_secret: Callable[[], str]) -> None:
+    def __init__(
+        self, database: Database, token: Callable[[], str], new_secret: Callable[[], str]
+    ) -> None:
         self._database = database
-        self._key = token.encode()
+        self._token = token
         self._new_secret = new_secret
 
     async def start(self, at: datetime, audit: AuditLog, method: str) -> str:
@@ -62,7 +64,7 @@ class ReaderSessions:
 
     def _hash(self, cookie: str) -> str:
         secret = cookie.encode("utf-8", "surrogateescape")
-        return hmac.digest(self._key, secret, "sha256").hex()
+        return hmac.digest(self._token().encode(), secret, "sha256").hex()
 
 
 def _start(

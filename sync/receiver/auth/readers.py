@@ -41,9 +41,12 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReaderRules:
-    """The `[access]` settings: `token` is None if there is none, `proxy_header` empty."""
+    """The `[access]` settings: `token` is None if there is none, `proxy_header` empty.
 
-    token: str | None = None
+    `token` returns the token as it now is.
+    """
+
+    token: Callable[[], str] | None = None
     proxy_header: str = ""
     open_on_loopback: bool = False
 
@@ -91,7 +94,6 @@ class ReaderAccess:
         new_hex: Callable[[], str],
     ) -> None:
         self.peers = peers
-        self._token = None if rules.token is None else rules.token.encode()
         self._rules = rules
         self._limiters = limiters
         self._sessions = sessions
@@ -109,7 +111,7 @@ class ReaderAccess:
         if name := self._name_from_proxy(request):
             return Reader(name)
         given = bearer_token(request)
-        if given and self._token is not None and self._is_right_bearer(request, given):
+        if given and self._rules.token is not None and self._is_right_bearer(request, given):
             return Reader("readers' token")
         if await self._is_signed_in(request):
             return Reader("signed-in reader", is_signed_in=True)
@@ -202,4 +204,5 @@ class ReaderAccess:
 
     def _is_token(self, given: str) -> bool:
         encoded = given.encode("utf-8", "surrogateescape")
-        return self._token is not None and hmac.compare_digest(encoded, self._token)
+        token = self._rules.token
+        return token is not None and hmac.compare_digest(encoded, token().encode())

@@ -42,6 +42,19 @@ def own_token(directory: Path, new_secret: Callable[[], str]) -> str:
         raise ConfigurationError([SettingError("", _SETTING, message)]) from None
 
 
+def read_own_token(directory: Path) -> str:
+    """Return the token in `directory`. Raises `ConfigurationError` if it is gone or unusable."""
+    path = directory / FILE_NAME
+    try:
+        token = _read(path)
+    except OSError as error:
+        reason = f"the file cannot be read ({error.strerror})"
+        raise ConfigurationError([SettingError(str(path), _SETTING, reason)]) from None
+    if token is None:
+        raise ConfigurationError([SettingError(str(path), _SETTING, "the file is gone")])
+    return token
+
+
 def check_own_token(directory: Path) -> None:
     """Raise `ConfigurationError` if the file in `directory` holds no token. Changes nothing."""
     path = directory / FILE_NAME

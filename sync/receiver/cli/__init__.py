@@ -8,7 +8,9 @@ from sync.runtime.standard_streams import open_closed_streams
 _NAME = "loyalty-hq"
 _DIRECTORY = Path(__file__).parent
 COMMANDS = {
-    "serve": LazyCommand("sync.receiver.cli.hq", "Receive captures until SIGTERM or SIGINT."),
+    "serve": LazyCommand(
+        "sync.receiver.cli.hq", "Receive captures until SIGTERM or SIGINT.", is_service=True
+    ),
     "check-config": LazyCommand(
         "sync.receiver.cli.check_config", "Check the configuration and all that it names."
     ),

@@ -127,7 +127,7 @@ def outage_reason(error: Exception) -> str:
         case DatabaseUnavailableError():
             return _DOWN
         case DatabaseLockedError() as cause:
-            return cause.strerror
+            return str(cause.strerror)
         case sqlite3.Error() as cause:
             return _BY_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & _PRIMARY_CODE, _OTHER)
         case OSError() as cause:

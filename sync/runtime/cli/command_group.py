@@ -4,6 +4,7 @@
 settings validation and the database library.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,10 +46,14 @@ NewState = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
-    """Module of a command, which defines it under its own name, and its line in `--help`."""
+    """Module of a command, which defines it under its own name, and its line in `--help`.
+
+    A service reloads at SIGHUP, and is not ended by one while it is still being imported.
+    """
 
     module: str
     summary: str
+    is_service: bool = False
 
     def load(self, name: str) -> "Command":
         """Import the command `name`, a function or a `Typer`."""
@@ -100,6 +105,8 @@ def command_group(
         ) -> "tuple[str | None, Command | None, list[str]]":
             found, command, rest = super().resolve_command(ctx, args)
             if found:
+                if commands[found].is_service:
+                    signal.signal(signal.SIGHUP, signal.SIG_IGN)
                 command = commands[found].load(found)
                 translate_help(command)
             return found, command, rest

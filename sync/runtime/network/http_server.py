@@ -86,10 +86,13 @@ class HttpServer:
         host: str,
         port: int,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         inherited: Sequence[socket.socket] = (),
     ) -> tuple[str, int]:
-        """Listen on the inherited sockets, else on host and port; return the bound address."""
+        """Listen on the inherited sockets, else on host and port; return the bound address.
+
+        `tls` returns the context for a new connection.
+        """
         await self._app_runner.setup()
         plain = self._app_runner.server
         assert plain is not None, "set up above"  # noqa: S101 - for the types

@@ -63,10 +63,11 @@ async def listening_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 class Listener:
-    """Accepts connections from `start` to `stop`. `protocol` makes the protocol of each.
+    """Accepts connections from `start` to `stop`.
 
-    A connection that was accepted right before `stop` is opened after it, until `close`: its
-    request may be sent already.
+    `protocol` makes the protocol of a connection, `tls` returns its TLS context. A connection that
+    was accepted right before `stop` is opened after it, until `close`: its request may be sent
+    already.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Listener:
         sockets: Sequence[socket.socket],
         table: ConnectionTable,
         protocol: Callable[[Connection], asyncio.Protocol],
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self._sockets = list(sockets)
         self._table = table
@@ -161,7 +162,7 @@ class Listener:
         await self._loop.connect_accepted_socket(
             partial(self._protocol, connection),
             accepted,
-            ssl=self._tls,
+            ssl=self._tls() if self._tls else None,
             ssl_handshake_timeout=seconds,
         )
 

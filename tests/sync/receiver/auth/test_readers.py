@@ -22,7 +22,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 LOGGER = logging.getLogger("sync.test")
 PROXY = {"X-Reader": "ann"}
 CLOSED = ReaderRules()
-WITH_TOKEN = ReaderRules(token=TOKEN)
+WITH_TOKEN = ReaderRules(token=lambda: TOKEN)
 BY_PROXY = ReaderRules(proxy_header="X-Reader")
 OPEN_HERE = ReaderRules(open_on_loopback=True)
 

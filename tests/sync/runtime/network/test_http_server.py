@@ -81,7 +81,8 @@ async def served(
     app.router.add_get("/broken/{name}", fail)
     boundary = FakeBoundary()
     server = HttpServer(app, boundary, limits=limits, shutdown_seconds=PATIENCE_SECONDS)
-    _, port = await server.start("127.0.0.1", 0, tls=tls, inherited=sockets)
+    serving = (lambda: tls) if tls else None
+    _, port = await server.start("127.0.0.1", 0, tls=serving, inherited=sockets)
     try:
         yield Served(server, port, boundary, asked, held, cut)
     finally:
