@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from sync.delivery.outcomes import Blocked, BlockedReason, RetryLater
+from sync.runtime.settings.files_in_use import LoadedFiles
 from sync.runtime.settings.secret_files import read_secret
 from sync.runtime.settings.setting_errors import ConfigurationError
 
@@ -29,7 +31,7 @@ class NoCredentials:
 
 @dataclass(frozen=True, slots=True)
 class FixedHeader:
-    """A header of `prefix` and the secret in `file`, read at each use so that it can be rotated.
+    """A header of `prefix` and the secret in `file`, read again when it changes.
 
     A bearer token (RFC 6750) is the header `Authorization` with the prefix `Bearer `.
     """
@@ -38,9 +40,9 @@ class FixedHeader:
     file: Path
     prefix: str = ""
 
-    async def headers(self, *, refused: Headers | None = None) -> Headers | Blocked | RetryLater:  # noqa: ARG002 - the file is read at each use
+    async def headers(self, *, refused: Headers | None = None) -> Headers | Blocked | RetryLater:
         """Return the header, or a `Blocked` that names the unusable file."""
-        secret = secret_of(self.file)
+        secret = secret_of(self.file, is_refused=refused is not None)
         return secret if isinstance(secret, Blocked) else {self.name: self.prefix + secret}
 
 
@@ -49,9 +51,20 @@ def bearer(file: Path) -> FixedHeader:
     return FixedHeader("Authorization", file, "Bearer ")
 
 
-def secret_of(file: Path) -> str | Blocked:
-    """Return the secret in `file`, or a `Blocked` that names the unusable file."""
+# The secrets of this process: every user of a file goes on with what it last held.
+_in_use: dict[Path, LoadedFiles[str]] = {}
+
+
+def secret_of(file: Path, *, is_refused: bool = False) -> str | Blocked:
+    """Return the secret in `file`, or a `Blocked` that names the unusable file.
+
+    While a changed file is unusable the secret before stays in use, until it `is_refused`.
+    """
     try:
-        return read_secret(file)
+        loaded = _in_use.get(file) or LoadedFiles((file,), partial(read_secret, file))
     except ConfigurationError as error:
         return Blocked(BlockedReason.CREDENTIALS, str(error.errors[0]))
+    secret = _in_use.setdefault(file, loaded).value()
+    if loaded.fault and is_refused:
+        return Blocked(BlockedReason.CREDENTIALS, loaded.fault)
+    return secret

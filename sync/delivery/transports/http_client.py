@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import logging
 import socket
 import ssl
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLa
 from sync.delivery.transports import proxy
 from sync.delivery.transports.network_errors import ResponseLost, failure_from
 from sync.delivery.transports.response_head import Connector
+from sync.runtime.logging import log_event
 
+_log = logging.getLogger(__name__)
 MAX_RESPONSE_BYTES = 1_048_576
 _CONNECT_SECONDS = 10.0
 # Share of the total timeout for connecting, slow name resolution included. Below 1: the retry
@@ -149,7 +152,7 @@ class HttpClient:
             await session.close()
 
     async def _tls_context(self) -> ssl.SSLContext | Blocked:
-        """Return the TLS context, rebuilt if the certificate files have changed.
+        """Return the TLS context, rebuilt if the certificate files have changed and can be used.
 
         A new context also drops connections and TLS sessions of the old certificate. Waiting for
         an error instead would fail: in TLS 1.3 a refused certificate looks like a lost response.
@@ -157,14 +160,16 @@ class HttpClient:
         files = _certificate_files(self._options)
         fingerprint = [_identity(file) for file in files]
         if self._tls is None or fingerprint != self._tls_fingerprint:
-            self._tls = None
             try:
                 self._tls = await asyncio.to_thread(tls_context, self._options)
             except (OSError, ValueError) as error:
                 names = ", ".join(map(str, files)) or "the system has none"
                 reason = getattr(error, "strerror", None) or type(error).__name__
                 detail = f"certificate files cannot be used ({reason}): {names}"
-                return Blocked(BlockedReason.CREDENTIALS, detail)
+                if self._tls is None:
+                    return Blocked(BlockedReason.CREDENTIALS, detail)
+                reason = f"{detail}: those before stay in use"
+                log_event(_log, logging.ERROR, "files.rejected", reason=reason)
             self._tls_fingerprint = fingerprint
         return self._tls
 

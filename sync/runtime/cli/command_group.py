@@ -81,6 +81,14 @@ def _usage_errors(words: Sequence[str], on_wrong_usage: OnWrongUsage) -> Iterato
         raise
 
 
+def _load_to_run(lazy: LazyCommand, name: str) -> "Command":
+    if lazy.is_service:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    command = lazy.load(name)
+    translate_help(command)
+    return command
+
+
 def command_group(
     name: str,
     summary: str,
@@ -105,10 +113,7 @@ def command_group(
         ) -> "tuple[str | None, Command | None, list[str]]":
             found, command, rest = super().resolve_command(ctx, args)
             if found:
-                if commands[found].is_service:
-                    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-                command = commands[found].load(found)
-                translate_help(command)
+                command = _load_to_run(commands[found], found)
             return found, command, rest
 
         def make_context(

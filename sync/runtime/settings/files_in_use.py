@@ -7,6 +7,7 @@ or one that failed, must not stop a program that works.
 import logging
 import os
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,38 +19,53 @@ from sync.runtime.settings.setting_errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+# More than the resolution of a file system's times: ext3 has seconds.
+_TICK_NS = 2 * 10**9
 _Identity = tuple[int, int, int, int, int] | None
 
 
 class LoadedFiles(Generic[T]):
-    """What `load` returned for `files`, as they last were usable."""
+    """What `load` returned for `files` when they were last usable.
+
+    `fault` says what is wrong with them now; empty: nothing.
+    """
 
     def __init__(self, files: Sequence[Path], load: Callable[[], T]) -> None:
         """Load the files. Raises what `load` raises."""
         self._files = [str(file) for file in files]
         self._load = load
+        self.fault = ""
         # Before they are read: a change meanwhile is then seen the next time.
         self._loaded = self._identities()
         self._value = load()
+        self._note_age()
 
     def value(self) -> T:
         """Return the value; load it again first if a file has changed. Costs a stat for each."""
-        if self._identities() != self._loaded:
+        if not self._is_settled or self._identities() != self._loaded:
             self.reload()
         return self._value
 
     def reload(self) -> None:
         """Load the files again; keep the value if one of them cannot be used."""
         before, self._loaded = self._loaded, self._identities()
+        fault_before, self.fault = self.fault, ""
         try:
             self._value = self._load()
         except ConfigurationError as error:
-            reason = "; ".join(str(one) for one in error.errors)
-            words = f"{reason}: the one before stays in use"
-            log_event(_log, logging.ERROR, "files.rejected", reason=words)
+            self.fault = "; ".join(str(one) for one in error.errors)
+            if self.fault != fault_before:
+                reason = f"{self.fault}: the one before stays in use"
+                log_event(_log, logging.ERROR, "files.rejected", reason=reason)
         else:
-            if self._loaded != before:
+            if self._loaded != before or fault_before:
                 log_event(_log, logging.INFO, "files.reloaded", files=", ".join(self._files))
+        self._note_age()
+
+    def _note_age(self) -> None:
+        """Note whether the next change is sure to change an identity: not within a clock tick."""
+        newest = max((one[-1] for one in self._loaded if one is not None), default=0)
+        self._is_settled = abs(time.time_ns() - newest) > _TICK_NS
 
     def _identities(self) -> list[_Identity]:
         return [_identity(file) for file in self._files]

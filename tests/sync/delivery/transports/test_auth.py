@@ -77,6 +77,28 @@ async def test_bearer_token_is_sent_and_reread_after_rotation(
     assert await outcome(central, bearer(file)) == Answer(200)
 
 
+@pytest.mark.parametrize("content", ["", "two\nlines\n", None])
+async def test_token_in_use_stays_in_use_while_its_new_file_is_broken(
+    central: ScriptedCentral,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    content: str | None,
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    central.credentials = {"Bearer one"}
+    credentials = bearer(file)
+    assert await outcome(central, credentials) == Answer(200)
+    file.unlink() if content is None else file.write_text(content)
+    assert await outcome(central, credentials) == Answer(200)
+    assert caplog.messages == ["files.rejected"]
+    central.credentials = set()
+    found = await outcome(central, credentials)
+    assert isinstance(found, Blocked)
+    assert found.reason is BlockedReason.CREDENTIALS
+    assert str(file) in found.detail
+
+
 async def test_token_rotated_during_a_request_is_used_at_once(
     central: ScriptedCentral, tmp_path: Path
 ) -> None:

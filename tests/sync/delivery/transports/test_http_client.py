@@ -329,7 +329,9 @@ class TestTls:
         before, unchanged, after = [request.connection for request in central.requests]
         assert before == unchanged != after
 
-    async def test_renewed_certificate_blocks_until_its_key_arrives(self, tmp_path: Path) -> None:
+    async def test_old_certificate_is_used_until_the_key_of_the_renewed_one_arrives(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         own, old, new = (make_certificate(tmp_path / name) for name in ("own", "old", "new"))
         async with (
             ScriptedCentral(own.served_to(old, new)) as central,
@@ -338,11 +340,14 @@ class TestTls:
             url = URL(central.url + PATH)
             await http.request("GET", url, headers={})
             await asyncio.to_thread(new.cert_file.replace, old.cert_file)
-            held = await http.request("GET", url, headers={})
+            between = [await http.request("GET", url, headers={}) for _ in range(2)]
             await asyncio.to_thread(new.key_file.replace, old.key_file)
             found = await http.request("GET", url, headers={})
-        assert isinstance(held, Blocked)
+        assert all(isinstance(one, HttpResponse) for one in between)
         assert isinstance(found, HttpResponse)
+        before, *same, after = [request.connection for request in central.requests]
+        assert same == [before, before] != [after, after]
+        assert caplog.messages == ["files.rejected"]
 
     async def test_plain_http_on_a_tls_port_is_a_tls_failure(
         self, central: ScriptedCentral
