@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, RowMapping, Select
@@ -20,10 +21,11 @@ class DatabaseUnavailableError(ConnectionError):
 class DatabaseLockedError(TimeoutError):
     """Another process holds a lock on the database."""
 
-    def __init__(self, holder: str | None) -> None:
-        """Name the holder; None if it is hidden from this process."""
+    def __init__(self, path: Path, holder: str | None) -> None:
+        """Name the database and the holder; None if that is hidden from this process."""
         holder = holder or "a process that `loyalty-hq doctor` as root names"
-        super().__init__(errno.ETIMEDOUT, f"{holder} locks the database: end it, or let it finish")
+        words = f"{holder} locks the database: end it, or let it finish"
+        super().__init__(errno.ETIMEDOUT, words, str(path))
 
 
 class Reads(Protocol):

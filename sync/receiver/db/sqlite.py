@@ -159,7 +159,7 @@ class SqliteFile:
             if getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
                 raise
             self._expect_lock(is_locked=True)
-            raise DatabaseLockedError(find_lock(self._path)) from error
+            raise DatabaseLockedError(self._path, find_lock(self._path)) from error
 
     def _expect_lock(self, *, is_locked: bool) -> None:
         if is_locked != self._is_locked:

@@ -70,7 +70,7 @@ class WriteLock:
                     raise
         except TimeoutError:
             lock = self._path.with_name(f"{self._path.name}.lock")
-            raise DatabaseLockedError(lock_holder(lock)) from None
+            raise DatabaseLockedError(self._path, lock_holder(lock)) from None
 
     async def _lock_between_processes(self) -> None:
         await _flock(self._queue)
