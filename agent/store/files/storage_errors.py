@@ -126,10 +126,10 @@ def _is_out_of_descriptors() -> bool:
 
 
 def _locked(directory: Path) -> StorageLockedError:
-    holder = find_database_lock(directory) or "a program that `loyalty-agent doctor` as root names"
-    return StorageLockedError(
-        f"the database in {directory} is locked by {holder}: end it, or let it finish"
-    )
+    holder, advice = find_database_lock(directory), "end it, or let it finish"
+    if holder is None:  # a hardened service does not see other processes
+        holder, advice = "another program", "`loyalty-agent doctor`, run as root, names it"
+    return StorageLockedError(f"the database in {directory} is locked by {holder}: {advice}")
 
 
 def find_database_lock(directory: Path) -> str | None:

@@ -18,13 +18,16 @@ class DatabaseUnavailableError(ConnectionError):
     """The database server is unreachable or rejects the login."""
 
 
+# A hardened service does not see other processes.
+_ADVICE = ("end it, or let it finish", "`loyalty-hq doctor`, run as root, names it")
+
+
 class DatabaseLockedError(TimeoutError):
     """Another process holds a lock on the database."""
 
     def __init__(self, path: Path, holder: str | None) -> None:
         """Name the database and the holder; None if that is hidden from this process."""
-        holder = holder or "a process that `loyalty-hq doctor` as root names"
-        words = f"{holder} locks the database: end it, or let it finish"
+        words = f"{holder or 'another process'} locks the database: {_ADVICE[holder is None]}"
         super().__init__(errno.ETIMEDOUT, words, str(path))
 
 
