@@ -144,7 +144,7 @@ async def test_locked_database_is_not_ready(receiver: Receiver) -> None:
 
     wanted = "The ledger cannot be written: another process locks the database"
     status, reason = reason_in(answer)
-    assert (status, reason.startswith(wanted)) == (503, True)
+    assert (status, str(reason).startswith(wanted)) == (503, True)
     assert answer.header("Retry-After") is not None
 
 
