@@ -15,7 +15,8 @@ from agent.api.openapi.schemas import (
     EXAMPLES,
     REF,
     Schema,
-    exact,
+    described,
+    error_examples,
     ref,
     request_schemas,
     with_types,
@@ -54,12 +55,9 @@ _COMMON_HEADERS: Schema = {
     }
 }
 _REASON: Schema = {
-    "Loyalty-Reason": {
-        "description": "The cause in words, for whoever debugs the till; never an address",
-        "required": True,
-        "schema": {"type": "string", "pattern": f"^[ -~]{{1,{MAX_CHARACTERS}}}$"},
-        "example": "correlationId is missing",
-    }
+    "description": "The cause in words, for whoever debugs the till; never an address",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^[ -~]{{1,{MAX_CHARACTERS}}}$"},
 }
 _TAGS = {"/client/": "till", "/agent/v1/dead": "dead letters", "/agent/": "delivery"}
 _OTHER = "machine"
@@ -111,20 +109,21 @@ async def show_openapi(request: web.Request) -> web.Response:
 
 def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
     """Return the document of these routes, each with an `Operation`."""
-    described = [
+    served = [
         (route.resource.canonical, route.method.lower(), route.handler, Operation.of(route.handler))
         for route in routes
         if route.resource is not None
         and route.method != hdrs.METH_HEAD
         and route.resource.canonical not in (viewer.ASSETS, endpoints.ASSETS)
     ]
-    answers, components = msgspec.json.schema_components(
-        [str if isinstance(one.answer, str) else one.answer for *_, one in described],
+    answers, answer_schemas = msgspec.json.schema_components(
+        [str if isinstance(one.answer, str) else one.answer for *_, one in served],
         ref_template=REF,
     )
     paths: dict[str, Schema] = {}
-    for (path, method, handler, operation), answer in zip(described, answers, strict=True):
+    for (path, method, handler, operation), answer in zip(served, answers, strict=True):
         paths.setdefault(path, {})[method] = _operation(path, handler, operation, answer)
+    schemas = request_schemas() | answer_schemas
     found: Schema = {
         "openapi": "3.1.0",
         "info": {
@@ -136,7 +135,7 @@ def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": request_schemas() | {name: exact(one) for name, one in components.items()},
+            "schemas": {name: described(name, one) for name, one in schemas.items()},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
@@ -145,6 +144,7 @@ def document(version: str, routes: Iterable[web.AbstractRoute]) -> Schema:
 
 
 def _operation(path: str, handler: Handler, operation: Operation, answer: Schema) -> Schema:
+    name = re.sub(r"_(\w)", lambda found: found[1].upper(), handler.__name__)
     media_type = operation.answer if isinstance(operation.answer, str) else "application/json"
     done: dict[str, Any] = {
         "description": "Done",
@@ -156,11 +156,11 @@ def _operation(path: str, handler: Handler, operation: Operation, answer: Schema
     if operation.links:
         done["links"] = {name: _link(name) for name in operation.links}
     errors = {
-        status: _error(status, operation.notes.get(status, _ERRORS[status]))
+        status: _error(status, operation.notes.get(status, _ERRORS[status]), name)
         for status in sorted((*_ALWAYS, *operation.errors))
     }
-    described: Schema = {
-        "operationId": re.sub(r"_(\w)", lambda found: found[1].upper(), handler.__name__),
+    found: Schema = {
+        "operationId": name,
         "summary": str(inspect.getdoc(handler)).partition("\n")[0].rstrip("."),
         "tags": [next((tag for start, tag in _TAGS.items() if path.startswith(start)), _OTHER)],
         "parameters": [*_in_path(path), *_in_query(operation.query)],
@@ -168,10 +168,10 @@ def _operation(path: str, handler: Handler, operation: Operation, answer: Schema
     }
     if operation.body is not None:
         content = {"schema": ref(operation.body), "examples": EXAMPLES[operation.body]}
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        found["requestBody"] = {"required": True, "content": {"application/json": content}}
     if not operation.needs_token:
-        described["security"] = []
-    return described
+        found["security"] = []
+    return found
 
 
 def _link(operation: str) -> Schema:
@@ -201,9 +201,17 @@ def _in_query(query: Mapping[str, str]) -> list[Schema]:
     ]
 
 
-def _error(status: str, description: str) -> Schema:
+def _error(status: str, description: str, operation: str) -> Schema:
+    examples = error_examples()
+    example = examples.get(f"{operation}.{status}", examples[status])
+    body = {
+        "statusCode": int(status),
+        "errorMessage": example["message"],
+        "errorCode": example["code"],
+    }
+    reason = {"Loyalty-Reason": _REASON | {"example": example["reason"]}}
     return {
         "description": description,
-        "content": {"application/json": {"schema": ref("Error")}},
-        "headers": _COMMON_HEADERS | _REASON | _ERROR_HEADERS.get(status, {}),
+        "content": {"application/json": {"schema": ref("Error"), "example": body}},
+        "headers": _COMMON_HEADERS | reason | _ERROR_HEADERS.get(status, {}),
     }

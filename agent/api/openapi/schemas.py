@@ -1,5 +1,9 @@
-"""JSON Schemas of requests and errors, and rules for generated clients."""
+"""JSON Schemas of requests and errors, texts of members, and rules for generated clients."""
 
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,8 +16,8 @@ Schema = dict[str, object]
 REF = "#/components/schemas/{name}"
 _STRING: Schema = {"type": "string"}
 _OPTIONAL_TEXT: Schema = {"type": ["string", "null"], "pattern": r"^[^\u0000]*$"}
-# Schemas of objects with members beyond those described.
-_OPEN = {"OpenApiDocument", "DocumentInfo"}
+_TEXTS = Path(__file__).with_name("texts.toml")
+Texts = Mapping[str, Mapping[str, str]]
 EXAMPLES: dict[str, Schema] = {
     "SessionStart": {
         "till": {
@@ -64,31 +68,65 @@ def ref(name: str) -> Schema:
     return {"$ref": REF.format(name=name)}
 
 
-def request_schemas() -> Schema:
+def request_schemas() -> dict[str, dict[str, Any]]:
     """Return the schemas of the requests of tills, and of errors."""
     return {
         "SessionStart": _session_start(),
         "EmailAnswer": {"oneOf": [ref("EmailAccepted"), ref("EmailNotGiven")]},
         "EmailAccepted": _email_accepted(),
         "EmailNotGiven": _email_not_given(),
-        "Error": exact(
-            {
-                "properties": {
-                    "statusCode": {"type": "integer"},
-                    "errorMessage": _STRING,
-                    "errorCode": {"enum": [code.value for code in ERROR_CODES]},
-                }
-            }
-        ),
+        "Error": {
+            "type": "object",
+            "properties": {
+                "statusCode": {"type": "integer"},
+                "errorMessage": _STRING,
+                "errorCode": {"enum": [code.value for code in ERROR_CODES]},
+            },
+            "required": ["statusCode", "errorMessage", "errorCode"],
+        },
     }
 
 
-def exact(schema: dict[str, Any]) -> Schema:
-    """Forbid members that the schema of an object does not name; return others unchanged."""
-    if "properties" not in schema or schema.get("title") in _OPEN:
+@cache
+def member_texts() -> Texts:
+    """Return what each member means, by schema and member."""
+    found: Texts = _texts()["members"]
+    return found
+
+
+@cache
+def error_examples() -> Texts:
+    """Return an error of each status: its message, code and reason.
+
+    By status, or by operation and status where an operation has its own: `setEmail.400`.
+    """
+    examples: dict[str, Mapping[str, str]] = {}
+    for name, found in _texts()["errors"].items():
+        if name.isdigit():
+            examples[name] = found
+        else:
+            examples |= {f"{name}.{status}": one for status, one in found.items()}
+    return examples
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    return tomllib.loads(_TEXTS.read_text("utf-8"))
+
+
+def described(name: str, schema: dict[str, Any]) -> Schema:
+    """Return the schema of an object with the meaning of each member; return others unchanged.
+
+    An answer may have further members in a later version: clients must ignore those.
+    """
+    if "properties" not in schema:
         return schema
-    required = {"type": "object", "required": list(schema["properties"])}
-    return required | schema | {"additionalProperties": False}
+    texts = member_texts()[name]
+    members = {
+        member: of_member | {"description": texts[member]} if member in texts else of_member
+        for member, of_member in schema["properties"].items()
+    }
+    return {"required": list(members)} | schema | {"properties": members}
 
 
 def _session_start() -> Schema:

@@ -121,7 +121,7 @@ class ConfigurationRejectedReport(TypedDict):
     inUseSince: Time
 
 
-class StatusReport(TypedDict):
+class StatusReport(BacklogReport):
     """State of the agent; values that cannot be read now are null.
 
     `portTakenAt` is the loopback address that another program holds at the agent's port;
@@ -132,12 +132,6 @@ class StatusReport(TypedDict):
     storeId: str
     tillId: str
     startedAt: Time
-    epoch: str | None
-    lastSequence: Count | None
-    watermark: Count | None
-    waiting: Count | None
-    oldestWaitingAt: Time | None
-    deadLetters: Count | None
     storage: StorageReport
     central: CentralReport
     sync: SyncReport
