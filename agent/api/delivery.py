@@ -62,7 +62,7 @@ def sync_metrics(delivery: DeliveryLoop | None) -> list[Metric]:
     status, totals = delivery.status, delivery.totals
     is_held = status.state is LoopState.HOLDING
     return [
-        gauge("sync_holding", "1 while head office rejects this agent", is_held),
+        gauge("sync_holding", "1 while head office or a proxy rejects this agent", is_held),
         gauge("sync_failures", "Failed passes since the last successful one", status.failures),
         counter("sync_passes", "Delivery passes", totals.passes),
         counter("sync_failed_passes", "Delivery passes that were stopped", totals.failed_passes),

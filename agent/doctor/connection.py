@@ -168,7 +168,12 @@ async def _tunnel(
     status = first.partition(" ")[2][:3]
     if status == str(proxy.STATUS.value):
         challenges = dict(line.partition(": ")[::2] for line in rest)
-        refusal = proxy.refusal(challenges, proxy=options.proxy, user=options.proxy_user)
+        refusal = proxy.refusal(
+            challenges,
+            proxy=options.proxy,
+            user=options.proxy_user,
+            password_file=options.proxy_password_file,
+        )
         raise _ProxyRefusalError(f"{refusal.detail} (status {status})")
     if not status.startswith("2"):
         raise ValueError(f"the proxy rejects the connection (status {status or 'missing'})")

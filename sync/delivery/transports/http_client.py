@@ -129,7 +129,12 @@ class HttpClient:
 
     def _refused_by_proxy(self, headers: Mapping[str, str] | None) -> Blocked:
         options = self._options
-        return proxy.refusal(headers, proxy=options.proxy, user=options.proxy_user)
+        return proxy.refusal(
+            headers,
+            proxy=options.proxy,
+            user=options.proxy_user,
+            password_file=options.proxy_password_file,
+        )
 
     def _failure(self, error: Exception, attempt: _Attempt, server: str) -> RetryLater:
         # The total timeout can fire together with that for connecting: aiohttp rounds both up

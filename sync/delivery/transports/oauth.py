@@ -75,7 +75,7 @@ _token_error = msgspec.json.Decoder(_TokenError)
 
 @dataclass(frozen=True, slots=True)
 class OAuthClient:
-    """Registration of this client at a token endpoint. The secret's file is read at each use.
+    """Registration of this client at a token endpoint.
 
     `secret_in_form`: send client ID and secret in the form instead of HTTP Basic (RFC 6749, 2.3.1).
     `parameters`: further ones of the token request, such as the audience.
@@ -158,7 +158,8 @@ class ClientCredentials:
     def _read(self, response: HttpResponse, requested_at: float) -> Headers | Blocked | RetryLater:
         refusal = _refusal(response)
         if refusal is not None:
-            return refusal
+            fault = secret_of(self.client.secret_file, is_refused=True)
+            return fault if isinstance(fault, Blocked) else refusal
         token = decoded(_token, response.body) if response.status in _GRANTED else None
         if token is None:
             failure = classify(response, self.now())

@@ -19,7 +19,7 @@ _OTHER_SCHEMES = ("Negotiate", "NTLM", "Digest", "Bearer")
 def proxy_headers(user: str, password_file: Path | None) -> Headers | Blocked:
     """Return the headers for the proxy; a `Blocked` that names an unusable file.
 
-    The file is read at each use, so that the password can be changed.
+    The file is read again when it changes.
     """
     if not user or password_file is None:
         return {}
@@ -29,8 +29,13 @@ def proxy_headers(user: str, password_file: Path | None) -> Headers | Blocked:
     return {"Proxy-Authorization": aiohttp.encode_basic_auth(user, password)}
 
 
-def refusal(headers: Mapping[str, str] | None, *, proxy: str, user: str) -> Blocked:
-    """Return the hold after a 407 with `headers`; `proxy` and `user` are as configured."""
+def refusal(
+    headers: Mapping[str, str] | None, *, proxy: str, user: str, password_file: Path | None
+) -> Blocked:
+    """Return the hold after a 407 with `headers`; the rest is as configured."""
+    fault = secret_of(password_file, is_refused=True) if password_file else None
+    if isinstance(fault, Blocked):
+        return fault
     other = ", ".join(_other_schemes(headers or {}))
     if not proxy:
         detail = f"a proxy in between wants a user and a password: set proxy, {_SETTINGS}"

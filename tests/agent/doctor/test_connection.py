@@ -21,6 +21,7 @@ from agent.doctor.connection import (
 from sync.delivery.transports.http_client import HttpOptions
 from sync.runtime.checks.check import Check, Verdict
 from tests.support.central import ScriptedCentral
+from tests.support.central.proxy import PasswordProxy
 from tests.support.certificates import make_certificate
 from tests.support.processes import free_port
 
@@ -245,6 +246,29 @@ async def test_rejecting_proxy_is_a_fault_with_its_status(says: bytes, words: st
 
     assert check.verdict is Verdict.FAULT
     assert words in check.found
+
+
+@pytest.mark.parametrize(
+    ("accepted", "verdict", "words"),
+    [
+        ("pos:s3cret", Verdict.PASS, "its certificate is trusted"),
+        ("pos:other", Verdict.FAULT, "the proxy rejects the user or the password"),
+    ],
+)
+async def test_proxy_gets_the_password(
+    tmp_path: Path, accepted: str, verdict: Verdict, words: str
+) -> None:
+    made = make_certificate(tmp_path, ends_in_days=90)
+    (tmp_path / "password").write_text("s3cret\n")
+    async with ScriptedCentral(made.served()) as central, PasswordProxy(accepted) as way:
+        options = replace(OPTIONS, ca_file=made.cert_file, proxy=way.url, proxy_user="pos")
+        check = await found_at(
+            central.url, replace(options, proxy_password_file=tmp_path / "password")
+        )
+
+    assert check.verdict is verdict
+    assert words in check.found
+    assert "s3cret" not in f"{check.found} {check.advice}"
 
 
 async def test_unusable_ca_file_is_a_fault(tmp_path: Path) -> None:

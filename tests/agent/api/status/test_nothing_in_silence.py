@@ -101,6 +101,12 @@ KINDS = {
         central.check_credentials,
         "sync_holding",
     ),
+    "proxy that rejects this machine": Said(
+        "delivery.holding",
+        ({"sync": {"state": "holding", "trouble": "refused by the proxy"}}, Level.ALARM),
+        central.check_protocol,
+        "sync_holding",
+    ),
     "too many epochs": Said(
         "delivery.holding",
         ({"sync": {"state": "holding", "trouble": "database replaced too often"}}, Level.ALARM),

@@ -123,6 +123,20 @@ async def test_changed_password_is_used_without_a_restart(tmp_path: Path, scheme
     assert len(proxy.heads) == 2  # the connection is kept
 
 
+async def test_broken_new_password_is_named_once_the_one_before_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    async with head_office("https", tmp_path) as (url, trust), PasswordProxy() as proxy:
+        options = with_password(trust, proxy, file)
+        assert isinstance(await response_of(url, options), HttpResponse)
+        file.write_text("")
+        assert isinstance(await response_of(url, options), HttpResponse)
+        proxy.accepted = "a:b"
+        found = await response_of(url, options)
+    assert isinstance(found, Blocked)
+    assert found.reason is BlockedReason.CREDENTIALS
+    assert f"{file}: the file is empty" in found.detail
+
+
 async def test_unreadable_password_file_is_named_before_anything_is_sent(tmp_path: Path) -> None:
     async with PasswordProxy("a:b") as proxy:
         options = HttpOptions(
