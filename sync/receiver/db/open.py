@@ -1,7 +1,7 @@
 """Opens the database that the settings name."""
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -47,10 +47,14 @@ def unopened_database(settings: ReceiverSettings, *, may_take_long: bool = False
     # Imported lazily: the driver is only needed for PostgreSQL.
     from sync.receiver.db.postgresql import STATEMENT_SECONDS, Postgresql  # noqa: PLC0415 - see above
 
-    file = settings.database.password_file
     return Postgresql(
         settings.database.url,
-        # Read at each connection: the file may change.
-        None if file is None else partial(read_secret, file, "database.password_file"),
+        password_of(settings),
         statement_seconds=None if may_take_long else STATEMENT_SECONDS,
     )
+
+
+def password_of(settings: ReceiverSettings) -> Callable[[], str] | None:
+    """Return what reads the password at each connection, since its file may change; or None."""
+    file = settings.database.password_file
+    return None if file is None else partial(read_secret, file, "database.password_file")

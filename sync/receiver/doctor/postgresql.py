@@ -11,6 +11,7 @@ from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.migrate import encoding_errors, revision_of
 from sync.receiver.db.open import unopened_database
 from sync.receiver.db.tables import LedgerTable
+from sync.receiver.doctor.hosts import check_hosts
 from sync.receiver.doctor.schema import check_schema, check_tills, count_tills
 from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
@@ -74,7 +75,7 @@ async def check_postgresql(settings: ReceiverSettings, now: datetime) -> list[Ch
         return [fault(_DATABASE, found, advice)]
     finally:
         await database.close()
-    return [*judge(server, settings.database_name, now)]
+    return [*judge(server, settings.database_name, now), *await check_hosts(settings)]
 
 
 async def find_encoding_errors(settings: ReceiverSettings) -> list[SettingError]:

@@ -105,12 +105,6 @@ class Pair:
         places = f"{self.primary.place},{self.standby.place}"
         return f"postgresql+asyncpg://postgres@{places}/{self.database}{options}"
 
-    async def caught_up(self) -> None:
-        """Commit on the primary, and wait until the standby has it on its disk."""
-        connection = await asyncpg.connect(self.primary.url(self.database))
-        await connection.execute("CREATE TABLE IF NOT EXISTS caught_up ()")
-        await connection.close()
-
 
 @contextmanager
 def replicated_servers() -> Iterator[Pair]:
@@ -130,10 +124,11 @@ def replicated_servers() -> Iterator[Pair]:
         )
         primary.start()
         address = ("-h", _HOST, "-p", str(primary.port), "-U", "postgres")
+        _run("psql", *address, "-c", "CREATE DATABASE hq")
         _run("pg_basebackup", *address, "-c", "fast", "-N", "-R", "-D", _of(standby))
         standby.start()
         _run("psql", *address, "-c", "ALTER SYSTEM SET synchronous_standby_names = '*'")
-        _run("psql", *address, "-c", "SELECT pg_reload_conf()", "-c", "CREATE DATABASE hq")
+        _run("psql", *address, "-c", "SELECT pg_reload_conf()")
         yield Pair(primary, standby, "hq")
     finally:
         primary.end()

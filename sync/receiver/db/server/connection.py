@@ -24,6 +24,11 @@ SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS is_standby,
 """
 _PREPARED = "SELECT count(*) AS found FROM pg_prepared_statements WHERE name = $1"
 
+POOLER_ADVICE = (
+    "PgBouncer before 1.21, or with max_prepared_statements = 0, cannot: each statement is parsed"
+    " anew; upgrade it, or set max_prepared_statements = 200"
+)
+
 
 class Pooling(Enum):
     """What is between a receiver and its database."""
@@ -56,10 +61,10 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
             self.is_standby, self.is_read_only = found["is_standby"], found["is_read_only"]
             if found["pid"] != self.get_server_pid():
                 self.pooling = await self._follows()
-        if self.pooling is Pooling.DIRECT:
-            await self.execute(_assignments("SET", settings))
-        else:
+        if self.pooling is not Pooling.DIRECT:
             self._of_transaction = _assignments("SET LOCAL", settings)
+        elif settings:
+            await self.execute(_assignments("SET", settings))
 
     async def execute(self, query: str, *args: object, **options: Any) -> str:  # noqa: ANN401 - the driver's
         """Execute a query; begin a transaction with its settings, in the same round trip."""
@@ -71,7 +76,8 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
     async def _follows(self) -> Pooling:
         """Prepare a statement: a pooler that follows it has given it a name of its own."""
         name = f"loyalty_{secrets.token_hex(8)}"
-        await self.prepare("SELECT 1", name=name)
+        # Kept: the driver closes a statement that nobody holds.
+        _kept = await self.prepare("SELECT 1", name=name)
         statement = await self.prepare(_PREPARED, name="")
         if not await statement.fetchval(name):
             return Pooling.FOLLOWED

@@ -20,7 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sync.receiver.database_url import POSTGRESQL
 from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.server.connect import Connector
-from sync.receiver.db.server.connection import Pooling, ServerConnection, engine_arguments
+from sync.receiver.db.server.connection import (
+    POOLER_ADVICE,
+    Pooling,
+    ServerConnection,
+    engine_arguments,
+)
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -33,10 +38,6 @@ _READ_ONLY = "25006"
 _GONE = ("08", "57P", "25P03")
 # A new connection that is read-only as well is kept this long: no storm while none can be written.
 _FRESH_SECONDS = 1.0
-_POOLER_ADVICE = (
-    "PgBouncer before 1.21, or with max_prepared_statements = 0, cannot: each statement is parsed"
-    " anew; upgrade it, or set max_prepared_statements = 200"
-)
 
 
 class ServerPool:
@@ -170,5 +171,5 @@ def _log_pooling(connection: ServerConnection) -> None:
         return
     fields = {"server": connection.place, "found": connection.pooling.value}
     if connection.pooling is Pooling.NOT_FOLLOWED:
-        fields["advice"] = _POOLER_ADVICE
+        fields["advice"] = POOLER_ADVICE
     log_event(_log, logging.INFO, "hq.database_pooled", **fields)
