@@ -39,6 +39,7 @@ _FAILURES: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     (aiohttp.ClientResponseError, FailureCause.UNEXPECTED_RESPONSE, "the response is not HTTP"),
     (Exception, FailureCause.NO_RESPONSE, "the connection ended before the response"),
 )
+_UNDECODABLE = "Can not decode content-encoding"
 # The parser's own words. What follows them is text of the response, which is never shown.
 _PARSER_REASON = re.compile(r"(?!Bad status line)([A-Za-z' -]+):\n\n")
 # A refused connection proves that a host answered; an unreachable network, that none was asked.
@@ -57,6 +58,9 @@ def failure_from(error: Exception, server: str = "head office") -> RetryLater:
     tls_failure = _tls_failure(error, server)
     if tls_failure is not None:
         return tls_failure
+    if _UNDECODABLE in str(error):
+        detail = "the response is compressed in a way that cannot be read (Content-Encoding)"
+        return RetryLater(FailureCause.UNEXPECTED_RESPONSE, detail)
     cause, detail = next(one[1:] for one in _FAILURES if isinstance(error, one[0]))
     detail = detail.format(server)
     if cause is FailureCause.UNEXPECTED_RESPONSE:
@@ -72,11 +76,11 @@ def failure_from(error: Exception, server: str = "head office") -> RetryLater:
 
 
 def _malformed(error: Exception) -> str | None:
-    """Return what is wrong with the response's head; None if it is not one of HTTP."""
+    """Return what is wrong with the response; None if it is not one of HTTP."""
     if isinstance(error, UnusableHead):
         return f"{error}, probably of a gateway in between"
     reason = _PARSER_REASON.match(getattr(error, "message", ""))
-    return f"malformed response header: {reason[1]}" if reason else None
+    return f"the response is malformed HTTP: {reason[1]}" if reason else None
 
 
 def _tls_failure(error: Exception, server: str) -> RetryLater | None:
