@@ -15,6 +15,7 @@ from sync.receiver.auth.join_codes import (
     NewCode,
     TokenRegistration,
 )
+from sync.receiver.auth.retirement import RetiredTill
 from sync.receiver.auth.tokens import AgentName, EnrolledAgent
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import AuditRecord, JoinCodeRecord, TokenRecord
@@ -241,7 +242,7 @@ async def test_retiring_a_till_voids_its_code(codes: JoinCodes, enrolment: Enrol
 
     retired = await enrolment.retire(TILL.store_id, None, AT, audit_by())
 
-    assert [till.name for till in retired or ()] == [TILL.name]
+    assert retired == [RetiredTill(TILL.name, tokens=0, outstanding=0, codes=1)]
     assert await join(codes) is JoinOutcome.UNKNOWN
 
 

@@ -84,6 +84,7 @@ class Enrolment:
             retired = retire_tills(connection, store_id, till_id, at)
             for one in retired or ():
                 numbers = {"tokens": one.tokens, "outstanding": one.outstanding}
+                numbers |= {"codes": one.codes} if one.codes else {}
                 audit.record(connection, Action.RETIRE, one.name, **numbers)
             return retired
 

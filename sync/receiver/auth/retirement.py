@@ -21,11 +21,16 @@ _BRING_BACK = update(agents).where(is_agent(agents)).values(retired_at=None)
 
 @dataclass(frozen=True, slots=True)
 class RetiredTill:
-    """A newly retired till: the number of revoked tokens, and of events that will not arrive."""
+    """A retired till: numbers of revoked tokens and join codes, and of events that do not arrive.
+
+    `was_retired`: before, but it still had a token or a join code.
+    """
 
     name: AgentName
     tokens: int
     outstanding: int
+    codes: int = 0
+    was_retired: bool = False
 
 
 def revoke_tokens(connection: Connection, name: AgentName) -> int:
@@ -55,7 +60,7 @@ def retire_tills(
         mark = update(agents).where(is_agent(agents), agents.c.retired_at.is_(None))
         connection.execute(mark.values(retired_at=at), params_for(name))
         if not is_retired or revoked or voided:
-            retired.append(RetiredTill(name, revoked, outstanding))
+            retired.append(RetiredTill(name, revoked, outstanding, voided, is_retired))
     return retired
 
 

@@ -29,8 +29,8 @@ def retire(
 ) -> None:
     """Take a till, or all tills of a store, out of service.
 
-    Its tokens are revoked, and it leaves pages, counts, completeness and alerts. Its
-    events stay: sessions are found, exports have them. `enroll` brings it back.
+    Its tokens and its join code are revoked, and it leaves pages, counts, completeness and alerts.
+    Its events stay: sessions are found, exports have them. `enroll` brings it back.
     """
     settings = HEAD_OFFICE.settings(config)
     checked_name("STORE", store_id)
@@ -68,6 +68,8 @@ def _print_json(retired: list[RetiredTill]) -> None:
                 "storeId": till.name.store_id,
                 "tillId": till.name.till_id,
                 "tokensRevoked": till.tokens,
+                "joinCodesRevoked": till.codes,
+                "wasRetired": till.was_retired,
                 "outstanding": till.outstanding,
             }
         )
@@ -77,7 +79,11 @@ def _print_json(retired: list[RetiredTill]) -> None:
 def _print(store_id: str, till_id: str | None, retired: list[RetiredTill]) -> None:
     for till in retired:
         name = f"{till.name.store_id}/{till.name.till_id}"
-        echo(f"Retired {name}; revoked {count(till.tokens, 'token')}.")
+        revoked = count(till.tokens, "token")
+        if till.codes:
+            revoked = f"{revoked} and {count(till.codes, 'join code')}"
+        deed = f"{name} was retired before" if till.was_retired else f"Retired {name}"
+        echo(f"{deed}; revoked {revoked}.")
         if till.outstanding:
             missing = count(till.outstanding, "event")
             HEAD_OFFICE.warn(

@@ -6,11 +6,13 @@ from datetime import timedelta
 from sync.protocol.rfc3339 import json_time
 from sync.receiver.cli.hq import HEAD_OFFICE, reference_now, run_on_database
 from sync.receiver.db.database import Database
+from sync.receiver.reports.conditions import Condition
 from sync.receiver.reports.tills import Reference, TillStatus, till_pages
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo, label, one_line, print_wrapped, say
 
+_STALE = "* as of the time in SEEN: the till is silent, and may have more by now."
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
 
 
@@ -18,7 +20,8 @@ def stores(config: ConfigFile = None, *, as_json: JsonOption = False) -> None:
     """List all known tills.
 
     One line per till, by store and till. The state is that of the fleet page; times are UTC.
-    Waiting and rejected come from the till's last heartbeat.
+    Waiting and rejected come from the till's last heartbeat; an asterisk marks those of a silent
+    till, which may have more by now.
     """
     settings = HEAD_OFFICE.settings(config)
     reference = reference_now()
@@ -43,12 +46,16 @@ async def _print_table(database: Database, reference: Reference) -> None:
     states: Counter[str] = Counter()
     store_ids: set[str] = set()
     shared: list[TillStatus] = []
+    stale = False
     async for tills in till_pages(database, reference):
         for till in tills:
             _print_row(till)
         states.update(till.state.value for till in tills)
         store_ids.update(till.store_id for till in tills)
         shared += (till for till in tills if till.is_shared)
+        stale |= any(map(_is_stale, tills))
+    if stale:
+        print_wrapped(_STALE)
     for till in shared:
         print_wrapped(one_line(f"{till.store_id}/{till.till_id}: {till.advice}"))
     counts = "".join(f", {number} {state}" for state, number in sorted(states.items()))
@@ -59,7 +66,13 @@ async def _print_table(database: Database, reference: Reference) -> None:
 def _print_row(till: TillStatus) -> None:
     seen = f"{till.last_contact_at:%Y-%m-%d %H:%M}" if till.last_contact_at else label("never")
     key = (one_line(till.store_id), one_line(till.till_id), label(till.state.value), seen)
-    echo(_ROW.format(*key, till.backlog, till.dead_letters, one_line(till.version)))
+    waiting = f"{till.backlog}{'*' if _is_stale(till) else ''}"
+    echo(_ROW.format(*key, waiting, till.dead_letters, one_line(till.version)))
+
+
+def _is_stale(till: TillStatus) -> bool:
+    """Return whether the till may have captured more since it was heard."""
+    return Condition.SILENT in till.conditions
 
 
 def _entry(till: TillStatus) -> dict[str, object]:

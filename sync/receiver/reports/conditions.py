@@ -57,6 +57,11 @@ STATES = tuple(
 )
 
 
+# A store beside whose other tills one of these is closed or not yet installed is not closed, nor is
+# it not yet installed.
+NO_FAULTS = (Condition.CLOSED, Condition.NOT_INSTALLED)
+
+
 def plausible_duration(seconds: float | None) -> timedelta | None:
     """Convert seconds from the database to a duration; None if it is implausible."""
     if seconds is None or not 0 <= seconds <= MAX_PLAUSIBLE_AGE.total_seconds():

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import func
 
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.reports.conditions import STATES, Condition, plausible_duration
+from sync.receiver.reports.conditions import NO_FAULTS, STATES, Condition, plausible_duration
 from sync.receiver.reports.tills import Reference, shared_names, tills
 
 STORES_PER_PAGE = 50
@@ -61,8 +61,14 @@ class StoreSummary:
 
     @property
     def state(self) -> Condition:
-        """The most severe condition."""
-        return next((one for one in STATES if self.tills_in[one]), Condition.DELIVERING)
+        """The most severe condition.
+
+        One that is no fault, such as not yet installed, counts only if it is that of every till.
+        """
+        calm = sum(self.tills_in[one] for one in NO_FAULTS)
+        states = (one for one in STATES if self.tills_in[one])
+        is_shown = (one for one in states if one not in NO_FAULTS or calm >= self.tills)
+        return next(is_shown, Condition.DELIVERING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,11 @@ def _is_in(stores: sa.CTE, condition: Condition) -> sa.ColumnElement[bool]:
 
 def _severity(stores: sa.CTE) -> sa.ColumnElement[int]:
     """Return the index of the most severe state; `len(STATES)` if there is none."""
-    indexes = ((stores.c[one.column] > 0, index) for index, one in enumerate(STATES))
+    is_calm = sum(stores.c[one.column] for one in NO_FAULTS) >= stores.c.tills
+    indexes = (
+        (sa.and_(stores.c[one.column] > 0, is_calm if one in NO_FAULTS else sa.true()), index)
+        for index, one in enumerate(STATES)
+    )
     return sa.case(*indexes, else_=len(STATES))
 
 

@@ -247,6 +247,32 @@ async def test_enrolled_till_without_contact_is_not_yet_installed(office: Ledger
     assert (store.state, store.last_contact_at, store.versions) == never
 
 
+async def test_store_with_tills_that_deliver_and_that_are_not_installed_delivers(
+    office: LedgerDriver,
+) -> None:
+    """In a roll-out, the second till of a store is installed days after the first one."""
+    enrolment = Enrolment(office.database)
+    for store_id, till_id in (("0042", "till-2"), ("0043", "till-1")):
+        await issue_token(enrolment, AgentName(store_id, till_id), till_id.encode())
+    await office.heartbeat(SimulatedAgent(), **HEALTHY)
+
+    page = await read_page(office)
+
+    new, both = page.stores
+    assert [one.store_id for one in page.stores] == ["0043", "0042"], "the state sorts alike"
+    assert new.state is Condition.NOT_INSTALLED
+    assert (both.state, both.tills, both.tills_in[Condition.NOT_INSTALLED]) == (
+        Condition.DELIVERING,
+        2,
+        1,
+    )
+    assert page.counts[Condition.DELIVERING] == 1
+    found = await read_page(office, condition=Condition.DELIVERING)
+    assert [one.store_id for one in found.stores] == ["0042"]
+    waiting = await read_page(office, condition=Condition.NOT_INSTALLED)
+    assert len(waiting.stores) == 2, "what is still to be installed is found"
+
+
 async def test_latest_epoch_determines_the_state_of_its_till(office: LedgerDriver) -> None:
     await office.heartbeat(SimulatedAgent(epoch="old"), **HEALTHY, deadLetters=7, outstanding=7)
     office.at += timedelta(minutes=1)

@@ -46,9 +46,10 @@ def completeness(
     """Report missing captures by sequence number, of all tills but the retired ones.
 
     Exit code 0 if every capture known to exist is here, accepted or rejected, or acknowledged as
-    lost (see gaps); 1 if captures are outstanding, missing or permanently lost; 2 if the audit
-    failed. An epoch that ended without the last word of its machine counts as incomplete until a
-    person acknowledges it (see epochs).
+    lost (see gaps); 1 if captures are outstanding, missing or permanently lost, or if a till may
+    have captures that are not known here (it is silent, or closed with captures on it; not one
+    that is not yet installed); 2 if the audit failed. An epoch that ended without the last word of
+    its machine counts as incomplete until a person acknowledges it (see epochs).
 
     With --from and --to: the captures of this period, and those that may be missing. TIME is a
     day (UTC; 2026-03-01+01:00: of that offset) or a time with its offset. A capture whose till
@@ -67,7 +68,7 @@ def completeness(
     totals = run_on_database(settings, report, ExitCode.USAGE)
     if totals is None:
         HEAD_OFFICE.fail(f"store {store} has no known tills", ExitCode.USAGE)
-    raise typer.Exit(ExitCode.OK if totals.complete else ExitCode.PROBLEM)
+    raise typer.Exit(ExitCode.OK if totals.is_proven else ExitCode.PROBLEM)
 
 
 async def _print_json(database: Database, scope: Scope) -> Totals:
@@ -83,21 +84,31 @@ async def _print_table(database: Database, scope: Scope) -> Totals:
 
     An epoch with acknowledged gaps alone is complete, and is listed with them.
     """
-    line = _KEY if sys.stdout.isatty() else _ROW
-    heads = ("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS")
-    echo(line.format(*map(label, heads)))
     totals = Totals()
+    has_rows = False
     async for epoch in audit(database, scope.store_id, scope.period):
         totals.add(epoch)
-        _show(epoch, always=scope.store_id is not None)
+        if lines := _lines_of(epoch, always=scope.store_id is not None):
+            if not has_rows:
+                _show_heading()
+            has_rows = True
+            _show(epoch, lines)
     print_wrapped(_summary(totals))
     if scope.period:
         print_wrapped(_in_period(totals, scope.period))
         if scope.period.until and scope.period.until > scope.reference.now:
             print_wrapped("The period has not ended: this is what is known of it so far.")
-    for sentence in as_of(scope.reference.now, await database.read(scope.unheard)):
+    unheard = await database.read(scope.unheard)
+    for sentence in as_of(scope.reference.now, unheard):
         print_wrapped(sentence)
+    totals.unheard = unheard.count
     return totals
+
+
+def _show_heading() -> None:
+    heads = ("STORE", "TILL", "EPOCH", "COMPLETE", "KIND", "NUMBERS")
+    line = _KEY if sys.stdout.isatty() else _ROW
+    echo(line.format(*map(label, heads)))
 
 
 def _in_period(totals: Totals, period: Period) -> str:
@@ -145,7 +156,8 @@ def _end_of(epoch: EpochCompleteness) -> list[tuple[str, str]]:
     return [("unconfirmed", f"{known} up to {ended.last_word_at} ({last_word}), more may exist")]
 
 
-def _show(epoch: EpochCompleteness, *, always: bool) -> None:
+def _lines_of(epoch: EpochCompleteness, *, always: bool) -> list[tuple[str, str]]:
+    """Return what is listed of an epoch; empty if it is complete, unless `always`."""
     kinds: dict[str, list[Range] | list[AcknowledgedGap]] = {
         "missing": epoch.missing,
         "lost": epoch.gaps,
@@ -164,12 +176,16 @@ def _show(epoch: EpochCompleteness, *, always: bool) -> None:
         lines.append(("more", "further numbers are not listed"))
     if not lines and always:
         lines.append(("-", ""))
+    return lines
+
+
+def _show(epoch: EpochCompleteness, lines: list[tuple[str, str]]) -> None:
     names = map(one_line, (epoch.store_id, epoch.till_id, epoch.epoch))
     key = (*names, epoch.complete_through)
     if not sys.stdout.isatty():
         for kind, numbers in lines:
             echo(_ROW.format(*key, kind, numbers).rstrip())
-    elif lines:
+    else:
         echo(_KEY.format(*key))
         for kind, numbers in lines:
             if numbers:

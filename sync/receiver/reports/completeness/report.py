@@ -21,7 +21,8 @@ class Totals:
     `moved` counts events that have new numbers in a later epoch, and are not lost.
     `unconfirmed` counts the ended epochs whose machine may hold more; `truncated` the epochs of
     which only some ranges are listed and counted; `captured` the captures of a period, of which
-    `untrusted_times` count by their time of receipt.
+    `untrusted_times` count by their time of receipt; `unheard` the tills that may have captures
+    that are not known here.
     """
 
     epochs: int = 0
@@ -37,11 +38,17 @@ class Totals:
     truncated: int = 0
     captured: int = 0
     untrusted_times: int = 0
+    unheard: int = 0
 
     @property
     def complete(self) -> bool:
         """Return whether every epoch is complete."""
         return self.incomplete == 0
+
+    @property
+    def is_proven(self) -> bool:
+        """Return whether every epoch is complete, and no till may have more."""
+        return self.complete and self.unheard == 0
 
     def add(self, epoch: EpochCompleteness) -> None:
         """Add one epoch to the totals."""
@@ -92,6 +99,7 @@ async def completeness_json(
         separator = b",\n"
     start = b"" if totals.epochs else separator
     unheard = await database.read(scope.unheard)
+    totals.unheard = unheard.count
     rest = {"complete": totals.complete, **unheard.members()}
     if scope.period:
         rest |= {"captured": totals.captured, "untrustedTimes": totals.untrusted_times}

@@ -170,13 +170,15 @@ async def test_command_output_fits_a_terminal(receiver: Receiver, other: Simulat
 
 
 @pytest.mark.process
-async def test_command_exits_with_0_when_complete(
+async def test_command_exits_with_1_beside_a_till_that_it_cannot_speak_for(
     receiver: Receiver, other: SimulatedAgent
 ) -> None:
+    """All that is known is here; what a silent till has captured since is not known."""
     result = await completeness(receiver)
 
-    assert (result.returncode, messages(result.stderr)) == (0, "")
-    assert result.stdout.splitlines()[1].startswith("Complete, 2 epochs:")
+    assert (result.returncode, messages(result.stderr)) == (1, "")
+    assert result.stdout.splitlines()[0].startswith("Complete, 2 epochs:"), "no heading, no rows"
+    assert "2 tills may have captures that are not known here" in result.stdout
 
 
 SILENT = "{} may have captures that are not known here: "
@@ -197,15 +199,21 @@ async def test_command_counts_silent_tills(receiver: Receiver, other: SimulatedA
 
 
 @pytest.mark.process
-async def test_command_does_not_count_recently_seen_tills_as_silent(tmp_path: Path) -> None:
+async def test_command_exits_with_0_if_each_installed_till_was_heard(
+    tmp_path: Path,
+) -> None:
     settings = settings_in(tmp_path)
     async with receiver_under_test(settings, now=lambda: datetime.now(UTC)) as receiver:
         await receiver.enroll(SimulatedAgent())
         await receiver.send(SimulatedAgent(), session(1))
 
+        await receiver.enroll(SimulatedAgent(till_id="not-yet"))
         result = await completeness(receiver)
+        as_json = await completeness(receiver, "--json")
 
-    assert result.stdout.splitlines()[1].startswith("Complete, 1 epoch:")
+    assert (result.returncode, as_json.returncode, messages(result.stderr)) == (0, 0, "")
+    assert result.stdout.splitlines()[0].startswith("Complete, 1 epoch:")
+    assert "1 till not yet installed" in result.stdout
     assert "silent" not in result.stdout
 
 
@@ -215,7 +223,7 @@ async def test_command_does_not_call_an_empty_head_office_complete(
 ) -> None:
     result = await completeness(receiver)
 
-    assert result.stdout.splitlines()[1].startswith("No epochs known:")
+    assert result.stdout.splitlines()[0].startswith("No epochs known:")
     assert result.stdout.splitlines()[-1] == "1 till not yet installed."
 
 
@@ -227,7 +235,7 @@ async def test_command_prints_the_same_json_as_http(
 
     result = await completeness(receiver, "--json", "--store", "0042")
 
-    assert result.returncode == 0
+    assert result.returncode == 1, "the till is silent"
     over_http = await receiver.get("/v1/completeness?store=0042")
     # The receiver's clock stands still, the command's does not.
     later = ("asOf", "cannotSpeakFor")

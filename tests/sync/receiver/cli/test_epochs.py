@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sync.receiver.cli import app
-from tests.support.head_office.messages import EPOCH, SimulatedAgent, sessions
+from sync.receiver.reports.tills import Reference
+from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, sessions
 from tests.support.head_office.process import write_config
 from tests.support.head_office.receiver import Receiver
 
@@ -26,8 +27,15 @@ async def acknowledge(receiver: Receiver, epoch: str = EPOCH, reason: str = REAS
 
 
 @pytest.fixture
-async def replaced(receiver: Receiver, till: SimulatedAgent) -> Receiver:
-    """Three captures arrived, two more were announced; then another machine took its place."""
+async def replaced(
+    receiver: Receiver, till: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
+) -> Receiver:
+    """Three captures arrived, two more were announced; then another machine took its place.
+
+    The command has the receiver's time, which stands still: no till is silent.
+    """
+    now = Reference(AT, "1.0")
+    monkeypatch.setattr("sync.receiver.cli.reporting.completeness.reference_now", lambda: now)
     await receiver.send(till, *sessions(1, 3))
     await receiver.heartbeat(till, lastSequence=5)
     await receiver.heartbeat(REPLACEMENT)

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sync.receiver.cli import app
-from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, sessions
+from sync.receiver.reports.tills import Reference
+from tests.support.head_office.messages import AT, EPOCH, SimulatedAgent, session, sessions
 from tests.support.head_office.process import hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
 from tests.support.processes import messages
@@ -82,6 +83,21 @@ async def test_retired_till_is_refused_and_not_listed(
     assert "1 till in 1 store" in listed.stdout
 
 
+async def test_retired_till_with_an_open_join_code_says_that_the_code_is_revoked(
+    receiver: Receiver, till: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.receiver.cli.join_codes.issue.find_url_problem", lambda *_: "")
+    for till_id in ("till-1", "till-2"):
+        await hq(receiver, "enroll", "0042", till_id, "--url", "https://hq.example.com")
+
+    retired = [await hq(receiver, "retire", "0042", one) for one in ("till-1", "till-2")]
+
+    assert [one.stdout for one in retired] == [
+        "Retired 0042/till-1; revoked 1 token and 1 join code.\n",
+        "Retired 0042/till-2; revoked 0 tokens and 1 join code.\n",
+    ]
+
+
 @pytest.mark.parametrize("arguments", [["0042", "till-9"], ["0049", "--yes"]])
 async def test_unknown_till_or_store_cannot_be_retired(
     receiver: Receiver, arguments: list[str]
@@ -101,7 +117,14 @@ async def test_what_was_retired_is_printed_as_json(
     again = await hq(receiver, "retire", "0042", "--yes", "--json")
 
     (entry,) = json.loads(retired.stdout)["retired"]
-    assert entry == {"storeId": "0042", "tillId": "till-1", "tokensRevoked": 1, "outstanding": 3}
+    assert entry == {
+        "storeId": "0042",
+        "tillId": "till-1",
+        "tokensRevoked": 1,
+        "joinCodesRevoked": 0,
+        "wasRetired": False,
+        "outstanding": 3,
+    }
     assert json.loads(again.stdout) == {"retired": []}
 
 
@@ -118,8 +141,11 @@ async def test_whole_store_is_not_retired_by_a_forgotten_argument(
 
 
 async def test_acknowledged_gap_makes_completeness_exit_with_0(
-    receiver: Receiver, till: SimulatedAgent
+    receiver: Receiver, till: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    of_receiver = Reference(AT, "1.0")  # whose clock stands still: the till is not silent
+    command = "sync.receiver.cli.reporting.completeness"
+    monkeypatch.setattr(f"{command}.reference_now", lambda: of_receiver)
     await lose_three_events(receiver, till)
     before = await hq(receiver, "completeness"), await hq(receiver, "gaps", "list")
 

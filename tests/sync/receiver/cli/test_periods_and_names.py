@@ -87,9 +87,8 @@ async def test_report_of_a_day_counts_its_captures_and_says_as_of_when(
         "2026-03-05T00:00:00.000Z",
     )
     assert report["asOf"] == "2026-03-04T05:06:07.000Z"
-    assert listed.returncode == 0
+    assert listed.returncode == 1, "the till was not heard since the end of the period"
     assert "1 capture here from 2026-03-04T00:00:00.000Z to 2026-03-05" in listed.stdout
-    # The command's clock is that of today: the till has been silent since, but not in that period.
     assert "As of " in listed.stdout
 
 

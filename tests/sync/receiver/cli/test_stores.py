@@ -32,12 +32,13 @@ async def test_stores_lists_every_till_with_its_state(
     listed = await asyncio.to_thread(hq, "--config", config, "stores")
 
     assert (listed.returncode, messages(listed.stderr)) == (0, "")
-    heading, *tills, sums = listed.stdout.splitlines()
+    heading, *tills, stale, sums = listed.stdout.splitlines()
     assert heading.split() == ["STORE", "TILL", "STATE", "SEEN", "WAITING", "REJECTED", "VERSION"]
     assert [line.split() for line in tills] == [
-        ["0042", "till-1", "silent", "2026-03-04", "05:06", "2", "1", "9.9"],
+        ["0042", "till-1", "silent", "2026-03-04", "05:06", "2*", "1", "9.9"],
         ["0043", "till-1", "not-installed", "never", "0", "0", "-"],
     ]
+    assert stale.startswith("* as of the time in SEEN: the till is silent")
     assert sums == "2 tills in 2 stores: 1 not-installed, 1 silent."
 
 
