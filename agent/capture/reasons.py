@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from sync.protocol.json_object import Json, json_kind
 
@@ -15,6 +16,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # Names of members are the till's own words: one in another form may be an address.
 _PLAIN_NAME = re.compile("[A-Za-z][A-Za-z0-9_]{0,39}", re.ASCII)
 _MAX_NAMED = 3
+# As near as `email` is to `emailaddress`.
+_NEAR = 0.58
 _ODD_IN_LOCAL = re.compile(r"[^A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|^$|.{65}")
 
 
@@ -34,6 +37,8 @@ def fault_of_id(value: object, name: str, most: int) -> str:
 def fault_of_status(members: Mapping[str, Json], allowed: tuple[str, ...]) -> str:
     """Return why the status of an e-mail answer is none of those allowed."""
     value = members.get("status")
+    if near := "status" not in members and _near_name(members, "status"):
+        return f"status is missing{near}"
     if "status" not in members:
         fault = "missing"
     elif not isinstance(value, str):
@@ -47,9 +52,20 @@ def fault_of_status(members: Mapping[str, Json], allowed: tuple[str, ...]) -> st
 def absence(members: Mapping[str, Json], name: str) -> str:
     """Return in which way the member `name` is absent: missing, null, empty or blank."""
     if name not in members:
-        return f"{name} is missing"
+        return f"{name} is missing{_near_name(members, name)}"
     value = members[name]
     return f"{name} is {_emptiness(value) if isinstance(value, str) else json_kind(value)}"
+
+
+def _near_name(members: Mapping[str, Json], name: str) -> str:
+    """Return the member that may be meant by `name`, as an addition to its absence."""
+    plain = {_letters(one): one for one in members if _PLAIN_NAME.fullmatch(one)}
+    near = get_close_matches(_letters(name), plain, 1, _NEAR)
+    return f": {plain[near[0]]} is given, and names are compared exactly" if near else ""
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def fault_of_address(address: str) -> str:

@@ -67,6 +67,35 @@ REASONS: dict[str, tuple[Request, str]] = {
         "the body is nested deeper than 500 levels",
     ),
     "no id": (session(b"{}"), "correlationId is missing"),
+    "id in other letters": (
+        session(b'{"correlationID":"x","channel":"STORE"}'),
+        "correlationId is missing: correlationID is given, and names are compared exactly",
+    ),
+    "id in snake case": (
+        session(b'{"correlation_id":"x"}'),
+        "correlationId is missing: correlation_id is given, and names are compared exactly",
+    ),
+    "id with a slip": (
+        session(b'{"corelationId":"x"}'),
+        "correlationId is missing: corelationId is given, and names are compared exactly",
+    ),
+    "an address as a name": (
+        session(b'{"correlationId@example.com":"x"}'),
+        "correlationId is missing",
+    ),
+    "another member": (session(b'{"externalIdentifier":"x"}'), "correlationId is missing"),
+    "address in other letters": (
+        email(b'{"status":"accepted","emailaddress":"a@example.com"}'),
+        "emailAddress is missing: emailaddress is given, and names are compared exactly",
+    ),
+    "address cut": (
+        email(b'{"status":"accepted","email":"a@example.com"}'),
+        "emailAddress is missing: email is given, and names are compared exactly",
+    ),
+    "status in other letters": (
+        email(b'{"Status":"accepted"}'),
+        "status is missing: Status is given, and names are compared exactly",
+    ),
     "null id": (session(b'{"correlationId":null}'), "correlationId is null, not a string"),
     "number as id": (session(b'{"correlationId":7}'), "correlationId is a number, not a string"),
     "empty id": (session(b'{"correlationId":""}'), "correlationId is empty"),
