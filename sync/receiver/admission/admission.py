@@ -18,7 +18,7 @@ from sync.receiver.admission.memory_budget import (
     MemoryBudget,
     Reservation,
 )
-from sync.receiver.admission.rate_limit import FairTokenBucket, Verdict
+from sync.receiver.admission.rate_limit import FairTokenBucket, RateDecision
 from sync.receiver.admission.receive import receive_body
 from sync.receiver.auth.tokens import AgentName
 
@@ -72,9 +72,9 @@ class DecodedBytes:
         """Raise `Overloaded` if not even one byte of the sender would be decoded now."""
         now = self._now_seconds()
         match self._bucket.ask(sender, now):
-            case Verdict.OVER_ITS_SHARE:
+            case RateDecision.OVER_ITS_SHARE:
                 raise OverItsShare(self._bucket.wait_seconds(sender, now))
-            case Verdict.OVERLOADED:
+            case RateDecision.OVERLOADED:
                 raise self._shedder.rejection(sender)
 
     @contextmanager

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sync.receiver.admission.rate_limit import FairTokenBucket, RetryAfterAllocator, Verdict
+from sync.receiver.admission.rate_limit import FairTokenBucket, RateDecision, RetryAfterAllocator
 from sync.receiver.auth.tokens import AgentName
 
 # The longest Retry-After that an agent honours (`sync.delivery.backoff`).
@@ -72,10 +72,10 @@ class LoadShedder:
         """
         now = self._now_seconds()
         verdict = self._bucket.ask(sender, now)
-        if verdict is Verdict.OVER_ITS_SHARE:
+        if verdict is RateDecision.OVER_ITS_SHARE:
             raise OverItsShare(self._bucket.wait_seconds(sender, now))
         is_queue_full = waiting * self._average_seconds > _QUEUE_SECONDS * self.max_in_flight
-        if is_queue_full or verdict is Verdict.OVERLOADED:
+        if is_queue_full or verdict is RateDecision.OVERLOADED:
             raise self.rejection(sender)
 
     @contextmanager

@@ -19,7 +19,7 @@ _ROUNDING = 1e-6
 _FEW = 1024
 
 
-class Verdict(Enum):
+class RateDecision(Enum):
     """Result of asking for admission, with the cause of a refusal."""
 
     ADMITTED = auto()
@@ -72,18 +72,18 @@ class FairTokenBucket:
         """Return the number of senders that it remembers."""
         return len(self._accounts)
 
-    def ask(self, sender: Hashable, now: float) -> Verdict:
+    def ask(self, sender: Hashable, now: float) -> RateDecision:
         """Return whether the sender may take anything now."""
         if not self.rate:
-            return Verdict.ADMITTED
+            return RateDecision.ADMITTED
         self._advance(now)
         self._note(sender, now)
         if self._wait_for_itself(sender, now) > 0:
-            return Verdict.OVER_ITS_SHARE
+            return RateDecision.OVER_ITS_SHARE
         if self._level <= 0:
-            return Verdict.OVERLOADED
+            return RateDecision.OVERLOADED
         leaves_room = self._level >= self._needed(sender, now)
-        return Verdict.ADMITTED if leaves_room else Verdict.OVER_ITS_SHARE
+        return RateDecision.ADMITTED if leaves_room else RateDecision.OVER_ITS_SHARE
 
     def take(self, sender: Hashable, amount: float, now: float) -> Taken:
         """Take an amount, after `ask` has admitted the sender."""
@@ -116,7 +116,8 @@ class FairTokenBucket:
         if not self.rate:
             return now
         self._advance(now)
-        return now + self._refill_seconds(0)
+        # Above 0: an empty bucket admits nobody.
+        return now + self._refill_seconds(2 * _ROUNDING * self.rate)
 
     def _refill_seconds(self, level: float) -> float:
         """Return after how long the bucket has reached a level, at the latest."""

@@ -4,7 +4,7 @@ import itertools
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync.delivery.backoff import MAX_RETRY_AFTER_SECONDS
@@ -59,6 +59,7 @@ def test_no_limit_admits_everything(batches: list[int]) -> None:
     assert [retry_after(shedder, events) for events in batches] == [0] * len(batches)
 
 
+@example(batches=[360, 360, 0], per_second=320)  # the bucket is refilled to exactly 0
 @given(batches=st.lists(BATCHES, max_size=20), per_second=st.integers(100, 10_000))
 def test_batch_that_honours_retry_after_is_admitted(batches: list[int], per_second: int) -> None:
     clock = MonotonicClock(STARTED)

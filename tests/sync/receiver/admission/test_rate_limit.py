@@ -12,8 +12,8 @@ from sync.receiver.admission.rate_limit import (
     BURST_SECONDS,
     SENDER_SHARE,
     FairTokenBucket,
+    RateDecision,
     RetryAfterAllocator,
-    Verdict,
 )
 
 SLOT_SECONDS = st.floats(0.001, 10)
@@ -30,7 +30,7 @@ _CLOSE = 1e-6
 
 def admitted(bucket: FairTokenBucket, sender: str, amount: float, now: float) -> bool:
     """Ask for an amount and take it; return whether it was admitted."""
-    if bucket.ask(sender, now) is not Verdict.ADMITTED:
+    if bucket.ask(sender, now) is not RateDecision.ADMITTED:
         return False
     bucket.take(sender, amount, now)
     return True
@@ -99,9 +99,9 @@ def test_sender_that_waits_as_told_is_admitted(
     for sender, size, pause in offers:
         now += pause
         match bucket.ask(sender, now):
-            case Verdict.OVER_ITS_SHARE:
+            case RateDecision.OVER_ITS_SHARE:
                 now += bucket.wait_seconds(sender, now) + _CLOSE
-            case Verdict.OVERLOADED:
+            case RateDecision.OVERLOADED:
                 now = bucket.refilled_at(now) + _CLOSE
         assert admitted(bucket, sender, size * rate, now)
 
@@ -113,7 +113,9 @@ def test_repaid_bucket_admits_everybody(amounts: list[float], later: float) -> N
         admitted(bucket, str(number), amount * 1000, 0)
 
     now = sum(amounts) / SENDER_SHARE + later
-    assert all(bucket.ask(str(number), now) is Verdict.ADMITTED for number in range(len(amounts)))
+    assert all(
+        bucket.ask(str(number), now) is RateDecision.ADMITTED for number in range(len(amounts))
+    )
 
 
 def test_failed_request_is_charged_to_its_sender_only() -> None:
@@ -123,9 +125,9 @@ def test_failed_request_is_charged_to_its_sender_only() -> None:
         bucket.ask("failing", 0)
         bucket.give_back("failing", bucket.take("failing", 100_000, 0))
 
-    assert bucket.ask("failing", 1) is Verdict.OVER_ITS_SHARE
+    assert bucket.ask("failing", 1) is RateDecision.OVER_ITS_SHARE
     assert bucket.refilled_at(1) == 1
-    assert bucket.ask("other", 1) is Verdict.ADMITTED
+    assert bucket.ask("other", 1) is RateDecision.ADMITTED
 
 
 def test_unlimited_bucket_admits_everything() -> None:
