@@ -16,7 +16,7 @@ from typing import NamedTuple
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from agent.api.responses import COMMON_HEADERS, RECEIPT, REQUEST_ID, Acknowledgement
+from agent.api.responses import COMMON_HEADERS, RECEIPT, REQUEST_ID, CaptureAnswer
 from sync.runtime.network.http_server import JSON_TYPE, Handler
 
 _HEAD = "HTTP/1.1 200 OK\r\n" + "".join(
@@ -29,7 +29,7 @@ class FastRoute(NamedTuple):
 
     method: str
     pattern: str
-    handle: Callable[[web.Request], Awaitable[Acknowledgement]]
+    handle: Callable[[web.Request], Awaitable[CaptureAnswer]]
 
     @property
     def path(self) -> str:
@@ -91,7 +91,7 @@ def _is_plain(request: web.BaseRequest) -> bool:
 class WholeAnswer(web.StreamResponse):
     """Head and body of an acknowledgement, serialized; for a keep-alive connection."""
 
-    def __init__(self, acknowledgement: Acknowledgement, request_id: str) -> None:
+    def __init__(self, acknowledgement: CaptureAnswer, request_id: str) -> None:
         # Initialize the attributes that aiohttp reads from every response.
         super().__init__()
         self._keeps_alive = True

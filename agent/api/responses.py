@@ -94,7 +94,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class CaptureAnswer:
     """The answer to a recorded capture, and its receipt."""
 
     body: bytes

@@ -8,7 +8,7 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.reasons import time_of_day
 from agent.api.request_body import read_body
-from agent.api.responses import Acknowledgement, Operation
+from agent.api.responses import CaptureAnswer, Operation
 from agent.capture.email_answer import parse_email_answer
 from agent.capture.reasons import NO_SESSION, SESSION_CLOSED, used_id
 from agent.capture.refusals import INVALID_CORRELATION_ID, NO_OPEN_SESSION, Refusal
@@ -47,15 +47,15 @@ class TillCalls:
         body="SessionStart",
         links=("setEmail", "showSession"),
     )
-    async def start_session(self, request: web.Request) -> Acknowledgement:
+    async def start_session(self, request: web.Request) -> CaptureAnswer:
         """Record a session start."""
         start = parse_session_start(await read_body(request), _query_locales(request))
         receipt = await self._record(start.started)
         answer = self._context.answers.answer(start.started.correlation_id, start.kind)
-        return Acknowledgement(answer, receipt)
+        return CaptureAnswer(answer, receipt)
 
     @Operation(EmailUpdated, (*_ERRORS, "404"), _SET_EMAIL_NOTES, body="EmailAnswer")
-    async def set_email(self, request: web.Request) -> Acknowledgement:
+    async def set_email(self, request: web.Request) -> CaptureAnswer:
         """Record an e-mail answer.
 
         Errors in the body take precedence over a missing session.
@@ -67,7 +67,7 @@ class TillCalls:
         )
         if not is_correlation_id(correlation_id):
             raise Refusal(NO_OPEN_SESSION, fault_in_path(correlation_id))
-        return Acknowledgement(EMAIL_UPDATED, await self._record(answered))
+        return CaptureAnswer(EMAIL_UPDATED, await self._record(answered))
 
     async def _record(self, capture: Capture) -> Receipt:
         now = self._context.now()

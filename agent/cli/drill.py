@@ -19,7 +19,7 @@ from rich.text import Text
 from agent.cli.client import AGENT
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
-from agent.drill.scenario import FAST, NORMAL, Progress, ShowProgress, run_drill
+from agent.drill.scenario import FAST, NORMAL, DrillProgress, ShowProgress, run_drill
 from sync.runtime.cli.printing import label, print_values, say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.translation import in_language
@@ -63,7 +63,7 @@ def _progress_display() -> Iterator[ShowProgress]:
         return
     printed: list[str] = []
 
-    def print_new_steps(progress: Progress) -> None:
+    def print_new_steps(progress: DrillProgress) -> None:
         for step in progress.steps[len(printed) :]:
             say(step)
             printed.append(step)
@@ -71,7 +71,7 @@ def _progress_display() -> Iterator[ShowProgress]:
     yield print_new_steps
 
 
-def live_view(progress: Progress) -> RenderableType:
+def live_view(progress: DrillProgress) -> RenderableType:
     """Return the live view: steps, bar of delivered captures, counts."""
     interim = progress.interim
     done = [Text(f"  {in_language(step)}", style="dim") for step in progress.steps[:-1]]

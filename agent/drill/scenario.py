@@ -30,7 +30,7 @@ FAST = Timing(step_seconds=0.5, pause_seconds=0.01, delivery_seconds=30.0)
 
 
 @dataclass(slots=True)
-class Progress:
+class DrillProgress:
     """State to display: steps so far, retried requests, interim result.
 
     Captures that the interim result counts as lost are still being delivered.
@@ -41,7 +41,7 @@ class Progress:
     interim: DrillResult = field(default_factory=DrillResult)
 
 
-ShowProgress = Callable[[Progress], None]
+ShowProgress = Callable[[DrillProgress], None]
 
 
 async def run_drill(directory: Path, timing: Timing, show: ShowProgress) -> DrillResult:
@@ -56,7 +56,7 @@ class _Drill:
     timing: Timing
     show: ShowProgress
     stack: AsyncExitStack
-    progress: Progress = field(default_factory=Progress)
+    progress: DrillProgress = field(default_factory=DrillProgress)
 
     @property
     def database(self) -> Path:

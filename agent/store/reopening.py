@@ -56,7 +56,7 @@ class ReopeningStore:
         return self._store
 
     def needs_checkpoint(self, *, is_idle: bool) -> bool:
-        """Return True if the WAL is to be copied now; False while the store is closed."""
+        """Return whether the WAL is to be copied now; False while the store is closed."""
         return self._store is not None and self._store.needs_checkpoint(is_idle=is_idle)
 
     @property

@@ -82,7 +82,7 @@ class Room:
         return CAPTURES_PER_PURGE
 
     def make_ahead(self) -> bool:
-        """Purge some delivered events if `max_bytes` is near; return True if any were purged."""
+        """Purge some delivered events if `max_bytes` is near; return whether any were purged."""
         is_near = self._used_bytes() >= NEARLY_FULL * self._limits.max_bytes
         return is_near and self._purge_some(_RECENT_US)
 

@@ -172,12 +172,12 @@ class Store:
             self._mark.sync()
 
     def needs_checkpoint(self, *, is_idle: bool) -> bool:
-        """Return True if the WAL has grown so far that it is to be copied now."""
+        """Return whether the WAL has grown so far that it is to be copied now."""
         bound = PAGES_PER_CHECKPOINT if is_idle else PAGES_BEFORE_FORCED_CHECKPOINT
         return self.pages_since_checkpoint * WAL_BYTES >= bound * self._wal_bytes
 
     def checkpoint(self) -> bool:
-        """Copy the WAL into the database file, as far as no reader needs it; return True if all."""
+        """Copy the WAL into the database file, as far as no reader needs it; return whether all."""
         self.require_in_place()
         try:
             with self._storage_errors():
@@ -242,7 +242,7 @@ class Store:
             self._captures_to_room_check = self._room.require()
 
     def make_room(self) -> bool:
-        """Purge some delivered events early if room gets short; return True if any were purged."""
+        """Purge some delivered events early if room gets short; return whether any were purged."""
         with self._storage_errors():
             return self._room.make_ahead()
 

@@ -88,7 +88,7 @@ class LossReports:
     async def on_answer(
         self, answer: HeartbeatAnswer, sent: Iterable[EpochExtent], lost: Sequence[LostCaptures]
     ) -> bool:
-        """Record the answer; return True if another heartbeat has more to tell at once."""
+        """Record the answer; return whether another heartbeat has more to tell at once."""
         told = {one.epoch: one.lost_through for one in sent}
         before, self._accepted = (
             self._accepted,

@@ -13,7 +13,7 @@ from agent.api.status.view import Level, Status
 from agent.cli.client import AGENT, AgentError
 from agent.cli.status.check import check_status
 from agent.cli.status.source import find_status
-from agent.cli.status.textfile import Format, print_metrics
+from agent.cli.status.textfile import StatusFormat, print_metrics
 from agent.cli.terminal_language import language_of_output, plain_spaces
 from agent.config import Settings
 from agent.monitoring.verdict import DEFAULT_MAX_AGE, Limits
@@ -58,7 +58,8 @@ def status(
     max_age: MaxAge = None,
     max_waiting: MaxWaiting = None,
     form: Annotated[
-        Format | None, typer.Option("--format", help="nagios: as --check. prometheus: metrics.")
+        StatusFormat | None,
+        typer.Option("--format", help="nagios: as --check. prometheus: metrics."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -71,17 +72,17 @@ def status(
     that needs a person: captures are not recorded, lost or rejected, or delivery is held.
     With --check it is 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; wrong usage is UNKNOWN then.
     """
-    is_check = check or form is Format.NAGIOS
+    is_check = check or form is StatusFormat.NAGIOS
     if not is_check and (max_age, max_waiting) != (None, None):
         raise typer.BadParameter("only with --check", param_hint="--max-age, --max-waiting")
-    if form is Format.PROMETHEUS and (is_check or as_json):
+    if form is StatusFormat.PROMETHEUS and (is_check or as_json):
         raise typer.BadParameter("without --check and --json", param_hint="--format prometheus")
-    if output is not None and form is not Format.PROMETHEUS:
+    if output is not None and form is not StatusFormat.PROMETHEUS:
         raise typer.BadParameter("only with --format prometheus", param_hint="--output")
     if is_check:
         limit = DEFAULT_MAX_AGE if max_age is None else max_age
         check_status(config, Limits(limit, max_waiting), as_json=as_json)
-    elif form is Format.PROMETHEUS:
+    elif form is StatusFormat.PROMETHEUS:
         print_metrics(AGENT.client_settings(config), output)
     else:
         _print_status(AGENT.client_settings(config), as_json=as_json)

@@ -17,7 +17,7 @@ _SUFFIX = ".prom"
 _MODE = 0o644
 
 
-class Format(StrEnum):
+class StatusFormat(StrEnum):
     """Formats of the status beside its own."""
 
     NAGIOS = "nagios"

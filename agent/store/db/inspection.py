@@ -35,5 +35,5 @@ def inspect_database(
 
 
 def is_interrupted(error: sqlite3.Error) -> bool:
-    """Return True if `error` means that the time limit was exceeded."""
+    """Return whether `error` means that the time limit was exceeded."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT

@@ -53,7 +53,7 @@ def copy_suspect_wal(
 
 
 def _lacks_commits(connection: sqlite3.Connection, path: Path, last_commit: Receipt | None) -> bool:
-    """Return True if SQLite reads less than the high-water mark records, or sees damage."""
+    """Return whether SQLite reads less than the high-water mark records, or sees damage."""
     try:
         if last_commit is None or revision_of(connection) is None:
             return last_commit is not None

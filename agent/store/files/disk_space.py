@@ -73,13 +73,13 @@ class DiskSpace:
             os.close(descriptor)
 
     def free_ballast(self) -> bool:
-        """Delete the ballast file; return True if there was one."""
+        """Delete the ballast file; return whether there was one."""
         had = self._has_ballast()
         self._ballast.unlink(missing_ok=True)
         return had
 
     def has_room_for(self, size_bytes: int) -> bool:
-        """Return True if the reserve stays free after writing `size_bytes`."""
+        """Return whether the reserve stays free after writing `size_bytes`."""
         return free_bytes(self._directory) > self._bytes_to_leave() + size_bytes
 
     def _bytes_to_leave(self) -> int:

@@ -60,7 +60,7 @@ class HighWaterMark:
         os.fdatasync(self._descriptor)
 
     def renew_if_missing(self) -> bool:
-        """Create the file again if it was removed or replaced; return True if it was."""
+        """Create the file again if it was removed or replaced; return whether it was."""
         if is_at(self._path, self._descriptor):
             return False
         lost = self._descriptor

@@ -98,7 +98,7 @@ def _found_in_content(error: sqlite3.Error, code: int, directory: Path) -> Stora
 
 
 def is_undecodable(error: sqlite3.Error) -> bool:
-    """Return True if the driver found a text that is not UTF-8: the row at fault is not named."""
+    """Return whether the driver found a text that is not UTF-8: the row at fault is not named."""
     return str(error).startswith(_UNDECODABLE)
 
 

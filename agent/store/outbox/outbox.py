@@ -159,7 +159,7 @@ class StoreOutbox:
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
         """Make all events from `expected_sequence` on, or from the lowest held, pending again.
 
-        Returns True if any event became pending.
+        Returns whether any event became pending.
         """
         are_forgotten = await self._save_or_forget()
         try:
@@ -207,7 +207,7 @@ class StoreOutbox:
         return replace(window, events=tuple(open_ones))
 
     async def _save_or_forget(self) -> bool:
-        """Write the results in memory, or forget them; return True if they are forgotten.
+        """Write the results in memory, or forget them; return whether they are forgotten.
 
         Forgotten events are sent again.
         """

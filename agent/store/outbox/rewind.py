@@ -42,7 +42,7 @@ def rewind(
 ) -> bool:
     """Make all held events from `expected_sequence` of `epoch` on pending again.
 
-    Returns True if any event became pending; False for an epoch unknown here or fully purged, or a
+    Returns whether any event became pending; False for an epoch unknown here or fully purged, or a
     number not issued yet.
     """
     connection = driver_connection(session)
@@ -62,7 +62,7 @@ def rewind(
 def _retry_left(
     connection: sqlite3.Connection, above: int, through: int, now_us: int, agent_version: str
 ) -> bool:
-    """Retry the events that are left among the purged ones; return True if there are any.
+    """Retry the events that are left among the purged ones; return whether there are any.
 
     A session stays with its answers, for example. *Obvious:* lower the watermark below them. *Why
     not:* it advances from number to number, and those of purged events never settle.
@@ -142,7 +142,7 @@ def _move_events(
 
 
 def _rewind_to(session: Session, position: int) -> bool:
-    """Make all held events above `position` pending again; return True if any was settled."""
+    """Make all held events above `position` pending again; return whether any was settled."""
     cursor = ensure_cursor(driver_connection(session))
     target = max(position, cursor.purged_through)
     unsettled = session.exec(

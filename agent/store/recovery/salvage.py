@@ -113,7 +113,7 @@ class Salvage:
                 _log.exception("salvage.failed")
 
     async def run_once(self) -> bool:
-        """Salvage all that is in quarantine now; return True if a file was read to its end."""
+        """Salvage all that is in quarantine now; return whether a file was read to its end."""
         has_read = False
         with contextlib.suppress(OSError):
             await asyncio.to_thread(remove_abandoned, self._directory, time.time())

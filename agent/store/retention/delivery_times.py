@@ -49,7 +49,7 @@ def delivered_before(
 
 
 def has_impossible_times(session: Session, now_us: int) -> bool:
-    """Return True if there is an impossible time. Read-only."""
+    """Return whether there is an impossible time. Read-only."""
     return now_us >= EARLIEST_US and any(
         session.exec(
             select(time).where(destination == CENTRAL, _is_impossible(time, now_us)).limit(1)

@@ -47,7 +47,7 @@ SET_ERASED = "UPDATE destination SET erased_through = ? WHERE name = 'central'"
 def erase_below_watermark(connection: sqlite3.Connection, cutoff_us: int | None) -> bool:
     """Erase some addresses delivered before `cutoff_us` (None: any time).
 
-    Returns True if more remain. A dead letter keeps its address until it is delivered or discarded.
+    Returns whether more remain. A dead letter keeps its address until it is delivered or discarded.
     Events settled individually have their own delivery time (see `find_settled_individually`).
     """
     cursor = read_proven_cursor(connection)
@@ -87,6 +87,6 @@ def find_settled_individually(connection: sqlite3.Connection, cutoff_us: int | N
 
 
 def erase_addresses(connection: sqlite3.Connection, positions: list[int]) -> bool:
-    """Erase the addresses at `positions` if still settled; return True if more may remain."""
+    """Erase the addresses at `positions` if still settled; return whether more may remain."""
     connection.execute(ERASE_ADDRESSES, (as_list(positions),))
     return len(positions) == MAX_ADDRESSES

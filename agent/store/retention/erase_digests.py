@@ -44,7 +44,7 @@ SET_ERASED = "UPDATE destination SET digests_erased_through = ? WHERE name = 'ce
 
 
 def erase_digests_below_watermark(connection: sqlite3.Connection, cutoff_us: int) -> bool:
-    """Erase some digests of addresses delivered before `cutoff_us`; return True if more remain."""
+    """Erase some digests of addresses delivered before `cutoff_us`; return whether more remain."""
     cursor = read_proven_cursor(connection)
     above = cursor.digests_erased_through
     bound = delivered_before(connection, cursor, cutoff_us, above=above)
@@ -62,6 +62,6 @@ def find_digests_ended_individually(connection: sqlite3.Connection, cutoff_us: i
 
 
 def erase_digests(connection: sqlite3.Connection, positions: list[int]) -> bool:
-    """Erase the digests at `positions`; return True if more may remain."""
+    """Erase the digests at `positions`; return whether more may remain."""
     connection.execute(ERASE_DIGESTS, (as_list(positions),))
     return len(positions) == MAX_ADDRESSES

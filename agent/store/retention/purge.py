@@ -118,7 +118,7 @@ def find_purgeable_through(
 
 
 def purge(connection: sqlite3.Connection, candidates: Candidates, cutoff_us: int) -> bool:
-    """Delete those of `candidates` that still qualify; return True if there were any."""
+    """Delete those of `candidates` that still qualify; return whether there were any."""
     cursor = read_proven_cursor(connection)
     values = {"positions": as_list(candidates.events), "cutoff_us": cutoff_us}
     rows = connection.execute(REMOVE_EVENTS, values | {"watermark": cursor.watermark})

@@ -67,7 +67,7 @@ class Retention:
         self._waiting_scrubs = 0
 
     async def erase_once(self) -> bool:
-        """Erase some addresses past their retention; return True if more remain."""
+        """Erase some addresses past their retention; return whether more remain."""
         kept_us = round(self._days.email_days * DAY_US)
         cutoff_us = await self._before_us(kept_us) if kept_us else None
         if await self._store.write_hot(erase_below_watermark, cutoff_us):
@@ -76,7 +76,7 @@ class Retention:
         return bool(positions) and await self._store.write_hot(erase_addresses, positions)
 
     async def erase_digests_once(self) -> bool:
-        """Erase some digests a day after their address; return True if more remain."""
+        """Erase some digests a day after their address; return whether more remain."""
         kept_us = round((self._days.email_days + _DIGEST_DAYS) * DAY_US)
         cutoff_us = await self._before_us(kept_us)
         if await self._store.write_hot(erase_digests_below_watermark, cutoff_us):
@@ -123,7 +123,7 @@ class Retention:
             await asyncio.to_thread(_delete_copy, copy)
 
     async def purge_once(self) -> bool:
-        """Delete some events past their retention; return True if more may remain."""
+        """Delete some events past their retention; return whether more may remain."""
         cutoff_us = await self._before_us(round(self._days.delivered_days * DAY_US))
         examined_through = self._examined_through
         candidates = await self._store.read_hot(find_purgeable, cutoff_us, examined_through)
@@ -133,7 +133,7 @@ class Retention:
         return await self._store.run(_purge, candidates, cutoff_us)
 
     async def make_room_once(self) -> bool:
-        """Purge some delivered events early if room gets short; return True if more may be."""
+        """Purge some delivered events early if room gets short; return whether more may be."""
         return await self._store.run(Store.make_room)
 
     async def repair_times(self) -> None:

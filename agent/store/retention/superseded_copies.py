@@ -47,7 +47,7 @@ def _is_superseded(path: Path, live: sqlite3.Connection) -> bool:
 
 
 def _is_settled(position: int, copy: sqlite3.Connection, live: sqlite3.Connection) -> bool:
-    """Return True if `live` has settled all events of `copy` up to its last pending one."""
+    """Return whether `live` has settled all events of `copy` up to its last pending one."""
     cursor = read_cursor(live)
     if position > cursor.watermark:
         return False

@@ -31,7 +31,7 @@ class Reader:
     is_signed_in: bool = False
 
 
-class Refusal(StrEnum):
+class SignInRefusal(StrEnum):
     """Reason why a sign-in was refused."""
 
     WRONG_TOKEN = "wrong_token"  # noqa: S105 - a reason, not a token
@@ -121,7 +121,7 @@ class ReaderAccess:
 
     async def sign_in(
         self, request: web.Request, token: str, link: str
-    ) -> str | tuple[Refusal, int]:
+    ) -> str | tuple[SignInRefusal, int]:
         """Return the value of a new session cookie, or why not and the seconds to wait."""
         outcome = await self._sign_in(request, token, link)
         if not isinstance(outcome, str):
@@ -133,19 +133,19 @@ class ReaderAccess:
 
     async def _sign_in(
         self, request: web.Request, token: str, link: str
-    ) -> str | tuple[Refusal, int]:
+    ) -> str | tuple[SignInRefusal, int]:
         if self._sessions is None:
-            return Refusal.WRONG_TOKEN, 0
+            return SignInRefusal.WRONG_TOKEN, 0
         if link:
             if self._link is None or not self._link.redeem(link):
-                return Refusal.LINK_SPENT, 0
+                return SignInRefusal.LINK_SPENT, 0
             return await self._start_session(self._sessions, request, "link")
         peer, limiter = self.peers.address_of(request), self._limiters.form
         if wait := limiter.wait_seconds(peer):
-            return Refusal.WAIT, wait
+            return SignInRefusal.WAIT, wait
         if not self._is_token(token):
             limiter.record_failure(peer, token)
-            return Refusal.WRONG_TOKEN, limiter.wait_seconds(peer)
+            return SignInRefusal.WRONG_TOKEN, limiter.wait_seconds(peer)
         return await self._start_session(self._sessions, request, "token")
 
     async def sign_out(self, request: web.Request) -> None:
@@ -173,7 +173,7 @@ class ReaderAccess:
         peer, limiter = self.peers.address_of(request), self._limiters.api
         mark = fingerprint(given)
         if wait := limiter.wait_seconds(peer):
-            self._limiters.refused.tokens.note(peer, Refusal.WAIT.value, fingerprint=mark)
+            self._limiters.refused.tokens.note(peer, SignInRefusal.WAIT.value, fingerprint=mark)
             raise HttpError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "Too many wrong tokens. Retry after the time in Retry-After.",
@@ -183,7 +183,7 @@ class ReaderAccess:
         if self._is_token(given):
             return True
         limiter.record_failure(peer, given)
-        self._limiters.refused.tokens.note(peer, Refusal.WRONG_TOKEN.value, fingerprint=mark)
+        self._limiters.refused.tokens.note(peer, SignInRefusal.WRONG_TOKEN.value, fingerprint=mark)
         return False
 
     async def _is_signed_in(self, request: web.Request) -> bool:

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.receiver.auth.readers import Reader, ReaderAccess, Refusal
+from sync.receiver.auth.readers import Reader, ReaderAccess, SignInRefusal
 from sync.receiver.errors import to_http_error
 from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.pages import urls
@@ -26,9 +26,9 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _STATUS_OF_REFUSAL = {
-    Refusal.WRONG_TOKEN: HTTPStatus.FORBIDDEN,
-    Refusal.LINK_SPENT: HTTPStatus.FORBIDDEN,
-    Refusal.WAIT: HTTPStatus.TOO_MANY_REQUESTS,
+    SignInRefusal.WRONG_TOKEN: HTTPStatus.FORBIDDEN,
+    SignInRefusal.LINK_SPENT: HTTPStatus.FORBIDDEN,
+    SignInRefusal.WAIT: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
@@ -55,7 +55,7 @@ class SignInForm:
     """State of the sign-in form, which leads on to `target`."""
 
     target: str
-    refusal: Refusal | None = None
+    refusal: SignInRefusal | None = None
     wait_seconds: int = 0
     status: HTTPStatus = HTTPStatus.OK
 
@@ -127,7 +127,7 @@ class Views:
             return self.error_page(page, "error.no_access", HTTPStatus.UNAUTHORIZED)
         status = _STATUS_OF_REFUSAL[form.refusal] if form.refusal else form.status
         answer = self.render(page, "sign_in.html", {"form": form}, status)
-        if form.refusal is Refusal.WAIT:
+        if form.refusal is SignInRefusal.WAIT:
             answer.headers[hdrs.RETRY_AFTER] = str(form.wait_seconds)
         return answer
 

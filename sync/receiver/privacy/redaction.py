@@ -49,7 +49,7 @@ class Address:
         return cls(max(words, key=len, default=""), pattern)
 
     def occurs_in(self, text: str) -> bool:
-        """Return True if a plain text contains the address."""
+        """Return whether a plain text contains the address."""
         return self._pattern.search(text) is not None
 
     def redact(self, text: str, mark: str = MARK) -> str:
@@ -79,7 +79,7 @@ class Address:
 
 
 def may_hold_address(text: str) -> bool:
-    """Return True if a text may hold an address, or holds the mark of a redacted one.
+    """Return whether a text may hold an address, or holds the mark of a redacted one.
 
     Redaction never changes a text for which this is False.
     """
@@ -87,13 +87,13 @@ def may_hold_address(text: str) -> bool:
 
 
 def same_body(received: str, stored: str) -> bool:
-    """Return True if a received body equals the stored one, ignoring redactions."""
+    """Return whether a received body equals the stored one, ignoring redactions."""
     same = same_text if MARK in stored else None
     return json_equal(received.encode(), stored.encode(), equal_text=same)
 
 
 def same_text(received: str | None, stored: str | None) -> bool:
-    """Return True if a received text equals the stored one, ignoring redactions."""
+    """Return whether a received text equals the stored one, ignoring redactions."""
     if received is None or stored is None or received == stored:
         return received == stored
     first, *others = _ANY_MARK.split(stored)

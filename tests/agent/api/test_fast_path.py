@@ -7,11 +7,11 @@ import pytest
 from aiohttp import web
 
 from agent.api.fast_path import WholeAnswer
-from agent.api.responses import Acknowledgement
+from agent.api.responses import CaptureAnswer
 from agent.facts import Receipt
 
 ASKED = [name for name, kind in getmembers(web.StreamResponse) if isinstance(kind, property)]
-ACKNOWLEDGEMENT = Acknowledgement(b"{}", Receipt("epoch-1", 1))
+ACKNOWLEDGEMENT = CaptureAnswer(b"{}", Receipt("epoch-1", 1))
 
 
 @pytest.mark.filterwarnings("ignore:output_length is deprecated")

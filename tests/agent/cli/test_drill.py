@@ -13,7 +13,7 @@ from agent.cli import app
 from agent.cli.drill import live_view
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
-from agent.drill.scenario import Progress, ShowProgress, Timing
+from agent.drill.scenario import DrillProgress, ShowProgress, Timing
 from tests.support.agent.process import agent
 from tests.support.processes import ROOT
 from tests.support.terminal import COLUMNS
@@ -25,7 +25,7 @@ def lines_of(
     """Return exit code and output of a drill that ends with `outcome` after one step."""
 
     async def run_drill(_directory: Path, _timing: Timing, show: ShowProgress) -> DrillResult:
-        show(Progress(["a step"]))
+        show(DrillProgress(["a step"]))
         if isinstance(outcome, ProcessFailedError):
             raise outcome
         return outcome
@@ -73,7 +73,7 @@ def test_large_counts_fit_the_width_of_a_terminal() -> None:
     result = DrillResult(1_234_567, 1_234_567, 1_200_000, 34_567, duplicated=12, out_of_order=34)
     console = Console(file=io.StringIO(), width=COLUMNS)
 
-    console.print(live_view(Progress(["the line is cut"], 123_456, result)))
+    console.print(live_view(DrillProgress(["the line is cut"], 123_456, result)))
 
     *_, counts, wrong = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert counts.split() == [

@@ -36,7 +36,7 @@ def repair_epochs(
     at_us: int,
     note: Note,
 ) -> bool:
-    """Repair the epochs; return True if one had to begin for what is undelivered.
+    """Repair the epochs; return whether one had to begin for what is undelivered.
 
     Its numbers are in doubt then, and correlation ids keep its effect single.
     """

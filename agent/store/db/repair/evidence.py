@@ -87,7 +87,7 @@ def highest(connection: sqlite3.Connection, through: int) -> int:
 
 
 def is_base(value: object, bound: int) -> bool:
-    """Return True if `value` can be the base position of an epoch, up to `bound`."""
+    """Return whether `value` can be the base position of an epoch, up to `bound`."""
     return type(value) is int and 0 <= value <= bound
 
 
@@ -97,7 +97,7 @@ def read_epoch_values(connection: sqlite3.Connection) -> list[EpochValues]:
 
 
 def has_damaged_epochs(connection: sqlite3.Connection) -> bool:
-    """Return True if an epoch begins above the last number, or there is none though it is known.
+    """Return whether an epoch begins above the last number, or there is none though it is known.
 
     A file that lacks commits lacks the end of both alike.
     """
@@ -107,7 +107,7 @@ def has_damaged_epochs(connection: sqlite3.Connection) -> bool:
 
 
 def _has_company(connection: sqlite3.Connection, position: int, *, is_marked: bool) -> bool:
-    """Return True if `position` follows on another one: numbers have no gaps above the mark.
+    """Return whether `position` follows on another one: numbers have no gaps above the mark.
 
     Below the watermark, events are purged; without a mark a small gap is a damaged row, no proof.
     """

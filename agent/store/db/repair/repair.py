@@ -81,7 +81,7 @@ class Repair:
     new_epoch: Callable[[], str]
 
     def run(self) -> bool:
-        """Repair what is damaged; return True if an epoch had to begin."""
+        """Repair what is damaged; return whether an epoch had to begin."""
         self.connection.execute(FORGET, (self.now_us() - KEPT_US,))
         evidence = read_evidence(self.connection, self.mark)
         self._set_strays_aside(evidence)

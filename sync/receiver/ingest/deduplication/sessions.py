@@ -28,15 +28,15 @@ class KnownSessions:
         self._digests: dict[int, str] = {}
 
     def __contains__(self, correlation_id: str) -> bool:
-        """Return True if any till has a session of this id."""
+        """Return whether any till has a session of this id."""
         return correlation_id in self._sessions
 
     def is_stored_here(self, correlation_id: str) -> bool:
-        """Return True if a session of this id is stored for this till."""
+        """Return whether a session of this id is stored for this till."""
         return correlation_id in self._stored_here
 
     def is_owned(self, correlation_id: str) -> bool:
-        """Return True if this till owns a session of this id."""
+        """Return whether this till owns a session of this id."""
         return correlation_id in self._owned
 
     def add(self, session: SessionEvent) -> None:
@@ -50,7 +50,7 @@ class KnownSessions:
         self._owned.add(correlation_id)
 
     def has_same(self, session: SessionEvent) -> bool:
-        """Return True if the session is known.
+        """Return whether the session is known.
 
         At the same time or, if it is the till's own, at another: an agent that has forgotten a
         session takes its repeat for a new one.
@@ -70,6 +70,6 @@ class KnownSessions:
         return has_same_digest and is_same_event(session, other)
 
     def _is_own(self, session: SessionEvent) -> bool:
-        """Return True if this till stored the session or, without one of its own, repeated it."""
+        """Return whether this till stored the session or, without one of its own, repeated it."""
         own = self._stored_here.get(session.correlation_id)
         return own is session if own is not None else session.correlation_id in self._owned
