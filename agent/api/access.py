@@ -6,6 +6,7 @@ a foreign name that resolves to 127.0.0.1.
 """
 
 import hmac
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
@@ -22,7 +23,6 @@ from sync.runtime.settings.types import is_loopback
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type",
     "Access-Control-Max-Age": "600",
 }
 
@@ -31,6 +31,10 @@ _PREFLIGHT_HEADERS = {
 # address was typed. `same-site` is any other port of localhost.
 _FETCH_SITE, _FETCH_MODE, _FETCH_DEST = "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"
 _OWN_SITES = frozenset({"same-origin", "none"})
+_OWN_HEADERS = ("Authorization", "Content-Type")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+# Private Network Access (Chromium before 142), and its later name.
+_NETWORKS = ("Private-Network", "Local-Network")
 # Of a host or an origin in a reason.
 _MAX_NAMED = 100
 _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
@@ -108,7 +112,7 @@ class Access:
             "Access-Control-Expose-Headers": f"{RECEIPT}, {REASON}, {REQUEST_ID}, Retry-After",
             "Vary": "Origin",
         }
-        return headers | (_PREFLIGHT_HEADERS if self.is_preflight(request) else {})
+        return headers | (_preflight_headers(request) if self.is_preflight(request) else {})
 
     def is_preflight(self, request: web.BaseRequest) -> bool:
         """Return whether this is the CORS preflight request of an allowed origin."""
@@ -147,6 +151,27 @@ class Access:
         is_right = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token)
         # The scheme is case-insensitive (RFC 9110), the token is not.
         return is_right and scheme.lower() == "bearer"
+
+
+def _preflight_headers(request: web.BaseRequest) -> dict[str, str]:
+    """Return what an allowed page asks for: it may send any header, libraries for tracing add some.
+
+    Browsers that ask whether a page may reach this network want a yes to that as well.
+    """
+    asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "")
+    names = [name for one in asked.split(",") if _HEADER_NAME.fullmatch(name := one.strip())]
+    ours = [name for name in _OWN_HEADERS if name.lower() not in map(str.lower, names)]
+    networks = {
+        f"Access-Control-Allow-{network}": "true"
+        for network in _NETWORKS
+        if request.headers.get(f"Access-Control-Request-{network}") == "true"
+    }
+    return {
+        **_PREFLIGHT_HEADERS,
+        "Access-Control-Allow-Headers": ", ".join([*ours, *names]),
+        "Vary": "Origin, Access-Control-Request-Headers",
+        **networks,
+    }
 
 
 def _unauthorized(message: str, reason: str) -> HttpError:

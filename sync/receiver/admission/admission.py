@@ -3,6 +3,7 @@
 The slot is taken only after the whole body has arrived: a slow line must not block others.
 """
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -57,6 +58,8 @@ class Admission:
             async with self._limiter.slot(sender):
                 with self._decoded.counted(sender, body, reservation):
                     content = await decompress(body, decompressor, reservation, self._max_bytes)
+                if content.startswith(BOM_UTF8):  # no part of JSON: RFC 8259, 8.1
+                    del content[: len(BOM_UTF8)]
                 yield content
 
 

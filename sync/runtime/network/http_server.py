@@ -20,6 +20,7 @@ from sync.runtime.network.connections import Connection, ConnectionLimits, Conne
 from sync.runtime.network.invalid_http import invalid_http
 from sync.runtime.network.listener import Listener, listening_sockets
 from sync.runtime.network.loopback import OtherLoopback
+from sync.runtime.network.request_head import MAX_FIELD_BYTES, LargeHead, RequestHead
 
 # How long open connections are still served during shutdown.
 LAME_DUCK_SECONDS = 0.5
@@ -210,7 +211,7 @@ class _Connection(web.RequestHandler):
     It answers invalid HTTP with the JSON error body.
     """
 
-    __slots__ = ("_answer_broken", "_content", "_entry", "_now", "_on_lost", "_table")
+    __slots__ = ("_answer_broken", "_content", "_entry", "_head", "_now", "_on_lost", "_table")
 
     def __init__(self, server: _Server, entry: Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -224,7 +225,9 @@ class _Connection(web.RequestHandler):
             # The APIs decompress bodies themselves, with a limit for their size.
             auto_decompress=False,
             read_bufsize=_UNREAD_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
         )
+        self._head = RequestHead()
         self._answer_broken = server.answer_broken
         self._table = server.table
         self._on_lost = server.on_connection_lost
@@ -249,7 +252,7 @@ class _Connection(web.RequestHandler):
         """Note the first byte of a head; the rest of an unread body is none."""
         if self._entry.phase is Phase.IDLE and data and not self._is_receiving():
             self._entry.enter(Phase.HEAD, self._now())
-        super().data_received(data)
+        super().data_received(data if self._is_receiving() else self._head.receive(data))
 
     def pause_writing(self) -> None:
         """Note that the peer does not read."""
@@ -264,6 +267,7 @@ class _Connection(web.RequestHandler):
     def begin(self, request: web.BaseRequest) -> None:
         """Note that a request is being answered."""
         self._content = request.content
+        self._head.begin()
         self._entry.enter(Phase.ACTIVE, self._now())
 
     @property
@@ -286,4 +290,4 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - the signature is aiohttp's
     ) -> web.StreamResponse:
         """Answer a request that is not valid HTTP."""
-        return self._answer_broken(request, status, exc)
+        return self._answer_broken(request, status, LargeHead() if self._head.is_too_large else exc)

@@ -5,6 +5,8 @@ import re
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, InvalidURLError, LineTooLong
 
+from sync.runtime.network.request_head import LargeHead
+
 _TLS = "HTTPS traffic"
 _HTTP_2 = "Pause on PRI"
 _METHOD = "Invalid method"
@@ -30,6 +32,8 @@ def invalid_http(error: BaseException | None) -> InvalidHttp:
 
 def _fault(error: BadHttpMessage) -> str:
     message = error.message
+    if isinstance(error, LargeHead):
+        return message
     if isinstance(error, LineTooLong):
         return f"a line of the request head is longer than {error.args[1]} bytes"
     if _TLS in message:

@@ -293,3 +293,56 @@ async def test_token_does_not_bypass_host_and_origin_checks(guarded: Agent) -> N
     origin = await guarded.get("/healthz", token | {"Origin": "https://evil.test"})
 
     assert (host.status, origin.status) == (403, 403)
+
+
+TRACING = "content-type, traceparent, tracestate, x-b3-traceid, sentry-trace, baggage"
+
+
+async def test_preflight_of_a_configured_origin_is_allowed_the_headers_that_it_asks_for(
+    open_agent: Agent,
+) -> None:
+    asked = {"Origin": POS, "Access-Control-Request-Method": "PUT"}
+
+    answer = await open_agent.request(
+        "OPTIONS", SESSIONS, headers=asked | {"Access-Control-Request-Headers": TRACING}
+    )
+
+    allowed = (answer.header("Access-Control-Allow-Headers") or "").lower().split(", ")
+    assert {*TRACING.split(", "), "authorization"} <= set(allowed)
+    assert "Access-Control-Request-Headers" in (answer.header("Vary") or "")
+
+
+@pytest.mark.parametrize("asked", ["x y", "a;b", "traceparent,, ,", "é", "x" * 9_000])
+async def test_preflight_repeats_nothing_that_is_no_header_name(
+    open_agent: Agent, asked: str
+) -> None:
+    head = f"OPTIONS {SESSIONS} HTTP/1.1\r\nHost: localhost\r\nOrigin: {POS}\r\n"
+    head += "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: "
+    [answer] = await open_agent.send_raw(head.encode() + asked.encode() + b"\r\n\r\n")
+
+    allowed = set((answer.header("Access-Control-Allow-Headers") or "").split(", "))
+    assert answer.status == 204
+    assert allowed <= {"Authorization", "Content-Type", "traceparent"}
+
+
+@pytest.mark.parametrize("network", ["Private-Network", "Local-Network"])
+async def test_preflight_of_a_configured_origin_may_reach_the_local_network(
+    open_agent: Agent, network: str
+) -> None:
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        f"Access-Control-Request-{network}": "true",
+    }
+
+    allowed = await open_agent.request("OPTIONS", SESSIONS, headers=asked | {"Origin": POS})
+    plain = await open_agent.request(
+        "OPTIONS", SESSIONS, headers={"Origin": POS, "Access-Control-Request-Method": "POST"}
+    )
+    other = await open_agent.request(
+        "OPTIONS", SESSIONS, headers=asked | {"Origin": "https://evil.test"}
+    )
+
+    name = f"Access-Control-Allow-{network}"
+    assert (allowed.status, allowed.header(name)) == (204, "true")
+    assert plain.header(name) is None
+    assert (other.status, other.header(name)) == (403, None)

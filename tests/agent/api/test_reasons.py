@@ -278,7 +278,7 @@ PARSER = {
     "tls": "this is TLS, and this port speaks plain HTTP: use http://",
     "http 2": "this is HTTP/2: use HTTP/1.1",
     "endless line": "a line of the request head is longer than 8190 bytes",
-    "endless header": "a line of the request head is longer than 8190 bytes",
+    "endless header": "a line of the request head is longer than 65536 bytes",
     "endless headers": "not valid HTTP: Too many headers received",
     "host missing": "not valid HTTP: Missing 'Host' header in request.",
     "unknown method": BAD_METHOD,
