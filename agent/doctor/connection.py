@@ -166,10 +166,11 @@ async def _tunnel(
     await writer.drain()
     first, *rest = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     status = first.partition(" ")[2][:3]
-    if status == str(proxy.STATUS.value):
+    if status.isdecimal() and int(status) in proxy.REFUSES_TUNNEL:
         challenges = dict(line.partition(": ")[::2] for line in rest)
         refusal = proxy.refusal(
             challenges,
+            int(status),
             proxy=options.proxy,
             user=options.proxy_user,
             password_file=options.proxy_password_file,

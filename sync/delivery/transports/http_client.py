@@ -119,24 +119,25 @@ class HttpClient:
                 proxy_headers=to_tunnel or None,
                 trace_request_ctx=attempt,
             ) as response:
-                if response.status == proxy.STATUS:
-                    return self._refused_by_proxy(response.headers)
+                if response.status == proxy.WANTS_PASSWORD:
+                    return self._refused_by_proxy(response.headers, response.status)
                 return await _read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == proxy.STATUS:
-                return self._refused_by_proxy(error.headers)
             return self._failure(error, attempt, server)
 
-    def _refused_by_proxy(self, headers: Mapping[str, str] | None) -> Blocked:
+    def _refused_by_proxy(self, headers: Mapping[str, str] | None, status: int) -> Blocked:
         options = self._options
         return proxy.refusal(
             headers,
+            status,
             proxy=options.proxy,
             user=options.proxy_user,
             password_file=options.proxy_password_file,
         )
 
-    def _failure(self, error: Exception, attempt: _Attempt, server: str) -> RetryLater:
+    def _failure(self, error: Exception, attempt: _Attempt, server: str) -> Blocked | RetryLater:
+        if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in proxy.REFUSES_TUNNEL:
+            return self._refused_by_proxy(error.headers, error.status)
         # The total timeout can fire together with that for connecting: aiohttp rounds both up
         # to a second, and a loaded machine handles both late.
         if isinstance(error, TimeoutError) and not attempt.has_connection:

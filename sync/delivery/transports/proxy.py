@@ -9,7 +9,16 @@ import aiohttp
 from sync.delivery.outcomes import Blocked, BlockedReason
 from sync.delivery.transports.auth import Headers, secret_of
 
-STATUS = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+WANTS_PASSWORD = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+# To CONNECT, which head office does not see. Tinyproxy answers a wrong password with 401.
+REFUSES_TUNNEL = frozenset(
+    {
+        WANTS_PASSWORD,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+    }
+)
 _CHALLENGE = "proxy-authenticate"
 _SETTINGS = "proxy_user and proxy_password_file"
 # Other text of a response is never shown.
@@ -30,22 +39,29 @@ def proxy_headers(user: str, password_file: Path | None) -> Headers | Blocked:
 
 
 def refusal(
-    headers: Mapping[str, str] | None, *, proxy: str, user: str, password_file: Path | None
+    headers: Mapping[str, str] | None,
+    status: int,
+    *,
+    proxy: str,
+    user: str,
+    password_file: Path | None,
 ) -> Blocked:
-    """Return the hold after a 407 with `headers`; the rest is as configured."""
+    """Return the hold after a response with one of these codes; the rest is as configured."""
     fault = secret_of(password_file, is_refused=True) if password_file else None
     if isinstance(fault, Blocked):
         return fault
     other = ", ".join(_other_schemes(headers or {}))
     if not proxy:
         detail = f"a proxy in between wants a user and a password: set proxy, {_SETTINGS}"
+    elif status in {HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED}:
+        detail = "the proxy does not allow this connection: ask whoever runs it to allow it"
     elif other:
         detail = f"the proxy takes no password by HTTP Basic, only {other}: ask for access by Basic"
     elif not user:
         detail = f"the proxy wants a user and a password: set {_SETTINGS}"
     else:
         detail = f"the proxy rejects the user or the password: check {_SETTINGS}"
-    return Blocked(BlockedReason.PROXY, detail, STATUS)
+    return Blocked(BlockedReason.PROXY, detail, status)
 
 
 def _other_schemes(headers: Mapping[str, str]) -> Iterable[str]:

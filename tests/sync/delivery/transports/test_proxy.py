@@ -98,6 +98,26 @@ async def test_proxy_without_basic_is_named(tmp_path: Path, scheme: str) -> None
     assert "s3cret" not in found.detail
 
 
+@pytest.mark.parametrize(
+    ("status", "named"),
+    [
+        (401, "the proxy wants a user and a password"),
+        (403, "the proxy does not allow this connection"),
+        (405, "the proxy does not allow this connection"),
+    ],
+)
+async def test_proxy_that_refuses_the_tunnel_is_a_hold_that_says_so(
+    central: ScriptedCentral, status: int, named: str
+) -> None:
+    """A CONNECT is the proxy's affair: head office has not been asked."""
+    central.script(faults.html(status))
+    options = HttpOptions(timeout_seconds=10, proxy=central.url)
+    found = await response_of("https://127.0.0.1:9", options)
+    assert isinstance(found, Blocked)
+    assert (found.reason, found.http_status) == (BlockedReason.PROXY, status)
+    assert named in found.detail
+
+
 async def test_proxy_that_nobody_configured_is_named(central: ScriptedCentral) -> None:
     central.script(faults.html(407))
     found = await response_of(central.url, HttpOptions(timeout_seconds=10))
