@@ -20,6 +20,7 @@ from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLa
 from sync.delivery.transports.batch.control_requests import fetch_terms
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
+from sync.delivery.transports.oauth import TOKEN_ENDPOINT
 from sync.delivery.transports.responses import error_body, http_date, outside_protocol
 from sync.runtime.checks.check import Check, fault, passed, warning
 
@@ -92,7 +93,9 @@ def check_credentials(outcome: ProbeOutcome, kind: AuthKind) -> Check:
     if isinstance(outcome, Blocked) and outcome.reason in _CREDENTIALS_REJECTED:
         advice = _advice_on(outcome.reason, kind)
         return fault(_CREDENTIALS, f"{kind}: {_describe(outcome)}", advice)
-    if isinstance(outcome, RetryLater) and outcome.cause is FailureCause.NO_TOKEN:
+    if isinstance(outcome, RetryLater) and (
+        outcome.cause is FailureCause.NO_TOKEN or TOKEN_ENDPOINT in outcome.detail
+    ):
         advice = "check the token endpoint and the connection to it (central.auth.token_url)"
         return fault(_CREDENTIALS, f"{kind}: {outcome.detail}", advice)
     advice = "fix the connection and the protocol first"

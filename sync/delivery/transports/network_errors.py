@@ -97,5 +97,7 @@ def _tls_failure(error: Exception, server: str) -> RetryLater | None:
         return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, detail)
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         reason = getattr(error.os_error, "reason", None) or "it broke off"
-        return RetryLater(FailureCause.UNTRUSTED_CERTIFICATE, f"no TLS connection: {reason}")
+        return RetryLater(
+            FailureCause.UNTRUSTED_CERTIFICATE, f"no TLS connection to {server}: {reason}"
+        )
     return None

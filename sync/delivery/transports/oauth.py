@@ -32,7 +32,8 @@ _GRANTED = {HTTPStatus.OK, HTTPStatus.CREATED}
 _REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
 # By other names than RFC 6750's, or without one.
 _BEARER = {"bearer", "bearertoken", ""}
-_SERVER = "the token endpoint"
+# Each failure to get a token has this in its detail.
+TOKEN_ENDPOINT = "the token endpoint"  # noqa: S105 - a name
 
 
 class _Token(msgspec.Struct):
@@ -150,7 +151,9 @@ class ClientCredentials:
         requested_at = self.seconds()
         headers, body = self.client.token_request(secret)
         url = URL(self.client.token_url, encoded=True)
-        response = await self.http.request("POST", url, headers=headers, body=body, server=_SERVER)
+        response = await self.http.request(
+            "POST", url, headers=headers, body=body, server=TOKEN_ENDPOINT
+        )
         if isinstance(response, HttpResponse):
             return self._read(response, requested_at)
         return _as_token_failure(response) if isinstance(response, RetryLater) else response
@@ -168,7 +171,7 @@ class ClientCredentials:
             return _as_token_failure(failure)
         if (token.token_type or "").strip().lower() not in _BEARER:
             return RetryLater(
-                FailureCause.NO_TOKEN, f"{_SERVER} grants a token that is not a bearer token"
+                FailureCause.NO_TOKEN, f"{TOKEN_ENDPOINT} grants a token that is not a bearer token"
             )
         self._usable_until = requested_at + RENEW_AT * _lifetime_seconds(token.expires_in)
         return {"Authorization": f"Bearer {token.access_token}"}
@@ -183,7 +186,7 @@ def _refusal(response: HttpResponse) -> Blocked | None:
         return None
     reason = "no reason given" if error is None else error.error
     advice = _ADVICE.get(reason, _CHECK_CLIENT)
-    detail = f"{_SERVER} refuses this client ({reason}): {advice}"
+    detail = f"{TOKEN_ENDPOINT} refuses this client ({reason}): {advice}"
     return Blocked(BlockedReason.CREDENTIALS, detail, response.status)
 
 
@@ -209,5 +212,5 @@ def _as_token_failure(failure: RetryLater) -> RetryLater:
         return replace(failure, cause=FailureCause.NO_TOKEN)
     if not failure.may_have_arrived:
         return failure
-    detail = f"{_SERVER}: {failure.detail}"
+    detail = f"{TOKEN_ENDPOINT}: {failure.detail}"
     return replace(failure, cause=FailureCause.NO_TOKEN, detail=detail)

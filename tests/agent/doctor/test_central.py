@@ -20,6 +20,7 @@ from agent.doctor.central import (
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import NoCredentials, bearer
 from sync.delivery.transports.http_client import HttpClient, HttpOptions
+from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
 from sync.runtime.checks.check import Verdict
 from tests.support.central import ScriptedCentral
 from tests.support.central.faults import (
@@ -211,3 +212,25 @@ async def asked_for_its_clock(central: ScriptedCentral) -> timedelta | None:
         return await measure_clock_offset(line, URL(central.url), lambda: NOW)
     finally:
         await line.close()
+
+
+@pytest.mark.parametrize(
+    ("token_url", "found"),
+    [
+        ("https://no-such-host.invalid/token", "the token endpoint's name cannot be resolved"),
+        ("http://127.0.0.1:9/token", "no connection to the token endpoint: Connection refused"),
+    ],
+)
+async def test_unreachable_token_endpoint_is_a_fault_though_head_office_is_reached(
+    central: ScriptedCentral, tmp_path: Path, token_url: str, found: str
+) -> None:
+    (tmp_path / "secret").write_text("s3cret\n")
+    http = HttpClient(HttpOptions(timeout_seconds=10))
+    oauth = OAuthClient(token_url, "pos", tmp_path / "secret")
+    credentials = ClientCredentials(http, oauth, lambda: 0.0, lambda: NOW)
+    async with client_to(central.url, credentials) as client:
+        outcome = await probe_central(client, Protocol.BATCH)
+    await http.close()
+    check = check_credentials(outcome, AuthKind.OAUTH2)
+    assert (check.verdict, check.found) == (Verdict.FAULT, f"oauth2: {found}")
+    assert "token_url" in check.advice
