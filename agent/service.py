@@ -172,9 +172,8 @@ def _closing(writer: Writer, attempt: Start) -> Callable[[], Awaitable[bool]]:
 def _start_schedule(writer: Writer, opener: StoreOpener, stack: AsyncExitStack) -> Scheduler:
     """Start the scheduler with the maintenance of the store; it is stopped with `stack`."""
     schedule = Scheduler()
-    schedule.every(
-        MAINTENANCE_SECONDS, StoreMaintenance(writer, opener.restore_companions).run_once
-    )
+    maintenance = StoreMaintenance(writer, opener.restore_companions, opener.renew_key)
+    schedule.every(MAINTENANCE_SECONDS, maintenance.run_once)
     schedule.start()
     stack.callback(schedule.stop)
     return schedule

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.store.crypto.vault import UnusableKey, Vault, open_vault, restore_key
+from agent.store.crypto.old_keys import keep_as_old, open_with_old_keys, read_with_old_keys
+from agent.store.crypto.vault import UnusableKey, Vault, restore_key
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.epochs import NEW_FILE, EpochCause
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
@@ -44,6 +45,7 @@ class StoreOpener:
     environment: StoreEnvironment
     renew_lock: Callable[[], None] = lambda: None
     _vault_in_use: Vault | None = None
+    _key_error: str = ""
 
     def open(self) -> Store:
         """Open the store. Raises a `StorageError` if that is not possible now."""
@@ -108,6 +110,28 @@ class StoreOpener:
         if self._vault_in_use is not None and restore_key(self._vault_in_use, self.key_file):
             log_event(_log, logging.ERROR, "store.key_restored", key=str(self.key_file))
 
+    def renew_key(self, store: Store) -> bool:
+        """Use the key in the key file if that is another one by now; keep the one in use before.
+
+        Returns whether it is. A key file that cannot be used changes nothing. Raises `OSError`.
+        """
+        try:
+            vault = read_with_old_keys(self.key_file, self.directory)
+        except (UnusableKey, OSError) as error:
+            if str(error) != self._key_error:
+                log_event(_log, logging.ERROR, "store.key_unusable", reason=str(error))
+            self._key_error = str(error)
+            return False
+        self._key_error = ""
+        if vault.has_key_of(store.vault):
+            return False
+        # First on the disk: from the next capture on nothing else says what it was.
+        keep_as_old(store.vault, self.directory)
+        self._vault_in_use = read_with_old_keys(self.key_file, self.directory)
+        store.adopt_vault(self._vault_in_use)
+        log_event(_log, logging.INFO, "store.key_changed", key=vault.name)
+        return True
+
     def quarantine(self, reason: str) -> None:
         """Quarantine the database. Raises `OSError`."""
         place = quarantine(self._database, self.environment.now_us())
@@ -139,7 +163,7 @@ class StoreOpener:
     def _vault(self) -> Vault:
         has_key = self.key_file.exists()
         try:
-            vault = open_vault(self.key_file)
+            vault = open_with_old_keys(self.key_file, self.directory)
         except UnusableKey as error:
             raise StorageDownError(str(error)) from error
         if not has_key and self._database.exists():

@@ -165,6 +165,11 @@ class Store:
         self.epochs.replace_by(epochs)
         self._write_mark()
 
+    def adopt_vault(self, vault: Vault) -> None:
+        """Encrypt with the key of `vault` from now on; it decrypts with the keys before, too."""
+        self.vault = vault
+        self.journal.adopt_vault(vault)
+
     def lower_mark(self, receipt: Receipt) -> None:
         """Lower the mark before an epoch is shortened, or a crash would look like lost commits."""
         with self._storage_errors():

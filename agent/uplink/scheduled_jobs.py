@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from agent.store.files.storage_errors import StorageError
+from agent.store.outbox.dead_letter_queue import mark_key_lost_for_retry
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.store import Store
 from agent.store.writer import Writer
@@ -21,14 +22,19 @@ SCRUB_SECONDS = 60
 class StoreMaintenance:
     """Runs store maintenance and logs changes of the storage state.
 
-    `restore_companions` makes lock and key again if they were removed; in the writer's thread.
+    `restore_companions` makes lock and key again if they were removed, `renew_key` uses another key
+    in the key file; in the writer's thread.
     """
 
     def __init__(
-        self, writer: Writer, restore_companions: Callable[[], None] = lambda: None
+        self,
+        writer: Writer,
+        restore_companions: Callable[[], None] = lambda: None,
+        renew_key: Callable[[Store], bool] = lambda _: False,
     ) -> None:
         self._writer = writer
         self._restore_companions = restore_companions
+        self._renew_key = renew_key
         self._error: str | None = None
 
     async def run_once(self) -> None:
@@ -43,6 +49,8 @@ class StoreMaintenance:
     def _maintain(self, store: Store) -> None:
         with contextlib.suppress(OSError, StorageError):
             self._restore_companions()
+            if self._renew_key(store):
+                store.run_in_session(mark_key_lost_for_retry)
         store.run_maintenance()
         store.require_room()
 
@@ -78,6 +86,7 @@ async def purge(outbox: StoreOutbox) -> None:
     with contextlib.suppress(OutboxUnavailable):
         await outbox.retention.repair_times()
         await until_done(outbox.retention.erase_digests_once)
+        await outbox.retention.destroy_old_keys()
         await until_done(outbox.retention.purge_once)
 
 

@@ -139,6 +139,7 @@ async def _restore_and_run(
     await agent.terms.restore_when_open()
     with contextlib.suppress(OutboxUnavailable):
         await agent.outbox.dead_letters.retry_due()
+        await agent.outbox.dead_letters.retry_key_lost()
     async with asyncio.TaskGroup() as group:
         group.create_task(delivery.run())
         if agent.settings.central.protocol is Protocol.BATCH:

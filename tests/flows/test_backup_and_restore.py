@@ -3,32 +3,19 @@
 import asyncio
 import re
 import shlex
-import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-import aiohttp
 import asyncpg
 import pytest
 
-from agent.drill.processes import free_port
-from tests.support.agent.process import AgentProcess, agent, agent_process, delivering_to
 from tests.support.head_office.postgresql import PostgresqlServer
-from tests.support.head_office.process import ReceiverProcess, hq, receiver_process, write_config
 from tests.support.processes import ROOT
-from tests.support.shop.receivers import STORE, TILL, keep_token
-from tests.support.shop.records import records_at, records_in
-from tests.support.shop.shop import PATIENCE_SECONDS, trade_at
-from tests.support.shop.verdict import StoredRecord, judge
+from tests.support.shop.machines import Machine, Office, joined
+from tests.support.shop.verdict import judge
 from tests.support.till.ledger import TillLedger
 
 pytestmark = pytest.mark.process
-
-_LOOK_SECONDS = 0.05
-EPOCHS = "SELECT epoch FROM epoch ORDER BY number"
-REJECTIONS = "SELECT error_code FROM rejections"
 
 
 def steps(page: str, name: str, **places: str) -> str:
@@ -54,120 +41,10 @@ def lost_in(status: dict[str, object]) -> list[dict[str, object]]:
     return lost
 
 
-class Office:
-    """A head office in a process of its own, on one port."""
-
-    def __init__(self, directory: Path, database: str = "") -> None:
-        self.directory, self.database, self._port = directory, database, free_port()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def file(self) -> Path:
-        return self.directory / "hq.db"
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[ReceiverProcess]:
-        """Serve until the block ends, then kill the process."""
-        async with receiver_process(
-            self.directory, database=self.database, port=self._port
-        ) as running:
-            await running.port()
-            yield running
-
-    async def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        config = write_config(self.directory, database=self.database, port=self._port)
-        return await asyncio.to_thread(hq, "--config", str(config), *arguments)
-
-    async def records(self) -> list[StoredRecord]:
-        if self.database:
-            return await records_at(self.database)
-        return records_in(self.file)
-
-    async def until_there(self, count: int) -> list[StoredRecord]:
-        """Wait until there are so many records; return them."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(there := await self.records()) < count:  # noqa: ASYNC110 - another process's
-                await asyncio.sleep(_LOOK_SECONDS)
-        return there
-
-    async def until_complete(self) -> None:
-        """Wait until `completeness` finds nothing missing."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while (found := await self.command("completeness")).returncode:
-                assert found.returncode == 1, found.stderr
-                await asyncio.sleep(_LOOK_SECONDS)
-
-
-class Machine:
-    """A POS machine: its agent, restarted at will, and the customers of its tills."""
-
-    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
-        self.directory, self.ledger = directory, TillLedger()
-        self._settings = settings
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Machine"]:
-        """Run the agent until the block ends, then kill it."""
-        async with agent_process(self.directory, settings=self._settings) as process:
-            self.process: AgentProcess = process
-            self.port = await process.ready()
-            yield self
-
-    async def trade(self, customers: int) -> None:
-        await trade_at(self.port, self.ledger, customers)
-
-    async def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        config = self.directory.with_name(f"{self.directory.name}.toml")
-        return await asyncio.to_thread(agent, "--config", str(config), *arguments)
-
-    async def back_up(self, file: Path) -> None:
-        made = await self.command("backup", str(file))
-        assert made.returncode == 0, made.stderr
-
-    def restore(self, copy: Path) -> None:
-        """Restore a backup as the page of store IT says."""
-        where = {"/root/agent-backup.db": str(copy), "/var/lib/loyalty-agent": str(self.directory)}
-        run_steps(steps("store-it.md", "restore", **where))
-
-    async def get(self, path: str) -> dict[str, object]:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.port}") as client:
-            answer: dict[str, object] = await (await client.get(path)).json()
-            return answer
-
-    async def status(self) -> dict[str, object]:
-        return await self.get("/agent/v1/status")
-
-    async def until(self, is_so: Callable[[dict[str, object]], bool]) -> dict[str, object]:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not is_so(status := await self.status()):  # noqa: ASYNC110 - another process's
-                await asyncio.sleep(_LOOK_SECONDS)
-        return status
-
-    def epochs(self) -> list[str]:
-        with closing(sqlite3.connect(f"file:{self.directory}/agent.db?mode=ro", uri=True)) as one:
-            return [epoch for (epoch,) in one.execute(EPOCHS)]
-
-    async def until_receipts_are_known(self) -> None:
-        """Check that the agent answers every till's receipt."""
-        for (kind, name), receipt in self.ledger.acknowledged.items():
-            if kind.value == "session":
-                page = await self.get(f"/agent/v1/sessions/{name}")
-                assert f"{page['epoch']}/{page['sequence']}" == receipt
-
-
-async def joined(office: Office, directory: Path) -> Machine:
-    """Return a machine that is enrolled at `office`."""
-    enrolled = await office.command("enroll", STORE, TILL)
-    token = keep_token(directory.with_name("token"), enrolled.stdout.strip())
-    settings = delivering_to(office.url) | {
-        "LOYALTY_AGENT__CENTRAL__AUTH__KIND": "bearer",
-        "LOYALTY_AGENT__CENTRAL__AUTH__TOKEN_FILE": str(token),
-        "LOYALTY_AGENT__RETENTION__EMAIL_DAYS_AFTER_DELIVERY": "7",
-    }
-    return Machine(directory, settings)
+def restore(machine: Machine, copy: Path) -> None:
+    """Restore a backup as the page of store IT says."""
+    where = {"/root/agent-backup.db": str(copy), "/var/lib/loyalty-agent": str(machine.directory)}
+    run_steps(steps("store-it.md", "restore", **where))
 
 
 async def test_agent_restored_from_a_backup_begins_an_epoch_and_delivers_everything_once(
@@ -184,7 +61,7 @@ async def test_agent_restored_from_a_backup_begins_an_epoch_and_delivers_everyth
         async with office.serving():
             await machine.trade(5)  # delivered after the backup
             await office.until_there(30)
-    machine.restore(copy)
+    restore(machine, copy)
 
     async with office.serving(), machine.running():
         await machine.trade(5)
@@ -211,7 +88,7 @@ async def test_pending_captures_of_a_backup_arrive_and_later_ones_are_named_as_l
         kept, machine.ledger = machine.ledger, TillLedger()
         await machine.trade(3)  # lost
     machine.ledger = kept
-    machine.restore(copy)
+    restore(machine, copy)
 
     async with office.serving(), machine.running():
         records = await office.until_there(20)

@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.doctor.store.read import read_store
-from agent.store.crypto.vault import UnusableKey, read_vault
+from agent.store.crypto.old_keys import read_with_old_keys
+from agent.store.crypto.vault import UnusableKey
 from agent.store.db.epochs import NEW_FILE, SHARED_NAME
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.db.tables import IS_OPEN
 from agent.store.learned_terms import read_fetch
+from agent.store.queries.lost_keys import find_of_lost_keys
 from agent.store.queries.status import read_new_epoch
 from agent.store.retention.window import RetentionWindow
 from sync.protocol.rfc3339 import us_to_rfc3339
@@ -34,9 +36,6 @@ WHERE destination = 'central' AND {IS_OPEN}
 GROUP BY error_code ORDER BY count(*) DESC, error_code
 """  # noqa: S608 - a constant of ours
 _MOST_CODES, _MAX_CODE = 5, 60
-_OF_ANOTHER_KEY = """
-SELECT count(*) FROM email_answer WHERE address IS NOT NULL AND substr(address, 1, ?) <> ?
-"""
 _OVERDUE = timedelta(days=1)
 _OF_TWO_COPIES = (RENUMBERED, AHEAD, SHARED_NAME)
 _ADVICE = (
@@ -128,20 +127,21 @@ def check_damaged_rows(directory: Path, *, is_owned: bool) -> Check | None:
 
 
 def check_addresses(directory: Path, key_file: Path, *, is_owned: bool) -> Check | None:
-    """Name the addresses that cannot be sent: the key was replaced. None if there are none."""
+    """Name the captures whose address cannot be sent: their key is lost. None if there are none."""
     try:
-        header = read_vault(key_file).header
+        headers = read_with_old_keys(key_file, directory).headers
     except (UnusableKey, OSError):
         return None  # the agent does not start without its key, or makes a new one
-    found = read_store(
-        directory,
-        lambda one: one.execute(_OF_ANOTHER_KEY, (len(header), header)).fetchone()[0],
-        is_owned=is_owned,
-    )
-    if not found:
+    found = read_store(directory, lambda one: find_of_lost_keys(one, headers), is_owned=is_owned)
+    if found is None or not found.number:
         return None
-    advice = f"restore the key from its copy to {key_file}, and restart the agent"
-    return fault(_ADDRESSES, f"addresses encrypted with another key: {found}", advice)
+    advice = (
+        f"put the key back from its copy to {key_file}: they are sent again; else discard them:"
+        " see loyalty-agent dead-letters list"
+    )
+    captures = count(found.number, "capture")
+    text = f"{captures}, {found.first} to {found.last}, encrypted with a key that is lost"
+    return fault(_ADDRESSES, text, advice)
 
 
 def _described(lost: LostCaptures) -> str:

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -37,16 +38,24 @@ class DecryptionError(Exception):
     """A ciphertext does not decrypt: made with another key, moved, or damaged."""
 
 
+class OtherKeyError(DecryptionError):
+    """A ciphertext was made with a key that this vault has not: it may come back."""
+
+
 def is_encrypted(stored: bytes) -> bool:
     """Return whether `stored` is a ciphertext. JSON never begins with the version byte."""
     return stored.startswith(_VERSION)
 
 
 class Vault:
-    """Encrypts and decrypts with keys derived from one secret of 32 bytes."""
+    """Encrypts and decrypts with keys derived from one secret of 32 bytes.
 
-    def __init__(self, secret: bytes) -> None:
+    Also decrypts, and recognises, what was encrypted with the `old` keys that are still kept.
+    """
+
+    def __init__(self, secret: bytes, old: Sequence["Vault"] = ()) -> None:
         self._secret = secret
+        self._old = {vault.header: vault for vault in old}
         self._cipher = AESGCM(_derive(secret, b"seal"))
         self._digest_key = _derive(secret, b"mark")
         self._key_id = hashlib.sha256(_derive(secret, b"name")).digest()[:_KEY_ID_BYTES]
@@ -55,6 +64,24 @@ class Vault:
     def header(self) -> bytes:
         """The first bytes of all ciphertexts of this vault: they name its key."""
         return _VERSION + self._key_id
+
+    @property
+    def headers(self) -> list[bytes]:
+        """The headers of all ciphertexts that this vault decrypts."""
+        return [self.header, *self._old]
+
+    @property
+    def name(self) -> str:
+        """A name of the key for messages and files, which says nothing of it."""
+        return self._key_id.hex()
+
+    def has_key_of(self, other: "Vault") -> bool:
+        """Return whether both encrypt with the same key."""
+        return self.key_text() == other.key_text()
+
+    def with_old(self, old: Sequence["Vault"]) -> "Vault":
+        """Return a vault of the same key that also decrypts what `old` encrypted."""
+        return Vault(self._secret, [one for one in old if not self.has_key_of(one)])
 
     def encrypt(self, address: str, correlation_id: str) -> bytes:
         """Encrypt `address` for the session `correlation_id`."""
@@ -65,7 +92,12 @@ class Vault:
     def decrypt(self, encrypted: bytes, correlation_id: str) -> str:
         """Decrypt a ciphertext of the same session. Raises `DecryptionError`."""
         if not encrypted.startswith(self.header):
-            raise DecryptionError("the address was encrypted with another key")
+            old = self._old.get(encrypted[: len(self.header)])
+            if old is None and is_encrypted(encrypted):
+                raise OtherKeyError("the address was encrypted with another key")
+            if old is None:
+                raise DecryptionError("the encrypted address is damaged")
+            return old.decrypt(encrypted, correlation_id)
         nonce = encrypted[_HEADER_BYTES - _NONCE_BYTES : _HEADER_BYTES]
         try:
             address = self._cipher.decrypt(
@@ -80,7 +112,23 @@ class Vault:
         return _key_text(self._secret)
 
     def digest(self, address: str, correlation_id: str) -> bytes:
-        """Return a keyed digest of `address` in this session, useless without the key."""
+        """Return a keyed digest of `address` in this session, useless without the key.
+
+        It begins with the name of the key, so that the last digest of an old key can be told.
+        """
+        return self._key_id + self._digest(address, correlation_id)[:-_KEY_ID_BYTES]
+
+    def recognises(self, digest: bytes | None, address: str, correlation_id: str) -> bool:
+        """Return whether `digest` is that of this address, by this key or an old one.
+
+        A digest of version 0.1.0 has no name in front.
+        """
+        full = self._digest(address, correlation_id)
+        if digest in (full, self._key_id + full[:-_KEY_ID_BYTES]):
+            return True
+        return any(one.recognises(digest, address, correlation_id) for one in self._old.values())
+
+    def _digest(self, address: str, correlation_id: str) -> bytes:
         message = correlation_id.encode() + b"\0" + address.encode()
         return hmac.digest(self._digest_key, message, "sha256")
 
@@ -94,10 +142,19 @@ def open_vault(key_file: Path) -> Vault:
     try:
         text = read_secret_file(key_file, _MAX_KEY_FILE_BYTES)
     except FileNotFoundError:
-        text = _key_text(os.urandom(KEY_BYTES))
-        with atomic_file(key_file) as file:
-            file.write(text)
+        return write_new_key(key_file)
     return Vault(_read_key(text, key_file))
+
+
+def write_new_key(key_file: Path) -> Vault:
+    """Write a new key, on the disk on return, in place of the one that is there, if any.
+
+    Raises `OSError`.
+    """
+    vault = Vault(os.urandom(KEY_BYTES))
+    with atomic_file(key_file) as file:
+        file.write(vault.key_text())
+    return vault
 
 
 def check_key(key_file: Path) -> None:

@@ -111,6 +111,10 @@ class Journal:
         self._sessions.clear()
         self._aliases.refresh()
 
+    def adopt_vault(self, vault: Vault) -> None:
+        """Encrypt with the key of `vault` from now on."""
+        self._vault = vault
+
     def _decide(
         self, captures: Sequence[tuple[Capture, Timestamp]], known: dict[str, KnownSession]
     ) -> Group:
@@ -168,10 +172,23 @@ class Journal:
         if answered.address is not None:
             digest = self._vault.digest(answered.address, answered.correlation_id)
         last = self._last_answer(group, session, answered.correlation_id)
-        if last is not None and _repeats(last, answered, digest):
+        if last is not None and self._repeats(last, answered):
             return Recorded(self._aliases.receipt(last.position, self._epochs), repeated=True)
         position = self._add_answer(group, session, answered, digest, at)
         return Recorded(self._epochs.receipt(position), repeated=False)
+
+    def _repeats(self, last: LastAnswer, answered: EmailAnswered) -> bool:
+        if answered.address is None:
+            is_same_address = last.digest is None
+        else:
+            is_same_address = self._vault.recognises(
+                last.digest, answered.address, answered.correlation_id
+            )
+        return (
+            last.status == answered.status
+            and is_same_address
+            and json_equal(last.body, answered.body)
+        )
 
     def _add_answer(
         self,
@@ -235,11 +252,3 @@ class Journal:
         numbers = position, session, *times, boot
         checksum = event_checksum(numbers, kind.value, correlation_id, detail, body)
         return (position, kind.value, session, *times, boot, body, checksum)
-
-
-def _repeats(last: LastAnswer, answered: EmailAnswered, digest: bytes | None) -> bool:
-    return (
-        last.status == answered.status
-        and last.digest == digest
-        and json_equal(last.body, answered.body)
-    )

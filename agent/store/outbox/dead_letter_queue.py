@@ -23,7 +23,7 @@ from agent.store.db.tables import (
 from agent.store.outbox.settle import add_dead_letters, retry_answers
 from agent.store.outbox.windows import UNREADABLE
 from sync.delivery.outcomes import Refused
-from sync.protocol.wire import DAMAGED_TYPE, EventType
+from sync.protocol.wire import DAMAGED_TYPE, ErrorCode, EventType
 
 RETRY_AFTER_US = 24 * 3600 * 1_000_000
 MAX_RETRIES_IN_A_TRANSACTION = 500
@@ -105,6 +105,16 @@ class DeadLetters:
             count = await self._store.write(_retry_due, self._agent_version, now_us)
             total += count
         return total
+
+    async def retry_key_lost(self) -> int:
+        """Mark for retry what lacked its key: at a start, or when the keys have changed."""
+        return await self._store.write(mark_key_lost_for_retry)
+
+
+def mark_key_lost_for_retry(session: Session) -> int:
+    """Mark for retry what lacked its key; return how many."""
+    lacks_key = col(DeadLetterRow.error_code) == ErrorCode.KEY_LOST
+    return _mark_for_retry(session, and_(_is_open, lacks_key))
 
 
 def _page(session: Session, limit: int, after: Receipt | None) -> list[DeadLetter]:

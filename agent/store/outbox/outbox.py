@@ -63,7 +63,7 @@ class StoreOutbox:
         retention_clock: RetentionNow | None = None,
     ) -> None:
         self.access = StoreAccess(directory, writer)
-        self._windows = WindowReader(key_file)
+        self._windows = WindowReader(key_file, directory)
         self.on_new_epoch: Callable[[], None] = lambda: None
         self._now_us = now_us
         self._agent_version = agent_version

@@ -7,7 +7,7 @@ import msgspec
 
 from agent.facts import EmailStatus
 from agent.store.crypto.bodies import decrypt_body
-from agent.store.crypto.vault import DecryptionError, Vault
+from agent.store.crypto.vault import DecryptionError, OtherKeyError, Vault
 from agent.store.files.storage_errors import CorruptRow
 from sync.protocol.json_object import NotAnObject, with_address
 from sync.runtime.logging import log_event
@@ -32,11 +32,15 @@ class PayloadBuilder:
         """Return the body with its address, and whether that is erased or cannot be decrypted.
 
         A body that cannot be decrypted is rebuilt from its columns: the session's correlation id,
-        or the `status` of an answer. Raises `CorruptRow`.
+        or the `status` of an answer. Raises `CorruptRow`, and `OtherKeyError` if the key is not
+        there: it may come back, and the event must not be sent without its address before.
         """
         address = None
         try:
             body = decrypt_body(stored, correlation_id, vault)
+        except OtherKeyError as error:
+            self._log_once(error)
+            raise
         except DecryptionError as error:
             self._log_once(error)
             columns = {"correlationId": correlation_id} if status is None else {"status": status}
@@ -46,6 +50,9 @@ class PayloadBuilder:
         try:
             if encrypted is not None:
                 address = vault().decrypt(encrypted, correlation_id)
+        except OtherKeyError as error:
+            self._log_once(error)
+            raise
         except DecryptionError as error:
             self._log_once(error)
         try:

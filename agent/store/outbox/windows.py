@@ -6,13 +6,14 @@ One statement for each window, over a range of positions; it never scans the bac
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.facts import Receipt
-from agent.store.crypto.vault import Vault, read_vault
+from agent.store.crypto.old_keys import read_with_old_keys
+from agent.store.crypto.vault import OtherKeyError, UnusableKey, Vault
 from agent.store.db.cursor import read_cursor
 from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.event_rows import DamagedEvent, StoredEvent, check_event
@@ -87,6 +88,12 @@ SELECT position FROM settled
 WHERE destination = 'central' AND position BETWEEN ? AND ? AND typeof(position) = 'integer'
 """
 _MISSING = "its row is missing"
+KEY_LOST = Refused(
+    ErrorCode.KEY_LOST,
+    "its e-mail address was encrypted with a key that this machine has not any more: put the key"
+    " back from its copy, and it is sent again; else discard it",
+    None,
+)
 
 
 class _Row(NamedTuple):
@@ -102,8 +109,11 @@ class _Row(NamedTuple):
 class WindowReader:
     """Reads windows on a given connection. Raises `UnusableKey` or `OSError` without a key."""
 
-    def __init__(self, key_file: Path) -> None:
+    def __init__(self, key_file: Path, directory: Path) -> None:
+        """Prepare; old keys are in the storage `directory`."""
         self._key_file = key_file
+        self._directory = directory
+        self._last_vault: Vault | None = None
         self._payloads = PayloadBuilder()
         self._damage = DamageLog()
         self._structure = StructureCheck()
@@ -140,7 +150,7 @@ class WindowReader:
         known = epochs.range_at(first.event.position)
         adjacent = _without_purged_between(chain([first], rows), cursor.purged_through)
         events = list(self._events(adjacent, known, limits.max_bytes))
-        if damaged := sum(event.damage is not None for event in events):
+        if damaged := sum(_is_damaged(event) for event in events):
             self._structure.require_sound(connection, damaged)
         base_sequence = known.base_sequence(cursor.purged_through)
         is_ended = known.epoch != epochs.last.epoch
@@ -153,7 +163,7 @@ class WindowReader:
         self, rows: Iterator[_Row], known: EpochRange, max_bytes: int
     ) -> Iterator[OutboxEvent]:
         """Yield the events of `rows` up to the end of the epoch or `max_bytes`; at least one."""
-        vault, size = cache(partial(read_vault, self._key_file)), 0
+        vault, size = cache(self._vault), 0
         for row in rows:
             if row.event.position > known.last_position:
                 return
@@ -174,6 +184,8 @@ class WindowReader:
         except CorruptRow:
             fault = DamagedEvent(event.position, "its body is no JSON", event.type)
             return self._damaged(fault, row, known)
+        except OtherKeyError:
+            return _number_of(event, row, known, KEY_LOST)
         return OutboxEvent(
             position=event.position,
             sequence=event.position - known.base_position,
@@ -193,23 +205,43 @@ class WindowReader:
         )
 
     def _damaged(self, event: DamagedEvent, row: _Row, known: EpochRange) -> OutboxEvent:
-        """Return a damaged event: its number without a content, and the verdict on it."""
-        sequence = event.position - known.base_position
-        self._damage.add(Receipt(known.epoch, sequence), event.fault)
-        return OutboxEvent(
-            position=event.position,
-            sequence=sequence,
-            type=event.type or EventType.SESSION_STARTED,
-            session=event.session_position or event.position,
-            correlation_id=event.correlation_id,
-            occurred_at_us=event.occurred_at_us,
-            monotonic_us=0,
-            boot_id="",
-            query_locale=None,
-            body=b"{}",
-            is_doubtful=row.is_doubtful,
-            damage=Refused(ErrorCode.DAMAGED, f"the stored event is damaged: {event.fault}", None),
-        )
+        receipt = Receipt(known.epoch, event.position - known.base_position)
+        self._damage.add(receipt, event.fault)
+        refused = Refused(ErrorCode.DAMAGED, f"the stored event is damaged: {event.fault}", None)
+        return _number_of(event, row, known, refused)
+
+    def _vault(self) -> Vault:
+        """Return the keys as they are now, or as they were before the key file was spoilt."""
+        try:
+            self._last_vault = read_with_old_keys(self._key_file, self._directory)
+        except (UnusableKey, OSError):
+            if self._last_vault is None:
+                raise
+        return self._last_vault
+
+
+def _number_of(
+    event: StoredEvent | DamagedEvent, row: _Row, known: EpochRange, verdict: Refused
+) -> OutboxEvent:
+    """Return an event that cannot be sent: its number without a content, and the verdict on it."""
+    return OutboxEvent(
+        position=event.position,
+        sequence=event.position - known.base_position,
+        type=event.type or EventType.SESSION_STARTED,
+        session=event.session_position or event.position,
+        correlation_id=event.correlation_id,
+        occurred_at_us=event.occurred_at_us,
+        monotonic_us=0,
+        boot_id="",
+        query_locale=None,
+        body=b"{}",
+        is_doubtful=row.is_doubtful,
+        damage=verdict,
+    )
+
+
+def _is_damaged(event: OutboxEvent) -> bool:
+    return event.damage is not None and event.damage.error_code == ErrorCode.DAMAGED
 
 
 class DamageLog:

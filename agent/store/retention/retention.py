@@ -10,6 +10,7 @@ from typing import TypeAlias
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from agent.store.access import StoreAccess
+from agent.store.crypto.old_keys import destroy_old_keys, read_old_keys
 from agent.store.retention.delivery_times import has_impossible_times, repair_times
 from agent.store.retention.erase import (
     erase_addresses,
@@ -21,6 +22,7 @@ from agent.store.retention.erase_digests import (
     erase_digests_below_watermark,
     find_digests_ended_individually,
 )
+from agent.store.retention.needed_keys import find_needed_keys
 from agent.store.retention.purge import Candidates, find_purgeable, purge
 from agent.store.retention.superseded_copies import find_superseded
 from agent.store.retention.window import DAY_US
@@ -122,6 +124,18 @@ class Retention:
         for copy in await self._store.read_hot(find_superseded, database):
             await asyncio.to_thread(_delete_copy, copy)
 
+    async def destroy_old_keys(self) -> None:
+        """Destroy each old encryption key that nothing stored needs any more."""
+        database = self._store.database
+        old = await asyncio.to_thread(read_old_keys, database.parent)
+        if not old:
+            return
+        # First: what it encrypts from now on is not seen by the query.
+        in_use = await self._store.run(_header_in_use)
+        headers = [vault.header for vault in old]
+        needed = await self._store.read_hot(find_needed_keys, database, in_use, headers)
+        await self._store.run(_destroy_old_keys, needed | {in_use})
+
     async def purge_once(self) -> bool:
         """Delete some events past their retention; return whether more may remain."""
         cutoff_us = await self._before_us(round(self._days.delivered_days * DAY_US))
@@ -155,6 +169,20 @@ def _delete_copy(copy: Path) -> None:
         log_event(_log, logging.WARNING, "store.copy_kept", copy=str(copy), reason=error.strerror)
     else:
         log_event(_log, logging.INFO, "store.copy_deleted", copy=str(copy))
+
+
+def _header_in_use(store: Store) -> bytes:
+    return store.vault.header
+
+
+def _destroy_old_keys(store: Store, needed: set[bytes]) -> None:
+    # In the writer's thread, which is the one that begins to use another key.
+    try:
+        destroy_old_keys(store.directory, needed | {store.vault.header})
+    except OSError as error:
+        log_event(_log, logging.WARNING, "store.old_key_kept", reason=str(error))
+        return
+    store.adopt_vault(store.vault.with_old(read_old_keys(store.directory)))
 
 
 def _purge(store: Store, candidates: Candidates, cutoff_us: int) -> bool:

@@ -1,5 +1,6 @@
 """Parse and validate the events of a batch. Pure, no I/O."""
 
+import contextlib
 from datetime import datetime
 from typing import TypeAlias, TypeVar
 
@@ -99,7 +100,13 @@ class _AnswerBody(msgspec.Struct, rename="camel", frozen=True):
     erased: object = None
 
 
+class _UnsendableBody(msgspec.Struct, rename="camel", frozen=True):
+    error_code: str = ""
+
+
+_KEY_LOST = "The e-mail address was encrypted with a key that the POS machine has not any more"
 _session_body = msgspec.json.Decoder(_SessionBody)
+_unsendable_body = msgspec.json.Decoder(_UnsendableBody)
 _answer_body = msgspec.json.Decoder(_AnswerBody)
 _Body = TypeVar("_Body", _SessionBody, _AnswerBody)
 
@@ -121,12 +128,20 @@ def parse_event(event: BatchEvent) -> Event:
             case EventType.EMAIL_ANSWERED:
                 return _parse_answer(event)
             case wire.DAMAGED_TYPE:
-                code, message = ErrorCode.DAMAGED, "The event was damaged on the POS machine"
+                code, message = _cause_of_loss(event)
             case _:
                 code, message = ErrorCode.UNKNOWN_TYPE, "Unknown event type"
     except _InvalidEventError as error:
         code, message = error.code, str(error)
     return invalid_event(event.sequence, event.type, event.correlation_id, code, message)
+
+
+def _cause_of_loss(event: BatchEvent) -> tuple[ErrorCode, str]:
+    """Return why an agent sends only the number; agents of version 0.1.0 do not say."""
+    with contextlib.suppress(msgspec.DecodeError):
+        if _unsendable_body.decode(event.body).error_code == ErrorCode.KEY_LOST:
+            return ErrorCode.KEY_LOST, _KEY_LOST
+    return ErrorCode.DAMAGED, "The event was damaged on the POS machine"
 
 
 def invalid_event(

@@ -85,7 +85,7 @@ def _batch_event(event: OutboxEvent, boot_id: str, *, withheld: bool) -> BatchEv
             type=DAMAGED_TYPE,
             correlation_id=event.correlation_id,
             occurred_at=us_to_rfc3339(event.occurred_at_us),
-            body=msgspec.Raw(b"{}"),
+            body=msgspec.Raw(_encoder.encode({"errorCode": event.damage.error_code})),
         )
     return BatchEvent(
         sequence=event.sequence,

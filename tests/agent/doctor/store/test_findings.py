@@ -16,6 +16,7 @@ from agent.doctor.store.findings import (
     check_lost_captures,
     check_terms,
 )
+from agent.store.crypto.old_keys import rotate
 from agent.store.db.connect import transaction
 from agent.store.db.epochs import begin_epoch
 from agent.store.files.high_water_mark import MARK_FILE
@@ -154,7 +155,16 @@ def test_addresses_under_a_replaced_key_are_a_fault(tmp_path: Path) -> None:
     found = check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False)
     assert found is not None
     assert found.verdict is Verdict.FAULT
-    assert found.found == "addresses encrypted with another key: 1"
+    assert found.found == ("1 capture, epoch-1/2 to epoch-1/2, encrypted with a key that is lost")
+    assert "put the key back from its copy" in found.advice
+
+
+def test_addresses_under_an_old_key_are_no_fault(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        record(store, session(), answer())
+    rotate(tmp_path / KEY_FILE, tmp_path)
+
+    assert check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False) is None
 
 
 def test_damaged_rows_are_named_with_their_reasons(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from agent.facts import EmailAnswered, EmailStatus, SessionStarted
 from agent.store.crypto.bodies import decrypt_body, encrypt_body
 from agent.store.crypto.vault import KEY_BYTES, DecryptionError, Vault
 from sync.delivery.outbox import OutboxEvent
-from tests.support.agent.outbox import outbox_on
+from sync.protocol.wire import ErrorCode
+from tests.support.agent.outbox import PLENTY, outbox_on
 from tests.support.agent.store import (
     ADDRESS,
     KEY_FILE,
@@ -111,20 +112,37 @@ async def test_encrypted_body_is_sent_unchanged_even_after_its_address_is_erased
         ]
 
 
-async def test_undecryptable_bodies_do_not_block_the_outbox(tmp_path: Path) -> None:
-    """The key was lost and replaced: the sessions and answers are still delivered."""
+async def test_captures_of_a_lost_key_do_not_block_the_outbox_and_keep_their_addresses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key may come back: what it encrypted is not sent without its content before."""
     async with outbox_on(tmp_path) as rig:
-        await rig.capture(NAMED, TWICE, DECLINED, session("two"))
+        await rig.capture(NAMED, TWICE, DECLINED, session("two"), answer("two"))
+    kept = (tmp_path / KEY_FILE).read_bytes()
     (tmp_path / KEY_FILE).unlink()
+
     async with outbox_on(tmp_path) as rig:
-        await rig.writer.check(10)
+        await rig.capture(answer("two", "new@example.com"))
         events = (await rig.window()).events
-    assert [event.body for event in events] == [
-        b'{"correlationId":"one"}',
-        b'{"emailAddress":null,"erased":true,"status":"accepted"}',
-        b'{"status":"declined"}',
-        b'{"correlationId":"two"}',
-    ]
+        verdicts = [event.damage and event.damage.error_code for event in events]
+        for event in events:
+            if event.damage is None:
+                await rig.deliver(event)
+            else:
+                await rig.refuse(event, verdict=event.damage)
+        await rig.outbox.retention.erase_once()
+
+    lost = ErrorCode.KEY_LOST
+    assert verdicts == [lost, lost, lost, None, lost, None]
+    assert b"new@example.com" in events[-1].body
+    assert caplog.messages.count("outbox.decryption_failed") == 1
+
+    (tmp_path / KEY_FILE).write_bytes(kept)
+    async with outbox_on(tmp_path) as rig:
+        await rig.outbox.dead_letters.retry_key_lost()
+        retried = (await rig.outbox.next_retry_window(PLENTY)).events
+    assert [event.damage for event in retried] == [None] * 4
+    assert [ADDRESS.encode() in event.body for event in retried] == [True, True, False, True]
 
 
 def test_plain_bodies_stay_readable_in_the_database(tmp_path: Path) -> None:
