@@ -14,12 +14,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from agent.facts import Receipt
+from agent.store.db.foreign_wal import set_foreign_wal_aside
 from agent.store.db.migrate import migrate
 from agent.store.db.rows import text_or_bytes
 from agent.store.db.wal import copy_suspect_wal, require_no_orphan_wal, sync_leftover_wal, wal_of
 from agent.store.files.file_identity import is_owned_and_closed, require_not_moved
 from agent.store.files.storage_errors import is_nearly_full
 from sync.runtime.files.private_files import create_private
+from sync.runtime.files.sqlite_backup import mark_as_opened
 
 DATABASE_FILE = "agent.db"
 _READ_TIMEOUT_SECONDS = 2.0
@@ -53,6 +55,7 @@ def connect_for_writing(
     """
     # The WAL and its index get the mode of the database.
     create_private(path)
+    set_foreign_wal_aside(path, now_us)
     connection = sqlite3.connect(
         path, isolation_level=None, cached_statements=64, timeout=_LOCK_SECONDS
     )
@@ -63,6 +66,7 @@ def connect_for_writing(
         for pragma in _PRAGMAS:
             connection.execute(pragma).fetchall()
         sync_leftover_wal(connection, path)
+        mark_as_opened(connection)
         migrate(connection, path)
     except BaseException:
         connection.close()

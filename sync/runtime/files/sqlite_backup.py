@@ -18,6 +18,9 @@ from sync.runtime.files.ownership import acting_as_owner
 _STEP_PAGES = 2_048
 _RESERVE_BYTES = 1024 * 1024
 _WAIT_SECONDS = 5.0
+# The application id (https://www.sqlite.org/fileformat2.html#application_id) of a backup that no
+# program has opened yet: a log beside it is that of another file.
+_APPLICATION_ID, _UNOPENED = 68, int.from_bytes(b"Copy")
 _FULL = "there is no room for it: %s bytes needed, %s free"
 Show = Callable[[str], None]
 
@@ -61,6 +64,7 @@ def back_up(
             with _target(scratch) as copy, _snapshot_of(database) as connection:
                 _require_room(connection, file.parent)
                 _copy(connection, copy, scratch, show)
+            _mark_as_unopened(scratch)
             show("Checking the copy")
             with closing(_opened(scratch, is_still=True)) as finished:
                 ((found,),) = finished.execute("PRAGMA quick_check(1)").fetchall()
@@ -76,6 +80,20 @@ def back_up(
         raise BackupError(_reason_of(error)) from error
     except OSError as error:
         raise BackupError(f"{error.strerror or error}") from error
+
+
+def is_unopened_backup(database: Path) -> bool:
+    """Return whether `database` is a backup that was put in place and not opened yet."""
+    with database.open("rb") as file:
+        file.seek(_APPLICATION_ID)
+        return file.read(4) == _UNOPENED.to_bytes(4)
+
+
+def mark_as_opened(connection: sqlite3.Connection) -> None:
+    """Note in the file that its log is its own from now on. Raises `sqlite3.Error`."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] == _UNOPENED:
+        connection.execute("PRAGMA application_id=0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 @contextmanager
@@ -144,6 +162,12 @@ def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, scratch: Path, s
         _sync(scratch)
 
     source.backup(copy, pages=_STEP_PAGES, progress=note)
+
+
+def _mark_as_unopened(scratch: Path) -> None:
+    with scratch.open("r+b") as file:
+        file.seek(_APPLICATION_ID)
+        file.write(_UNOPENED.to_bytes(4))
 
 
 def _sync(file: Path) -> None:
