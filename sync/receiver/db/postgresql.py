@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from sync.receiver.database_url import parse_server_url
 from sync.receiver.db.database import Values
+from sync.receiver.db.limits import ALL_AT_ONCE
 from sync.receiver.db.migrate import encoding_errors, is_older, migrate
 from sync.receiver.db.server.connect import Connector
 from sync.receiver.db.server.pool import ServerPool
@@ -27,7 +28,6 @@ from sync.runtime.settings.setting_errors import ConfigurationError
 T = TypeVar("T")
 _Options: TypeAlias = Mapping[str, Any]
 _Run: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
-_POOL_SIZE = 8
 _ATTEMPTS = 3
 # Serialization failure, deadlock, unique violation: retry, another transaction won the race.
 _RETRYABLE = {"40001", "40P01", "23505"}
@@ -68,7 +68,7 @@ class Postgresql:
         if statement_seconds is not None:
             settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
             timeout = statement_seconds + _GRACE_SECONDS
-        self._pool = ServerPool(Connector(self._url, password, settings, timeout), _POOL_SIZE)
+        self._pool = ServerPool(Connector(self._url, password, settings, timeout), ALL_AT_ONCE)
 
     async def open(self) -> None:
         """Migrate the schema; receivers that start together take turns.

@@ -13,6 +13,7 @@ from sync.protocol.wire import ErrorCode, HeartbeatAnswer
 from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database, refused_value
+from sync.receiver.db.limits import BATCHES_AT_ONCE, HEARTBEATS_AT_ONCE, LimitedWrites
 from sync.receiver.ingest.accept import accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.epochs.closing import Sent
@@ -44,7 +45,8 @@ class Ledger:
     """
 
     def __init__(self, database: Database, shared_session_stores: Collection[str] = ()) -> None:
-        self._database = database
+        self._batches = LimitedWrites(database, BATCHES_AT_ONCE)
+        self._heartbeats = LimitedWrites(database, HEARTBEATS_AT_ONCE)
         self._shared_session_stores = frozenset(shared_session_stores)
 
     async def store_batch(
@@ -70,7 +72,7 @@ class Ledger:
                 shares_sessions=shares_sessions,
             )
             try:
-                outcome = await self._database.write(store)
+                outcome = await self._batches.write(store)
             except Exception as error:
                 if (reason := refused_value(error)) is None:
                     raise
@@ -92,7 +94,7 @@ class Ledger:
 
         The answer also lists numbers that are rejected there, up to `MAX_REJECTED_NAMED`.
         """
-        return await self._database.write(partial(store_heartbeat, inbound=inbound))
+        return await self._heartbeats.write(partial(store_heartbeat, inbound=inbound))
 
 
 def _store_batch(
