@@ -98,3 +98,26 @@ async def test_shared_name_has_the_same_advice_in_the_table_and_as_json(
     (shown,) = json.loads(printed.stdout)["stores"]
     assert "loyalty-hq enroll 0042 …" in shown["advice"]
     assert f"0042/till-1: {shown['advice']}" in " ".join(listed.stdout.split())
+
+
+async def test_tables_are_french_with_a_french_locale(
+    receiver: Receiver, till: SimulatedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "fr_CA.UTF-8")
+    await receiver.enroll(SimulatedAgent(store_id="0043"))
+    await receiver.send(till, session(1))
+    await receiver.heartbeat(till, lastSequence=3, outstanding=2, deadLetters=1)
+    config = str(write_config(receiver.directory))
+
+    listed = await asyncio.to_thread(hq_on_terminal, "--config", config, "stores")
+    report = await asyncio.to_thread(hq_on_terminal, "--config", config, "completeness")
+
+    heading = next(line for line in listed if "CAISSE" in line)
+    assert heading.split()[:4] == ["MAGASIN", "CAISSE", "ÉTAT", "ENTENDUE"]
+    shown = " ".join(" ".join(listed).split())
+    assert "muette" in shown
+    assert "2 caisses dans 2 magasins" in shown
+    summary = " ".join(" ".join(report).split())
+    assert "Incomplet" in summary
+    assert "0 définitivement perdues" in summary
+    assert "attendues" in summary
