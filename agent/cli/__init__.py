@@ -27,6 +27,9 @@ COMMANDS = {
     "sync": LazyCommand("agent.cli.sync", "Deliver pending captures now."),
     "backup": LazyCommand("agent.cli.backup", "Copy the database into one file."),
     "rotate-key": LazyCommand("agent.cli.rotate_key", "Replace the encryption key by a new one."),
+    "export": LazyCommand(
+        "agent.cli.export.command", "Write what is undelivered to a file to carry by hand."
+    ),
     "salvage": LazyCommand("agent.cli.salvage", "Salvage the captures of a database file."),
     "dead-letters": LazyCommand("agent.cli.dead_letters", "List, retry and discard dead letters."),
 }

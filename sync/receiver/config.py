@@ -109,6 +109,11 @@ class LedgerStorageSettings(Section):
     """Local storage of the receiver."""
 
     directory: Directory = Field(description="directory of the database; created if absent")
+    private_key_file: OptionalFile = Field(
+        None,
+        description="file with head office's private key, for bundles carried by hand; not set:"
+        " made in the storage directory by `loyalty-hq keys`",
+    )
 
 
 class AccessSettings(Section):

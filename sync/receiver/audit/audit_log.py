@@ -34,6 +34,8 @@ class Action(StrEnum):
     FORGET = "forget"
     FIND = "find"
     EXPORT = "export"
+    IMPORT = "import"
+    MAKE_KEY = "make-key"
     ACKNOWLEDGE = "acknowledge"
     ACKNOWLEDGE_EPOCH = "acknowledge-epoch"
     SIGN_IN = "sign-in"

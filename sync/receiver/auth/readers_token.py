@@ -5,11 +5,10 @@ It is in the storage directory, which is this user's alone; see `private_files.p
 
 import errno
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.atomic_file import create_file
 from sync.runtime.files.private_files import UnsafeFileError, make_private_directory, read_private
 from sync.runtime.settings.secret_files import ADMIN_TOKEN_CHARACTERS
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
@@ -69,7 +68,7 @@ def _own_token(directory: Path, new_secret: Callable[[], str]) -> str:
     make_private_directory(directory)
     token = _read(path)
     if token is None:
-        _make(path, new_secret())
+        create_file(path, f"{new_secret()}\n".encode())
         token = _read(path)
     if token is None:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
@@ -93,22 +92,3 @@ def _check(path: Path, content: bytes) -> str:
         )
         raise ConfigurationError([SettingError(str(path), _SETTING, message)])
     return token
-
-
-def _make(path: Path, token: str) -> None:
-    """Write the token to a new file; leave a file that another process has made meanwhile."""
-    # mkstemp: mode 0600, never an existing file or a planted link.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    scratch = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(f"{token}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-        # Unlike a rename, a link never replaces an existing file.
-        path.hardlink_to(scratch)
-    except FileExistsError:
-        pass
-    finally:
-        scratch.unlink(missing_ok=True)
-    sync_directory(path.parent)

@@ -14,6 +14,8 @@ from sync.receiver.db.tables import tokens as token_table
 SELECT_TOKEN = select(token_table).where(
     is_agent(token_table), token_table.c.token_hash == bindparam("hash")
 )
+# All tokens of a till, the newest last.
+SELECT_TOKENS = select(token_table).where(is_agent(token_table)).order_by(token_table.c.generation)
 # Arbitrary lock number shared by all receivers. Without it, two concurrent enrolments of one agent
 # would give both tokens the same generation, and neither would revoke the other; and an enrolment
 # could cross a retirement.

@@ -26,6 +26,14 @@ COMMANDS = {
     "retire": LazyCommand(
         "sync.receiver.cli.retire", "Take a till, or all tills of a store, out of service."
     ),
+    "keys": LazyCommand(
+        "sync.receiver.cli.carried.keys", "Print head office's public key, for exports of agents."
+    ),
+    "import": LazyCommand(
+        "sync.receiver.cli.carried.import_bundle",
+        "Take the captures of a file that an agent exported.",
+        function="import_bundle",
+    ),
     "stores": LazyCommand("sync.receiver.cli.stores", "List all known tills."),
     "completeness": LazyCommand(
         "sync.receiver.cli.reporting.completeness", "Report missing captures by sequence number."

@@ -116,6 +116,16 @@ class AgentTransaction:
             last = last_message_of(row).after(sent, self.now, self._zero_of)
             self.execute(statements.UPDATE_AGENT, row["epoch"], last_seen_at=self.now, **last.row())
 
+    def note_carried(self, written_at: datetime, agent_version: str) -> None:
+        """Store the till's last word, which was carried by hand, unless it was heard since.
+
+        Call `lock_epochs` before.
+        """
+        row, at = self._current, min(written_at, self.now)
+        if row is not None and (row["last_seen_at"] is None or row["last_seen_at"] < at):
+            values = {"last_seen_at": at, "agent_version": agent_version}
+            self.execute(statements.UPDATE_AGENT, row["epoch"], **values)
+
     def last_message(self, sent: Sent, *, is_closed: bool = False) -> LastMessage:
         """Return the till's last message after this one, for the row of its current epoch.
 

@@ -114,22 +114,34 @@ def _overtaken(
 ) -> HeartbeatAnswer:
     """Store the numbers that an overtaken heartbeat reports; return its answer."""
     accepted: list[AcceptedThrough] = []
-    changed: list[Row] = []
-    for one in told:
-        if (row := rows.get(one.epoch)) is None:
-            continue
-        extent = overtaken_extent(one, row, transaction.now)
-        if values := extent.changes(row):
-            changed.append({**conditions.params_for(transaction.agent.name, one.epoch), **values})
+    for one, extent in store_overtaken(transaction, told, rows):
         # The first message of a boot may be of an image that was put back.
         is_current = one.epoch == heartbeat.epoch
+        row = rows[one.epoch]
         reached = _reached(one, row, extent) if is_current else extent.accepted_through
         accepted.append(AcceptedThrough(epoch=one.epoch, accepted_through=reached))
-    if changed:
-        transaction.connection.execute(statements.UPDATE_AGENT, changed)
     rejected = _rejected(transaction, list(rows), heartbeat.rejected_after)
     is_shared = transaction.name_use().is_shared(transaction.now)
     return HeartbeatAnswer(epochs=accepted, rejected=rejected, shared_name=is_shared)
+
+
+def store_overtaken(
+    transaction: AgentTransaction, told: Iterable[EpochExtent], rows: Mapping[str, RowMapping]
+) -> list[tuple[EpochExtent, Extent]]:
+    """Store the numbers that an old message reports of the epochs in `rows`; return the extents."""
+    extents = [
+        (one, overtaken_extent(one, rows[one.epoch], transaction.now))
+        for one in told
+        if one.epoch in rows
+    ]
+    changed = [
+        {**conditions.params_for(transaction.agent.name, one.epoch), **values}
+        for one, extent in extents
+        if (values := extent.changes(rows[one.epoch]))
+    ]
+    if changed:
+        transaction.connection.execute(statements.UPDATE_AGENT, changed)
+    return extents
 
 
 def _status_columns(heartbeat: Heartbeat) -> dict[str, Any]:

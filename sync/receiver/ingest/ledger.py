@@ -9,7 +9,10 @@ from functools import partial
 from msgspec import structs
 from sqlalchemy import Connection, RowMapping
 
+from sync.protocol.bundle.contents import BundleHead
+from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import ErrorCode, HeartbeatAnswer
+from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.database import Database, refused_value
@@ -18,7 +21,7 @@ from sync.receiver.ingest.accept import accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.epochs.closing import Sent
 from sync.receiver.ingest.events import Event, InvalidEvent, invalid_event, type_of
-from sync.receiver.ingest.heartbeat import store_heartbeat
+from sync.receiver.ingest.heartbeat import store_heartbeat, store_overtaken
 from sync.receiver.ingest.hourly_rollup import roll_up
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.lookup import look_up, look_up_purged
@@ -96,6 +99,26 @@ class Ledger:
         """
         return await self._heartbeats.write(partial(store_heartbeat, inbound=inbound))
 
+    async def store_carried_head(
+        self, sender: EnrolledAgent, head: BundleHead, now: datetime
+    ) -> None:
+        """Store what a bundle says of its till: how far its epochs extend, when it was written.
+
+        Before its batches: else those of an older bundle, imported later, would make its epoch the
+        current one. Epochs beyond the till's bounds are left out, and their batches are refused.
+        """
+
+        def store(connection: Connection) -> None:
+            transaction = AgentTransaction(connection, sender, now)
+            *older, current = head.epochs
+            rows = transaction.lock_epochs(current.epoch, [one.epoch for one in older])
+            store_overtaken(transaction, head.epochs, rows)
+            written_at = from_rfc3339(head.written_at)
+            if written_at is not None:
+                transaction.note_carried(written_at, head.agent_version)
+
+        await self._database.write(store)
+
 
 def _store_batch(
     connection: Connection, inbound: InboundBatch, *, checked: InboundBatch, shares_sessions: bool
@@ -124,20 +147,22 @@ def _store_batch(
         # The gap before the batch is now written.
         placement = replace(placement, gap=None)
     sent = Sent(batch.boot_id, batch.sent_monotonic_us)
-    # The row of another epoch than the current one tells nothing of the till.
-    last = transaction.last_message(sent).row() if epoch["is_current"] else {}
+    contact: Row = {}
+    if not inbound.is_carried:
+        contact = {"last_seen_at": inbound.received_at, "agent_version": batch.agent_version}
+        # The row of another epoch than the current one tells nothing of the till.
+        if epoch["is_current"]:
+            contact |= transaction.last_message(sent).row()
     transaction.execute(
         statements.UPDATE_AGENT,
         batch.epoch,
         accepted_through=result.accepted_through,
         last_sequence=max(epoch["last_sequence"], result.accepted_through),
-        last_seen_at=inbound.received_at,
-        agent_version=batch.agent_version,
         newest_trusted_at=corrector.newest_trusted_at,
         **_ended(inbound, epoch, result.accepted_through),
-        **last,
+        **contact,
     )
-    if not epoch["is_current"]:
+    if not (epoch["is_current"] or inbound.is_carried):
         transaction.note_contact(sent)
     return result
 

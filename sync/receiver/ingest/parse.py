@@ -32,12 +32,16 @@ _ID = re.compile(r"[!-~]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class InboundBatch:
-    """A received batch with its parsed events."""
+    """A received batch with its parsed events.
+
+    `is_carried`: it came in a bundle, by hand, and is no sign of life of its till.
+    """
 
     sender: EnrolledAgent
     batch: Batch
     events: Sequence[Event]
     received_at: datetime
+    is_carried: bool = False
 
 
 @dataclass(frozen=True, slots=True)

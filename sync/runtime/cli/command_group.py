@@ -49,15 +49,18 @@ class LazyCommand:
     """Module of a command, which defines it under its own name, and its line in `--help`.
 
     A service reloads at SIGHUP, and is not ended by one while it is still being imported.
+    `function`: its name in the module, if that of the command is a keyword.
     """
 
     module: str
     summary: str
     is_service: bool = False
+    function: str = ""
 
     def load(self, name: str) -> "Command":
         """Import the command `name`, a function or a `Typer`."""
-        found = getattr(import_module(self.module), name.replace("-", "_"))
+        function = self.function or name.replace("-", "_")
+        found = getattr(import_module(self.module), function)
         app = typer.Typer(rich_markup_mode=None)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)

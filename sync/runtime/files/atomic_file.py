@@ -36,6 +36,28 @@ def atomic_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     sync_directory(path.parent)
 
 
+def create_file(path: Path, content: bytes) -> None:
+    """Write a new file of mode 0600, durably; leave one that another process has made meanwhile.
+
+    Raises `OSError`.
+    """
+    # mkstemp: mode 0600, never an existing file or a planted link.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    scratch = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike a rename, a link never replaces an existing file.
+        path.hardlink_to(scratch)
+    except FileExistsError:
+        pass
+    finally:
+        scratch.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
 def make_directory(directory: Path) -> None:
     """Create `directory` and its missing parents with mode 0700. Raises `OSError`.
 

@@ -26,6 +26,8 @@ _ONE_LINE_SECRETS = frozenset(
 ADMIN_TOKEN_CHARACTERS = 20
 _LEAST_CHARACTERS = {"admin_token_file": ADMIN_TOKEN_CHARACTERS}
 _CREATED_IF_ABSENT = ("storage", "encryption_key_file")
+# Commands alone read or create it, as root: the service need not be able to.
+_OF_COMMANDS = ("storage", "private_key_file")
 _CERTIFICATE, _KEY = "_cert_file", "_key_file"
 
 
@@ -110,6 +112,8 @@ def _files(settings: SettingsTree) -> Iterator[tuple[SettingPath, Path]]:
     for path, field in known_settings(type(settings)).items():
         file = value_of(settings, path)
         if not is_path(field) or not path[-1].endswith("_file") or not isinstance(file, Path):
+            continue
+        if path == _OF_COMMANDS:
             continue
         # A user who may not enter its directory sees no file: Path.exists would raise.
         if path != _CREATED_IF_ABSENT or os.path.exists(file):  # noqa: PTH110

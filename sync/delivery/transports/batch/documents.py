@@ -59,23 +59,38 @@ async def compressed_batch(
     """Return a batch as JSON in a zstd frame (RFC 8878); `withheld`: events without content."""
 
     def encode() -> bytes:
-        now = sender.clock()
-        batch = Batch(
-            store_id=sender.store_id,
-            till_id=sender.till_id,
-            epoch=window.epoch,
-            boot_id=sender.boot_id,
-            agent_version=sender.agent_version,
-            sent_at=us_to_rfc3339(now.wall_us),
-            sent_monotonic_us=now.monotonic_us,
-            round_trip_us=sender.round_trip.last_us,
-            base_sequence=window.base_sequence,
-            ends_epoch=bool(events) and events[-1].sequence == window.ended_at,
-            events=[_batch_event(event, sender.boot_id, withheld=withheld) for event in events],
-        )
+        batch = _batch(window, events, sender, withheld=withheld)
         return zstandard.compress(_encoder.encode(batch))
 
     return encode() if len(events) <= _FEW_EVENTS else await asyncio.to_thread(encode)
+
+
+def carried_batch(window: Window, sender: Sender) -> bytes:
+    """Return a window as JSON, to be carried by hand.
+
+    It says nothing of the clock of its sender's boot: it may be on its way for days.
+    """
+    batch = _batch(window, window.events, sender, withheld=False)
+    return _encoder.encode(msgspec.structs.replace(batch, sent_monotonic_us=None))
+
+
+def _batch(
+    window: Window, events: Sequence[OutboxEvent], sender: Sender, *, withheld: bool
+) -> Batch:
+    now = sender.clock()
+    return Batch(
+        store_id=sender.store_id,
+        till_id=sender.till_id,
+        epoch=window.epoch,
+        boot_id=sender.boot_id,
+        agent_version=sender.agent_version,
+        sent_at=us_to_rfc3339(now.wall_us),
+        sent_monotonic_us=now.monotonic_us,
+        round_trip_us=sender.round_trip.last_us,
+        base_sequence=window.base_sequence,
+        ends_epoch=bool(events) and events[-1].sequence == window.ended_at,
+        events=[_batch_event(event, sender.boot_id, withheld=withheld) for event in events],
+    )
 
 
 def _batch_event(event: OutboxEvent, boot_id: str, *, withheld: bool) -> BatchEvent:

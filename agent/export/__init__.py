@@ -1,0 +1,1 @@
+"""Export: what is undelivered, in a file that is sealed for head office and carried by hand."""

@@ -1,0 +1,1 @@
+"""Commands for bundles that are carried by hand."""

@@ -1,0 +1,178 @@
+"""`loyalty-hq import`: take the captures of a file that an agent exported."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO, NoReturn
+
+import typer
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from sync.protocol.bundle.sealing import BundleError, OtherRecipientError
+from sync.protocol.wire import ErrorCode
+from sync.receiver.carried.bundle_file import BundleFile, open_bundle
+from sync.receiver.carried.import_bundle import (
+    BundleImport,
+    EpochReport,
+    ImportReport,
+)
+from sync.receiver.carried.private_keys import by_id, private_key_path, read_private_keys
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
+from sync.receiver.config import ReceiverSettings
+from sync.receiver.db.database import Database
+from sync.receiver.ingest.ledger import Ledger
+from sync.receiver.ingest.placement import MalformedBatch
+from sync.runtime.cli.command_group import ConfigFile
+from sync.runtime.cli.listing import JsonOption
+from sync.runtime.cli.printing import count, echo, echo_json
+from sync.runtime.cli.program import ExitCode
+from sync.runtime.cli.progress import countdown, current_step
+from sync.runtime.network.http_errors import HttpError
+
+_NOTHING = "nothing was taken"
+
+
+def import_bundle(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `loyalty-agent export`.")],
+    config: ConfigFile = None,
+    *,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="Take it without the proof of the till's token.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the captures of a file that an agent exported.
+
+    All of the file is checked before anything is taken: it must be complete, unchanged, sealed with
+    head office's key (`keys`), and of a till that is enrolled. Then its captures are taken as if
+    the till had sent them. What is here already has no effect, so an interrupted import is
+    repeated. Safe while head office serves. Exit code 1 if a capture is rejected or not taken.
+    """
+    settings = HEAD_OFFICE.settings(config)
+    with _opened(file) as opened, _refusals(file):
+        bundle = open_bundle(opened, by_id(_private_keys(settings)))
+        with current_step("Checking"):
+            events = bundle.verify()
+        report = _take(settings, bundle, events, file.name, accept_unproven=unproven)
+    if as_json:
+        echo_json(_document(bundle, events, report))
+    else:
+        _print(bundle, events, report)
+    is_whole = not any(one.rejected or one.refused for one in report.epochs.values())
+    raise typer.Exit(ExitCode.OK if is_whole else ExitCode.PROBLEM)
+
+
+def _private_keys(settings: ReceiverSettings) -> list[X25519PrivateKey]:
+    path = private_key_path(settings)
+    try:
+        with HEAD_OFFICE.exit_on_configuration_error():
+            found = read_private_keys(path)
+    except OSError as error:
+        HEAD_OFFICE.fail(f"cannot read {path} ({error.strerror})")
+    if not found:
+        HEAD_OFFICE.fail(f"there is no private key in {path}: see `{HEAD_OFFICE.name} keys`")
+    return found
+
+
+def _take(
+    settings: ReceiverSettings,
+    bundle: BundleFile,
+    events: int,
+    file_name: str,
+    *,
+    accept_unproven: bool,
+) -> ImportReport:
+    audit = audit_log()
+    with countdown("Importing") as show:
+
+        async def take(database: Database) -> ImportReport:
+            ledger = Ledger(database, settings.intake.shared_session_stores)
+            work = BundleImport(database, ledger, audit, lambda: datetime.now(UTC), show)
+            return await work.take(
+                bundle, events, file_name=file_name, accept_unproven=accept_unproven
+            )
+
+        return run_on_database(settings, take)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    try:
+        with file.open("rb") as opened:
+            if not stat.S_ISREG(file.stat().st_mode):
+                _refuse(f"{file} is not a regular file: copy the bundle into one")
+            yield opened
+    except OSError as error:
+        _refuse(f"cannot read {file} ({error.strerror})")
+
+
+@contextmanager
+def _refusals(file: Path) -> Iterator[None]:
+    """Print why a bundle is refused, and exit with code 1."""
+    try:
+        yield
+    except OtherRecipientError as error:
+        HEAD_OFFICE.fail(
+            f"{file}: {error}: it is another head office's, or its private key is on another"
+            f" machine; {_NOTHING}"
+        )
+    except BundleError as error:
+        HEAD_OFFICE.fail(f"{file}: {error}; {_NOTHING}")
+    except (HttpError, MalformedBatch) as error:
+        HEAD_OFFICE.fail(f"{file}: {error}: the batches from this one on were not taken")
+
+
+def _document(bundle: BundleFile, events: int, report: ImportReport) -> dict[str, object]:
+    """Return the report for `--json`."""
+    return {
+        "storeId": bundle.name.store_id,
+        "tillId": bundle.name.till_id,
+        "writtenAt": bundle.head.written_at,
+        "keyId": bundle.key_id,
+        "isProven": report.is_proven,
+        "events": events,
+        **_counts(report.total),
+        "epochs": [
+            {"epoch": epoch, **_counts(one), "acceptedThrough": one.accepted_through}
+            for epoch, one in report.epochs.items()
+        ],
+    }
+
+
+def _counts(one: EpochReport) -> dict[str, object]:
+    return {
+        "taken": one.taken,
+        "alreadyHere": one.already_here,
+        "rejected": dict(one.rejected),
+        "refused": dict(one.refused),
+    }
+
+
+def _print(bundle: BundleFile, events: int, report: ImportReport) -> None:
+    name, total = bundle.name, report.total
+    written = f"{name.store_id}/{name.till_id}, exported {bundle.head.written_at}"
+    echo(f"{written}: {count(events, 'capture')}.")
+    echo(f"Taken: {total.taken:,}. Already here: {total.already_here:,}.")
+    for epoch, one in report.epochs.items():
+        echo(f"Epoch {epoch}: all up to {one.accepted_through} is here.")
+    for code, number in total.rejected.items():
+        HEAD_OFFICE.warn(f"rejected, and recorded as such: {count(number, 'capture')} ({code})")
+    for epoch, one in report.epochs.items():
+        for code, number in one.refused.items():
+            what = f"{count(number, 'capture')} of epoch {epoch} ({code})"
+            HEAD_OFFICE.warn(f"not taken: {what}: {_why(code, one)}")
+
+
+def _why(code: str, epoch: EpochReport) -> str:
+    if code == ErrorCode.SEQUENCE_GAP:
+        return (
+            f"head office lacks number {epoch.expected}, and the till had delivered it. Was head"
+            " office restored from a backup? The till sends all again once its line is back"
+        )
+    return "the till began too many epochs: find out why its database is replaced so often"
+
+
+def _refuse(reason: str) -> NoReturn:
+    HEAD_OFFICE.fail(reason, ExitCode.USAGE)

@@ -1,0 +1,1 @@
+"""Imports of bundles, on both databases."""

@@ -1,0 +1,1 @@
+"""The format of bundles that are carried by hand."""

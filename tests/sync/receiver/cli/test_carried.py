@@ -1,0 +1,209 @@
+"""`loyalty-hq keys` and `loyalty-hq import`: what a person at head office reads."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from typer.testing import CliRunner, Result
+
+from sync.protocol.agent_token import hash_token
+from sync.protocol.bundle.sealing import key_id_of, read_public_key
+from sync.receiver.carried.private_keys import read_private_keys
+from sync.receiver.cli import app
+from tests.support.head_office.bundles import sealed
+from tests.support.head_office.messages import SimulatedAgent, sessions
+from tests.support.head_office.process import write_config
+from tests.support.processes import messages
+from tests.support.sqlite import rows_in
+
+TILL = SimulatedAgent()
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Path:
+    """A head office that was never used; return its storage directory."""
+    write_config(tmp_path / "hq")
+    return tmp_path / "hq"
+
+
+def hq(office: Path, *arguments: str) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(app, ["--config", f"{office}.toml", *arguments])
+
+
+def bundle_for(office: Path, *, events: int = 5, enrolled: bool = True) -> Path:
+    """Return a bundle that is sealed for head office."""
+    assert hq(office, "keys").exit_code == 0
+    token = hq(office, "enroll", "0042", "till-1").stdout.strip() if enrolled else ""
+    (key,) = read_private_keys(office / "hq.private-key.pem")
+    batches = [(TILL.batch(*sessions(1, events)), events)]
+    file = office.parent / "stick.bundle"
+    file.write_bytes(sealed(TILL, batches, token_hash=hash_token(token), key=key))
+    return file
+
+
+def stored(office: Path) -> int:
+    """Return the number of sessions at head office."""
+    ((number,),) = rows_in(office / "hq.db", "SELECT count(*) FROM sessions")
+    return int(str(number))
+
+
+def test_first_use_makes_the_key_pair_and_every_use_prints_the_same_public_key(
+    office: Path,
+) -> None:
+    first, second = hq(office, "keys"), hq(office, "keys")
+
+    key = read_public_key(first.stdout.encode())
+    assert key is not None
+    assert first.stdout == second.stdout
+    assert messages(first.stderr).strip() == f"Key {key_id_of(key)}."
+    file = office / "hq.private-key.pem"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "PRIVATE" not in first.stdout
+
+
+def test_private_key_can_be_in_a_file_of_its_own(office: Path) -> None:
+    place = office.parent / "shared.pem"
+    with Path(f"{office}.toml").open("a") as config:
+        config.write(f'[storage]\ndirectory = "{office}"\nprivate_key_file = "{place}"\n')
+    text = Path(f"{office}.toml").read_text().replace(f'[storage]\ndirectory = "{office}"\n', "", 1)
+    Path(f"{office}.toml").write_text(text)
+
+    assert hq(office, "keys").exit_code == 0
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert not (office / "hq.private-key.pem").exists()
+
+
+def test_another_machine_of_head_office_makes_no_second_key_pair(office: Path) -> None:
+    """Machines that share a database share the key: else half of the bundles cannot be read."""
+    first = hq(office, "keys")
+    (office / "hq.private-key.pem").unlink()
+
+    second = hq(office, "keys")
+
+    assert second.exit_code == 1
+    key = read_public_key(first.stdout.encode())
+    assert key is not None
+    assert f"head office has the key {key_id_of(key)}" in second.stderr
+    assert not (office / "hq.private-key.pem").exists()
+
+
+def test_older_key_opens_bundles_after_a_rotation(office: Path) -> None:
+    bundle = bundle_for(office)
+    before = hq(office, "keys").stdout
+
+    rotated = hq(office, "keys", "--rotate")
+
+    assert rotated.stdout != before
+    assert "1 older key can still open bundles" in rotated.stderr
+    keys = json.loads(hq(office, "keys", "--json").stdout)["keys"]
+    assert [key["publicKey"] for key in keys] == [rotated.stdout, before]
+    assert hq(office, "import", str(bundle)).exit_code == 0
+
+
+def test_keys_that_were_made_are_in_the_audit_log(office: Path) -> None:
+    hq(office, "keys")
+    hq(office, "keys", "--rotate")
+
+    entries = json.loads(hq(office, "audit", "--json").stdout)["entries"]
+    assert [entry["action"] for entry in entries] == ["make-key", "make-key"]
+
+
+def test_damaged_key_file_is_named_and_not_replaced(office: Path) -> None:
+    hq(office, "keys")
+    file = office / "hq.private-key.pem"
+    file.write_text("gone")
+
+    result = hq(office, "keys", "--rotate")
+
+    assert result.exit_code == 2
+    assert "not a file that `loyalty-hq keys` has made" in result.stderr
+    assert file.read_text() == "gone"
+
+
+def test_import_says_what_was_taken_and_what_is_here(office: Path) -> None:
+    bundle = bundle_for(office)
+
+    first, second = hq(office, "import", str(bundle)), hq(office, "import", str(bundle))
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stdout.splitlines() == [
+        "0042/till-1, exported 2026-03-04T05:06:07Z: 5 captures.",
+        "Taken: 5. Already here: 0.",
+        f"Epoch {TILL.epoch}: all up to 5 is here.",
+    ]
+    assert "Taken: 0. Already here: 5." in second.stdout
+
+
+def test_report_as_json(office: Path) -> None:
+    report = json.loads(hq(office, "import", str(bundle_for(office)), "--json").stdout)
+
+    epoch = {"epoch": TILL.epoch, "acceptedThrough": 5}
+    counts = {"taken": 5, "alreadyHere": 0, "rejected": {}, "refused": {}}
+    assert report.pop("keyId")
+    assert report == {
+        "storeId": "0042",
+        "tillId": "till-1",
+        "writtenAt": "2026-03-04T05:06:07Z",
+        "isProven": True,
+        "events": 5,
+        **counts,
+        "epochs": [epoch | counts],
+    }
+
+
+@pytest.mark.parametrize("position", [-1, -200, 100, 30])
+def test_nothing_is_taken_of_a_damaged_bundle(office: Path, position: int) -> None:
+    bundle = bundle_for(office, events=400)
+    content = bytearray(bundle.read_bytes())
+    content[position] ^= 1
+    bundle.write_bytes(content)
+
+    result = hq(office, "import", str(bundle))
+
+    assert result.exit_code == 1
+    assert "it is damaged, cut short, or was changed" in result.stderr
+    assert "nothing was taken" in result.stderr
+    assert stored(office) == 0
+
+
+def test_bundle_for_another_head_office_is_refused(office: Path) -> None:
+    bundle = bundle_for(office)
+    (office / "hq.private-key.pem").unlink()
+    hq(office, "keys", "--rotate")
+
+    result = hq(office, "import", str(bundle))
+
+    assert result.exit_code == 1
+    assert "which head office does not have: it is another head office's" in result.stderr
+    assert stored(office) == 0
+
+
+def test_bundle_of_a_till_that_is_not_enrolled_is_refused(office: Path) -> None:
+    result = hq(office, "import", str(bundle_for(office, enrolled=False)), "--unproven")
+
+    assert result.exit_code == 1
+    assert "0042/till-1 is not enrolled here, or was revoked; nothing was taken" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["missing.bundle", "."])
+def test_what_is_no_file_is_wrong_usage(office: Path, name: str) -> None:
+    bundle_for(office)
+
+    result = hq(office, "import", str(office / name))
+
+    assert result.exit_code == 2
+    assert "cannot read" in result.stderr
+
+
+def test_import_without_any_key_names_the_command_that_makes_it(office: Path) -> None:
+    hq(office, "enroll", "0042", "till-1")
+    file = office.parent / "stick.bundle"
+    file.write_bytes(sealed(TILL, [], key=X25519PrivateKey.generate()))
+
+    result = hq(office, "import", str(file))
+
+    assert result.exit_code == 1
+    assert "see `loyalty-hq keys`" in result.stderr
