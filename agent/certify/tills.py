@@ -39,6 +39,7 @@ class CommandTill:
             raise CommandError(f"the till's command cannot be read ({error})") from None
         if not self._words:
             raise CommandError("the till's command is empty")
+        self.has_address = "{url}" in command
         if shutil.which(self._words[0]) is None:
             raise CommandError(f"there is no program {self._words[0]}")
         self._url = url

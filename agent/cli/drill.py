@@ -2,11 +2,9 @@
 
 import asyncio
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +18,7 @@ from agent.cli.client import AGENT
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
 from agent.drill.scenario import FAST, NORMAL, DrillProgress, ShowProgress, run_drill
+from agent.drill.scratch import scratch_directory
 from sync.runtime.cli.printing import label, print_values, say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.translation import in_language
@@ -44,10 +43,10 @@ def drill(
     timing = FAST if fast else NORMAL
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="loyalty-drill-") as scratch,
+            scratch_directory("loyalty-drill-") as scratch,
             _progress_display() as show,
         ):
-            result = asyncio.run(run_drill(Path(scratch), timing, show))
+            result = asyncio.run(run_drill(scratch, timing, show))
     except ProcessFailedError as error:
         AGENT.fail(f"the drill could not be run: {error}")
     _print(result)

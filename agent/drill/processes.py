@@ -14,6 +14,16 @@ from pathlib import Path
 NAMES = ("drill-store", "drill-till")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+# Becomes the program in its arguments, which the kernel kills when this process ends, however it
+# does (PR_SET_PDEATHSIG survives exec). A `preexec_fn` could deadlock beside threads.
+_ENDS_WITH_PARENT = """
+import contextlib, ctypes, os, signal, sys
+with contextlib.suppress(AttributeError):  # Linux alone has it
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit()
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class ProcessFailedError(Exception):
@@ -27,7 +37,9 @@ class ProgramProcess:
         config = directory.with_suffix(".toml")
         config.write_text(settings)
         # -P: no module of the current directory, which may be another user's.
-        self._command = (sys.executable, "-P", "-m", module, "--config", str(config))
+        python = (sys.executable, "-P")
+        program = (*python, "-m", module, "--config", str(config))
+        self._command = (*python, "-c", _ENDS_WITH_PARENT, str(os.getpid()), *program)
         self._log = directory.with_suffix(".log")
         self._process: Process | None = None
         self._reading: asyncio.Task[object] | None = None

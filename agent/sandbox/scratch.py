@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TypeVar
 import aiohttp
 
 from agent.drill.processes import ProgramProcess, free_port, prepare_lone_agent
+from agent.drill.scratch import scratch_directory
 from agent.sandbox.control import Restart
 from agent.sandbox.fault_proxy import AnswerControl, FaultInjector, FaultProxy
 from sync.runtime.network.loopback import loopback_sockets
@@ -131,5 +131,5 @@ def run_in_scratch(run: Callable[[Path], Coroutine[None, None, ResultT]]) -> Res
         except asyncio.CancelledError:
             return None
 
-    with tempfile.TemporaryDirectory(prefix="loyalty-sandbox-") as scratch:
-        return asyncio.run(run_until_signal(Path(scratch)))
+    with scratch_directory("loyalty-sandbox-") as scratch:
+        return asyncio.run(run_until_signal(scratch))

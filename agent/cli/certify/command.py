@@ -26,6 +26,10 @@ from sync.runtime.cli.printing import echo_json
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.identity import installed_version
 
+_NO_ADDRESS = (
+    "the till's command has no {url}, which stands for the agent's address. The till must read that"
+    " from the variable SANDBOX_URL: else its requests do not arrive here, and nothing is seen"
+)
 _KEYS = ", ".join(one.key for one in SITUATIONS)
 TillCommand = Annotated[
     str | None,
@@ -95,6 +99,8 @@ class _Playing:
         """Play in the scratch directory. Raises `CommandError` and `ProcessFailedError`."""
         if self.till_command is not None:
             till = CommandTill(self.till_command, self.view.url, self.limits)
+            if not till.has_address:
+                AGENT.warn(_NO_ADDRESS)
             return await self._play_with(till, directory)
         async with typed_lines() as lines:
             return await self._play_with(PersonTill(self.view, lines), directory)

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,26 @@ def certify(directory: Path, *options: str, typed: str = "") -> subprocess.Compl
     assert [*(directory / "scratch").iterdir()] == []  # nothing is left
     assert not (directory / "home").exists()
     return result
+
+
+@contextmanager
+def sandbox_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a sandbox until the block ends, at the latest; yield it when it serves."""
+    process = subprocess.Popen(
+        [*AGENT, "sandbox", "--port", "0"],
+        env=environment(directory),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            while "Faults: here" not in process.stdout.readline():
+                """Wait until it serves."""
+            yield process
+        finally:
+            process.terminate()
 
 
 def test_second_signal_does_not_end_a_sandbox_before_its_agent() -> None:
@@ -230,6 +252,38 @@ def test_wrong_use_exits_with_2_and_its_reason(
 
     assert result.returncode == 2
     assert message in result.stderr
+
+
+def test_command_that_is_not_given_the_address_is_told_how_to_get_it(tmp_path: Path) -> None:
+    options = ("--situation", "sale", "--port", "0")
+
+    result = certify(tmp_path, "--till-command", "false", *options)
+
+    assert "the till's command has no {url}" in result.stderr
+    assert "SANDBOX_URL" in result.stderr
+    assert "has no {url}" not in certify(tmp_path, "--till-command", "false {url}", *options).stderr
+
+
+def test_killed_sandbox_leaves_no_agent_and_the_next_one_removes_its_directory(
+    tmp_path: Path,
+) -> None:
+    with sandbox_process(tmp_path) as killed:
+        (left,) = (tmp_path / "scratch").iterdir()
+        agent_id = int((left / "agent" / "agent.lock").read_text().split()[1])
+        gone = os.pidfd_open(agent_id)
+        killed.kill()
+        assert select.select([gone], [], [], 10)[0], "the agent ends with it"
+        os.close(gone)
+    assert left.exists()
+
+    with sandbox_process(tmp_path) as running:
+        (there,) = (tmp_path / "scratch").iterdir()
+        assert there != left
+        with sandbox_process(tmp_path) as other:
+            assert there.exists(), "its program runs"
+            other.communicate("quit\n", PATIENCE_SECONDS)
+        running.communicate("quit\n", PATIENCE_SECONDS)
+    assert [*(tmp_path / "scratch").iterdir()] == []
 
 
 def test_a_person_is_told_what_to_do_and_what_was_not_seen(tmp_path: Path) -> None:
