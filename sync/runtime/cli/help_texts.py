@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 # What the library appends to the help of an option: [default: 8480; required].
 _EXTRAS = re.compile(r"\s*\[[^\]]*\]$")
+_RANGE = re.compile(r"(?:(?P<least>-?[0-9.]+)<=)?x(?:<=(?P<most>[0-9.]+)|>=(?P<only>-?[0-9.]+))")
+# The library's names of types, where a command gives no name of its own.
+_NUMBER, _TEXT = re.compile(r"<(?:int|float)(?: range)?>"), re.compile(r"<(?:list\[)?str\]?>")
 
 
 class TranslatedHelp(HelpFormatter):
@@ -38,7 +41,7 @@ class TranslatedHelp(HelpFormatter):
         self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
         """Write commands or options with their help."""
-        translated = [(name, _translated(text)) for name, text in rows]
+        translated = [(_in_words(name), _translated(text)) for name, text in rows]
         super().write_dl(translated, col_max, col_spacing)
 
 
@@ -58,4 +61,16 @@ def translate_help(command: "Command") -> None:
 def _translated(text: str) -> str:
     found = _EXTRAS.search(text)
     extras = found[0] if found else ""
-    return in_language(text.removesuffix(extras)) + in_language(extras)
+    shown = _RANGE.sub(_range_in_words, extras)
+    return in_language(text.removesuffix(extras)) + in_language(shown)
+
+
+def _in_words(name: str) -> str:
+    return _TEXT.sub("TEXT", _NUMBER.sub("N", name))
+
+
+def _range_in_words(found: re.Match[str]) -> str:
+    least, most, only = found.group("least", "most", "only")
+    if most is None:
+        return in_language(f"at least {only}")
+    return in_language(f"at most {most}" if least is None else f"from {least} to {most}")

@@ -1,6 +1,7 @@
 """Rules that hold for the commands of both programs."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -97,6 +98,24 @@ def test_help_of_a_command_exits_with_0(program: ProgramUnderTest, command: str)
 
 
 @pytest.mark.process
+@COMMANDS
+def test_help_names_values_and_their_range_in_words(
+    program: ProgramUnderTest, command: str
+) -> None:
+    """No type of the library, no formula."""
+    shown = CliRunner().invoke(program.app, [command, "--help"]).stdout
+    assert not re.search(r"<(int|float|list|str)|<=|>=", shown)
+
+
+def test_range_of_an_option_is_shown_in_words() -> None:
+    shown = " ".join(CliRunner().invoke(AGENT.app, ["certify", "--help"]).stdout.split())
+    assert "--answer-limit N Seconds within which a till gives up. [default: 5.0; from" in shown
+    assert "from 0.1 to 60.0]" in shown
+    assert "--cors-origin TEXT" in shown
+    at_least = CliRunner().invoke(AGENT.app, ["status", "--help"]).stdout
+    assert "[at least 0]" in " ".join(at_least.split())
+
+
 @PROGRAMS
 def test_version_is_printed(program: ProgramUnderTest) -> None:
     result = program.run("--version")
