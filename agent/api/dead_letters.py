@@ -6,7 +6,7 @@ Retry and discard need the admin token, if one is set, and log the caller.
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from aiohttp import web
 
@@ -40,6 +40,7 @@ class DeadLetterReport(TypedDict):
     httpStatus: Count | None
     refusedAt: Time
     attempts: Count
+    state: Literal["refused", "stuck"]
 
 
 @Operation(
@@ -83,6 +84,18 @@ async def discard_dead_letter(request: web.Request) -> web.Response:
         raise _not_found()
     await _log_action(request, "dead_letter.discarded", letter, access)
     return json_response(_report(letter))
+
+
+@Operation(DeadLetterReport, _ERRORS, _NOTES)
+async def set_aside_stuck_event(request: web.Request) -> web.Response:
+    """Make a stuck event a dead letter now; events that wait behind it are delivered."""
+    access = request.app[CONTEXT].access.require_admin(request)
+    letter = await _find(request)
+    receipt = letter.receipt
+    if not await _dead_letters(request).set_aside(receipt.epoch, receipt.sequence):
+        raise _not_found()
+    await _log_action(request, "dead_letter.set_aside", letter, access)
+    return json_response(_report(await _find(request)))
 
 
 async def _log_action(request: web.Request, event: str, letter: DeadLetter, access: str) -> None:
@@ -148,4 +161,5 @@ def _report(letter: DeadLetter) -> DeadLetterReport:
         "httpStatus": letter.http_status,
         "refusedAt": timestamp(letter.refused_at_us),
         "attempts": letter.attempts,
+        "state": "refused" if letter.stuck_since_us is None else "stuck",
     }

@@ -1,6 +1,7 @@
 """Delivery state for status and metrics, and `POST /agent/v1/sync`, which starts a pass."""
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 from typing import Annotated, TypedDict
 
@@ -13,6 +14,7 @@ from agent.api.metrics import counter, gauge
 from agent.api.responses import Count, Operation, Time, timestamp
 from sync.delivery.delivery_loop import DeliveryLoop
 from sync.delivery.delivery_status import DeliveryStatus, LoopState, PassTotals
+from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.wire import ErrorCode
 from sync.runtime.network.http_errors import HttpError
 from sync.runtime.network.http_server import json_response
@@ -85,6 +87,8 @@ async def try_now(request: web.Request) -> web.Response:
         message = "central.url is not set: captures are stored here and not delivered."
         raise HttpError(HTTPStatus.CONFLICT, message, ErrorCode.NOT_CONFIGURED)
     before = sync_report(context)
+    with contextlib.suppress(OutboxUnavailable):
+        await context.dead_letters.retry_deferred()
     context.delivery.try_now(at_full_speed=request.query.get("pace") == "full")
     return json_response(before, HTTPStatus.ACCEPTED)
 

@@ -58,6 +58,7 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get(_DEAD_LETTER, dead_letters.show_dead_letter)
     app.router.add_post(f"{_DEAD_LETTER}/retry", dead_letters.retry_dead_letter)
     app.router.add_post(f"{_DEAD_LETTER}/discard", dead_letters.discard_dead_letter)
+    app.router.add_post(f"{_DEAD_LETTER}/set-aside", dead_letters.set_aside_stuck_event)
     app[page.ACTIVITY] = ActivityReader(context)
     app.router.add_get("/", page.show_page)
     app.router.add_get(page.ASSETS, page.FILES.show)

@@ -1,4 +1,4 @@
-"""`loyalty-agent dead-letters`: list, show, retry and discard dead letters."""
+"""`loyalty-agent dead-letters`: list, show, retry, set aside and discard dead letters."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
@@ -23,7 +23,7 @@ DeadLetterNumber = Annotated[
 ]
 
 dead_letters = typer.Typer(
-    help="List, retry and discard dead letters: captures that head office rejected.",
+    help="List, retry and discard dead letters: rejected and stuck captures.",
     no_args_is_help=True,
 )
 
@@ -34,7 +34,10 @@ def list_dead_letters(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """List all dead letters, without e-mail addresses. The exit code is 1 if there are any."""
+    """List all dead letters, without e-mail addresses. The exit code is 1 if there are any.
+
+    Stuck captures are among them: head office gives no verdict on these while others are delivered.
+    """
     with agent_client(config) as client:
         letters = chain.from_iterable(_pages(client))
         if as_json:
@@ -82,6 +85,14 @@ def retry(number: DeadLetterNumber, config: ConfigFile = None) -> None:
     with agent_client(config) as client:
         client.request("POST", f"{_path_of(number)}/retry", as_admin=True)
     echo(_say("queued", number=number))
+
+
+@dead_letters.command()
+def set_aside(number: DeadLetterNumber, config: ConfigFile = None) -> None:
+    """Make a stuck capture a dead letter now: it is not sent again by itself before tomorrow."""
+    with agent_client(config) as client:
+        client.request("POST", f"{_path_of(number)}/set-aside", as_admin=True)
+    echo(_say("set_aside", number=number))
 
 
 @dead_letters.command()
@@ -140,6 +151,7 @@ def _entry(letter: dict[str, object]) -> dict[str, object]:
     """Return the fields of a dead letter that `list` prints."""
     return {
         "number": _number_of(letter),
+        "state": letter.get("state"),
         "type": letter.get("type"),
         "code": letter.get("errorCode"),
         "message": letter.get("errorMessage"),

@@ -13,8 +13,10 @@ from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import countdown
 
 _POLL_SECONDS = 0.2
-# States in `GET /agent/v1/status` after a failed pass with no success since.
-_FAILED = ("retrying", "holding")
+# States in `GET /agent/v1/status` after a failed pass with no success since, or after one that left
+# nothing but captures on which head office gives no verdict.
+_ENDED = ("retrying", "holding", "idle")
+_NO_VERDICT = "no verdict of head office on them, while others are delivered"
 
 
 def sync(
@@ -49,7 +51,7 @@ def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
                 show(waiting)
             delivery = DeliveryFigures.of(status)
             has_passed = delivery.passes > passes_before
-            if waiting == 0 or (has_passed and delivery.state in _FAILED):
+            if waiting == 0 or (has_passed and delivery.state in _ENDED):
                 return status
             time.sleep(_POLL_SECONDS)
             status = client.status().members
@@ -61,7 +63,9 @@ def _print_result(status: dict[str, object]) -> ExitCode:
         say("No captures are pending.")
     else:
         pending = count(waiting, "capture") if isinstance(waiting, int) else "unknown"
-        AGENT.warn(f"still pending: {pending}; cause: {DeliveryFigures.of(status).cause}")
+        delivery = DeliveryFigures.of(status)
+        cause = _NO_VERDICT if delivery.state == "idle" else delivery.cause
+        AGENT.warn(f"still pending: {pending}; cause: {cause}")
     if dead_letters:
         rejected = count(dead_letters, "capture")
         AGENT.warn(f"head office rejected {rejected}: see {AGENT.name} dead-letters list")

@@ -140,6 +140,9 @@ class SyncSettings(Section):
         0, ge=0, le=1_000_000_000, description="bandwidth limit in bytes per second; 0: none"
     )
     quiet_hours: HourRange = Field("", description="local time without delivery; empty: none")
+    stuck_after_days: WholeNumber = Field(
+        7, ge=0, le=3_650, description="days until a stuck capture is set aside; 0: never"
+    )
 
     @model_validator(mode="after")
     def _backoff_grows(self) -> Self:

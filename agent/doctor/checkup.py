@@ -93,6 +93,7 @@ def _check_store(settings: Settings, now: datetime, *, is_owned: bool) -> list[C
     found = [
         findings.check_lost_captures(directory, is_owned=is_owned),
         findings.check_dead_letters(directory, is_owned=is_owned),
+        findings.check_stuck(directory, is_owned=is_owned),
         findings.check_damaged_rows(directory, is_owned=is_owned),
         findings.check_addresses(
             directory, settings.storage.encryption_key_path, is_owned=is_owned

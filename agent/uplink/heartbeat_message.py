@@ -52,7 +52,8 @@ def heartbeat_of(
         round_trip_us=sender.round_trip.last_us,
         watermark=current.settled_through,
         outstanding=status.waiting,
-        dead_letters=status.dead_letters,
+        # Both need a person; head office counts them together.
+        dead_letters=status.dead_letters + status.stuck,
         oldest_undelivered_at=_time(status.oldest_waiting_at_us),
         last_activity_at=_time(status.last_activity_at_us),
         database_bytes=status.database_bytes,

@@ -102,6 +102,13 @@ async def save_results(outbox: StoreOutbox) -> None:
         await outbox.save_results()
 
 
+async def set_aside_stuck(outbox: StoreOutbox, days: int) -> None:
+    """Make dead letters of the events that have been stuck for `days`; 0: never."""
+    with contextlib.suppress(OutboxUnavailable):
+        if days and (events := await outbox.dead_letters.set_aside_stuck(days)):
+            log_event(_log, logging.WARNING, "event.set_aside", events=events, days=days)
+
+
 async def retry_dead_letters(outbox: StoreOutbox, delivery: DeliveryLoop) -> None:
     """Deliver dead letters again that are due for a retry."""
     with contextlib.suppress(OutboxUnavailable):

@@ -86,6 +86,7 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
     http = HttpClient(connection.http_options(agent.settings))
     delivery, heartbeat = _loops(agent, http)
     every(sync.interval_seconds, partial(scheduled_jobs.wake, delivery))
+    every(_HOUR_SECONDS, partial(scheduled_jobs.set_aside_stuck, outbox, sync.stuck_after_days))
     every(_HOUR_SECONDS, partial(scheduled_jobs.retry_dead_letters, outbox, delivery))
     # Each store has its own second of the minute, so that heartbeats do not arrive all at once.
     offset_seconds = HEARTBEAT_SECONDS * _slot(agent.settings)

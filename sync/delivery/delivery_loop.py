@@ -115,6 +115,7 @@ class DeliveryLoop:
                 self._transport,
                 self._throttle,
                 probing=self._failures > 0,
+                failures=self._failures,
                 on_progress=self._on_progress,
                 may_continue=lambda: is_forced or self._may_continue(),
             )

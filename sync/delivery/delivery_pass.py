@@ -10,15 +10,35 @@ After a failure the pass starts with a probe, a single event; full windows follo
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
-from sync.delivery.outbox import BatchLimits, EventResult, Outbox, OutboxUnavailable, Window
-from sync.delivery.outcomes import Blocked, Delivered, FailureCause, Renumber, RetryLater, Rewind
+from sync.delivery.outbox import (
+    BatchLimits,
+    EventResult,
+    Outbox,
+    OutboxEvent,
+    OutboxUnavailable,
+    Window,
+)
+from sync.delivery.outcomes import (
+    Blocked,
+    Deferred,
+    Delivered,
+    FailureCause,
+    Refused,
+    Renumber,
+    RetryLater,
+    Rewind,
+)
 from sync.delivery.throttle import Throttle
-from sync.delivery.transport import Transport, WindowCancelled, WindowResult
+from sync.delivery.transport import Suspect, Transport, WindowCancelled, WindowResult
+from sync.protocol.wire import EventType
 
 PROBE = BatchLimits(events=1, max_bytes=1)
+# Where a session is looked for that shows whether central fails on all.
+SAMPLE = BatchLimits(events=32, max_bytes=65_536)
+_GOLDEN_RATIO = 0.618_034
 # Limit of rewinds and renumberings in a pass. More of them is a disagreement about sequence
 # numbers that repeating cannot resolve.
 MAX_CORRECTIONS = 3
@@ -37,6 +57,7 @@ class PassReport:
     delivered: int = 0
     assumed: int = 0
     refused: int = 0
+    deferred: int = 0
     corrections: int = 0
     stop: Blocked | RetryLater | None = None
 
@@ -48,11 +69,16 @@ class PassReport:
     def add(self, results: Sequence[EventResult]) -> None:
         """Count the verdicts on a window's events."""
         for one in results:
-            if isinstance(one.verdict, Delivered):
-                self.delivered += 1
-                self.assumed += one.verdict.assumed
-            else:
-                self.refused += 1
+            match one.verdict:
+                case Delivered(assumed):
+                    self.delivered += 1
+                    self.assumed += assumed
+                case Refused():
+                    self.refused += 1
+                case Deferred():
+                    self.deferred += 1
+                case _:
+                    assert_never(one.verdict)
 
 
 class _Read(Protocol):
@@ -63,6 +89,7 @@ class _Read(Protocol):
 class DeliveryPass:
     """One pass; `probing`: its first window holds a single event.
 
+    `failures`: failed passes before this one.
     `may_continue` is called after each window; if it returns False, the rest stays for another
     pass.
     """
@@ -71,6 +98,7 @@ class DeliveryPass:
     transport: Transport
     throttle: Throttle
     probing: bool = False
+    failures: int = 0
     on_progress: Callable[[PassReport], None] = lambda _: None
     may_continue: Callable[[], bool] = lambda: True
     report: PassReport = field(default_factory=PassReport)
@@ -108,8 +136,6 @@ class DeliveryPass:
         window = await read(self._limits())
         while window.events:
             result, following = await self._send_and_prefetch(window, read)
-            if result.unfinished is not None:
-                self.report.stop = result.unfinished
             if result.stop is not None or following is None:
                 await self._await_settle()
                 after = await self._position_to_read_after(window, result)
@@ -162,15 +188,53 @@ class DeliveryPass:
         match result.stop:
             case None:
                 # A probe without a verdict proves nothing: the next window is a probe too.
-                self.probing = self.probing and not result.results
+                self.probing = self.probing and not _has_passed(result)
                 return window.events[-1].position
             case Rewind() | Renumber():
                 return await self._correct(window, result.stop)
             case Blocked() | RetryLater():
+                if result.suspects and await self._passes_elsewhere(result.suspects, window):
+                    await self._defer(result.suspects, window)
+                    self.probing = False
+                    return 0
                 self.report.stop = result.stop
                 return None
             case _:
                 assert_never(result.stop)
+
+    async def _passes_elsewhere(self, suspects: Sequence[Suspect], window: Window) -> bool:
+        """Send a session from further back; return whether central has a verdict on it.
+
+        Then central does not fail on all, but on the suspects. A session, because an answer must
+        not overtake its own: the newest one, and after failed passes one from in between.
+        """
+        above = max(suspect.event.position for suspect in suspects)
+        share = 1.0 if self.failures % 2 == 0 else self.failures * _GOLDEN_RATIO % 1
+        sample = await self._last_session(above, int((window.last_position - above) * share))
+        if sample is None:
+            return False
+        result = await self._send(sample)
+        await self._await_settle()
+        return _has_passed(result)
+
+    async def _last_session(self, above: int, distance: int) -> Window | None:
+        """Return one of the last pending sessions within `distance` above a position."""
+        back = SAMPLE.events
+        while True:
+            after = above + max(distance - back, 0)
+            found = await self.outbox.next_window(SAMPLE, after=after)
+            if sessions := [event for event in found.events if _is_sound_session(event)]:
+                return replace(found, events=sessions[-1:])
+            if after == above:
+                return None
+            back *= 2
+
+    async def _defer(self, suspects: Sequence[Suspect], window: Window) -> None:
+        events = [suspect.event for suspect in suspects]
+        results = [EventResult(one.event, one.own_verdict(others_passed=True)) for one in suspects]
+        doubtful = [one.event for one in suspects if one.may_have_arrived or one.event.is_doubtful]
+        await self.outbox.settle(replace(window, events=events), results, doubtful)
+        self.report.add(results)
 
     async def _correct(self, window: Window, correction: Rewind | Renumber) -> int | None:
         """Apply a correction of the sequence numbers; return 0, or None if it changed nothing."""
@@ -211,6 +275,15 @@ class DeliveryPass:
 
     def _limits(self) -> BatchLimits:
         return PROBE if self.probing else self.transport.limits
+
+
+def _is_sound_session(event: OutboxEvent) -> bool:
+    return event.type is EventType.SESSION_STARTED and event.damage is None
+
+
+def _has_passed(result: WindowResult) -> bool:
+    """Return whether central has a verdict on any event."""
+    return any(isinstance(one.verdict, (Delivered, Refused)) for one in result.results)
 
 
 def _is_all_delivered(window: Window, result: WindowResult) -> bool:

@@ -16,8 +16,9 @@ class OutboxEvent:
     decrypted; `is_erased`: the address no longer exists. `is_doubtful`: an earlier attempt may
     have delivered it. `session_refused`: its session is a dead letter. `is_overtaken`: a later
     answer of its session was delivered. `refusal`: central's last refusal, if the event is a dead
-    letter being retried. `damage`: why the stored event cannot be believed; then only its number
-    is sent, and this is the verdict on it.
+    letter being retried. `attempts`: those counted so far, of a dead letter or a deferred event.
+    `is_waiting`: an earlier event of its session is deferred. `damage`: why the stored event cannot
+    be believed; then only its number is sent, and this is the verdict on it.
     """
 
     position: int
@@ -35,6 +36,8 @@ class OutboxEvent:
     session_refused: bool = False
     is_overtaken: bool = False
     refusal: Refused | None = None
+    attempts: int = 0
+    is_waiting: bool = False
     damage: Refused | None = None
 
 
@@ -44,12 +47,14 @@ class Window:
 
     `base_sequence`: the outbox holds every event of the epoch from this sequence on. `ended_at`:
     the last sequence of an epoch that has ended; None if new events are still added to it.
+    `last_position`: the highest one of the outbox.
     """
 
     epoch: str
     base_sequence: int
     events: Sequence[OutboxEvent]
     ended_at: int | None = None
+    last_position: int = 0
 
 
 @dataclass(frozen=True, slots=True)

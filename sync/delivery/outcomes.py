@@ -20,6 +20,20 @@ class Refused:
     http_status: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """No verdict on this event while others get one: it is set apart and tried again later.
+
+    `is_waiting`: it was not sent, as an earlier event of its session is deferred.
+    """
+
+    error_code: str
+    error_message: str
+    http_status: int | None = None
+    retry_after_seconds: float | None = None
+    is_waiting: bool = False
+
+
 class BlockedReason(StrEnum):
     """Cause for which central refuses this agent until an operator fixes it."""
 
@@ -107,5 +121,5 @@ class Renumber:
     after_sequence: int
 
 
-Verdict = Delivered | Refused
+Verdict = Delivered | Refused | Deferred
 Stop = Blocked | RetryLater | Rewind | Renumber

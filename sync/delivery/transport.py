@@ -6,7 +6,53 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
-from sync.delivery.outcomes import RetryLater, Stop
+from sync.delivery.outcomes import Blocked, BlockedReason, Deferred, Refused, RetryLater, Stop
+from sync.protocol.wire import ErrorCode
+
+# A firewall or gateway also answers so to a single body that it dislikes.
+MAYBE_ABOUT_AN_EVENT = {
+    BlockedReason.UNAUTHORIZED,
+    BlockedReason.FORBIDDEN,
+    BlockedReason.NOT_FOUND,
+}
+# An event that a gateway refuses is tried so often before it becomes a dead letter.
+MAX_TRIES_AT_GATEWAY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An event that failed. The failure may be its own, or that of all."""
+
+    event: OutboxEvent
+    failure: Blocked | RetryLater
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether central may have the event."""
+        return isinstance(self.failure, RetryLater) and self.failure.may_have_arrived
+
+    def own_verdict(self, *, others_passed: bool) -> Refused | Deferred:
+        """Return the verdict on the event, as its failure is its own.
+
+        `others_passed`: central has a verdict on other events. Without one, no event is refused.
+        """
+        failure = self.failure
+        if isinstance(failure, RetryLater):
+            message = f"no verdict on this event: {failure.cause.value}, {failure.detail}"
+            return Deferred(
+                ErrorCode.NO_VERDICT, message, failure.http_status, failure.retry_after_seconds
+            )
+        is_last = others_passed and self.event.attempts + 1 >= MAX_TRIES_AT_GATEWAY
+        return refused_by_gateway(failure.http_status, is_last=is_last)
+
+
+def refused_by_gateway(status: int | None, *, is_last: bool) -> Refused | Deferred:
+    """Return the verdict on an event that was answered as a caller is, and others are not."""
+    message = (
+        f"answered {status} to this event and not to other requests: a firewall or gateway before"
+        " head office refuses its content"
+    )
+    return (Refused if is_last else Deferred)(ErrorCode.REFUSED_BY_GATEWAY, message, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +61,14 @@ class WindowResult:
 
     `results`: events with a verdict. `doubtful`: events that were sent and may have been
     delivered: no verdict, or refused before central read them. All others were not sent.
-    `unfinished`: why some stay pending though the pass may continue. `stop`: why the pass must end
-    or correct the sequence numbers.
+    `stop`: why the pass must end or correct the sequence numbers. `suspects`: events that failed
+    before a `stop`; they failed by themselves if another event passes.
     """
 
     results: Sequence[EventResult]
     doubtful: Sequence[OutboxEvent] = ()
-    unfinished: RetryLater | None = None
     stop: Stop | None = None
+    suspects: Sequence[Suspect] = ()
 
 
 class WindowCancelled(asyncio.CancelledError):

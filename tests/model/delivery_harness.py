@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from agent.capture.session_answer import SessionAnswers
 from agent.facts import Capture, EmailAnswered, EmailStatus, SessionStarted
+from agent.store.outbox.dead_letter_queue import DeadLetter
 from agent.store.queries.reader import StoreReader
 from agent.store.retention.retention import RetentionDays
 from agent.uplink.heartbeat import HeartbeatLoop
@@ -154,6 +155,10 @@ class DeliveryHarness:
             int(str(n)): (bool(is_pending or is_pending is None), bool(dead), bool(addressed))
             for n, is_pending, dead, addressed in rows
         }
+
+    def dead_letters_shown(self) -> list[DeadLetter]:
+        """Return the dead letters and deferred events that are not discarded."""
+        return self.runner.run(self.rig.outbox.dead_letters.page(1_000, is_any=True))
 
     def dead_letters(self, error_code: str) -> set[int]:
         """Return the numbers of the dead letters with this code."""

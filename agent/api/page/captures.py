@@ -59,8 +59,14 @@ def _letter(letter: DeadLetter, say: Language) -> list[str]:
         f'<span class="receipt">{receipt}</span>',
         f'<span class="code">{escape(letter.error_code)}</span>',
         _why(letter, say),
-        escape(say("page.retry_wanted")) if letter.retry_wanted else _button(receipt, say),
+        _action(letter, receipt, say),
     ]
+
+
+def _action(letter: DeadLetter, receipt: str, say: Language) -> str:
+    if letter.stuck_since_us is not None:
+        return f"{escape(say('page.stuck'))} {_button(receipt, say)}"
+    return escape(say("page.retry_wanted")) if letter.retry_wanted else _button(receipt, say)
 
 
 def _why(letter: DeadLetter, say: Language) -> str:

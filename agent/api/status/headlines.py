@@ -131,6 +131,9 @@ def from_head_office(members: Members, words: Words) -> Iterator[Headline]:
     if letters := number(members, "deadLetters"):
         text = say("headline.dead_letters", captures=words.captures(letters))
         yield Headline(Level.WARNING, text)
+    if stuck := number(members, "stuck"):
+        text = say("headline.stuck", captures=words.captures(stuck))
+        yield Headline(Level.WARNING, text)
     if refused := section(members, "termsRefused"):
         fault = say.quote(f"{refused.get('field')} {refused.get('reason')}")
         yield Headline(Level.WARNING, say("headline.terms_refused", fault=fault))

@@ -112,6 +112,7 @@ class BacklogReport(TypedDict):
     waiting: Count | None
     oldestWaitingAt: Time | None
     deadLetters: Count | None
+    stuck: Count | None
 
 
 class ConfigurationRejectedReport(TypedDict):
@@ -181,6 +182,7 @@ def backlog_report(store: StorageStatus | None) -> BacklogReport:
         "waiting": store.waiting if store else None,
         "oldestWaitingAt": time_or_none(store.oldest_waiting_at_us if store else None),
         "deadLetters": store.dead_letters if store else None,
+        "stuck": store.stuck if store else None,
     }
 
 

@@ -71,6 +71,7 @@ class Status:
             "pending": words.figure(waiting),
             "oldest": words.time(oldest, words.unknown if waiting is None else words.say("none")),
             "dead_letters": words.figure(number(members, "deadLetters")),
+            "stuck": words.figure(number(members, "stuck")),
             "last_delivery": words.time(last_delivery, words.say("figure.none_since_start")),
         }
 

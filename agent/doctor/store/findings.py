@@ -8,7 +8,7 @@ from agent.store.crypto.old_keys import read_with_old_keys
 from agent.store.crypto.vault import UnusableKey
 from agent.store.db.epochs import NEW_FILE, SHARED_NAME
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
-from agent.store.db.tables import IS_OPEN
+from agent.store.db.tables import IS_OPEN, STUCK_ATTEMPTS
 from agent.store.learned_terms import read_fetch
 from agent.store.queries.lost_keys import find_of_lost_keys
 from agent.store.queries.status import read_new_epoch
@@ -21,6 +21,7 @@ from sync.runtime.masking import mask_secrets
 
 _LOST, _EPOCH, _TERMS, _ADDRESSES = "lost captures", "epoch", "terms", "addresses"
 _REFUSED = "dead letters"
+_STUCK = "stuck captures"
 _ROWS = "damaged rows"
 _DAMAGED_ROWS = f"""
 SELECT table_name, reason, count(*) FROM damaged_row GROUP BY table_name, reason
@@ -32,9 +33,14 @@ LIMIT 10
 """  # noqa: S608 - a constant of ours
 _DEAD_LETTERS = f"""
 SELECT error_code, count(*) FROM dead_letter
-WHERE destination = 'central' AND {IS_OPEN}
+WHERE destination = 'central' AND {IS_OPEN} AND stuck_since_us IS NULL
 GROUP BY error_code ORDER BY count(*) DESC, error_code
 """  # noqa: S608 - a constant of ours
+_STUCK_EVENTS = f"""
+SELECT error_code, http_status, count(*) FROM dead_letter
+WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND attempts >= {STUCK_ATTEMPTS}
+GROUP BY error_code, http_status ORDER BY count(*) DESC, error_code LIMIT 5
+"""  # noqa: S608 - contains no value
 _MOST_CODES, _MAX_CODE = 5, 60
 _OVERDUE = timedelta(days=1)
 _OF_TWO_COPIES = (RENUMBERED, AHEAD, SHARED_NAME)
@@ -80,6 +86,25 @@ def check_dead_letters(directory: Path, *, is_owned: bool) -> Check | None:
         " discard"
     )
     return warning(_REFUSED, found, advice)
+
+
+def check_stuck(directory: Path, *, is_owned: bool) -> Check | None:
+    """Name the codes of the captures without a verdict while others pass; None if none."""
+    rows = read_store(
+        directory, lambda one: one.execute(_STUCK_EVENTS).fetchall(), is_owned=is_owned
+    )
+    if not rows:
+        return None
+    codes = [f"{some} {code}{f' ({status})' if status else ''}" for code, status, some in rows]
+    captures = count(sum(some for _, _, some in rows), "capture")
+    found = (
+        f"no verdict of head office on {captures}, while others are delivered: {', '.join(codes)}"
+    )
+    advice = (
+        "see loyalty-agent dead-letters list: a firewall before head office, or head office itself,"
+        " fails on these captures; they are sent again by themselves"
+    )
+    return warning(_STUCK, found, advice)
 
 
 def check_epoch(directory: Path, kept: RetentionWindow, *, is_owned: bool) -> Check | None:

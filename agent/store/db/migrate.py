@@ -13,11 +13,12 @@ from sync.runtime.logging import log_event
 from sync.runtime.schema_migration import copy_before_migration, upgrade
 
 _log = logging.getLogger(__name__)
-NEWEST_REVISION = "0010"
+NEWEST_REVISION = "0011"
 MIGRATIONS = Path(__file__).parent / "migrations"
 # A table or index, and a column of it, that each revision added, the newest first: used if the
 # recorded revision is unreadable.
 ADDED = (
+    ("0011", "dead_letter", "stuck_since_us"),
     ("0010", "dead_letter_open", "position"),
     ("0009", "returned_numbers", "epoch"),
     ("0008", "salvaged_number", "epoch"),

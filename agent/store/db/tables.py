@@ -172,12 +172,17 @@ class DoubtRow(_PerEvent, table=True):
 # Discarded is what has a time of it: any other value is damage, and the dead letter stays open.
 # Queries use these words, else SQLite does not see that the index of the open ones has all.
 IS_OPEN = "typeof(discarded_at_us) <> 'integer'"
+# A deferred event is stuck after so many attempts, about four minutes: a person should know.
+STUCK_ATTEMPTS = 8
 
 
 class DeadLetterRow(_PerEvent, table=True):
-    """An event that a destination rejected for good, kept until an operator decides.
+    """An event that is set apart from the others: rejected for good, or deferred.
 
-    `agent_version` is the version that sent it; a newer one may succeed.
+    A rejected one is kept until an operator decides. A deferred one has a `stuck_since_us`: it
+    waits for a verdict and is tried again from `next_try_at_us` on, or, with `retry_wanted` 0,
+    after an earlier event of its session. Its reason is that of the last attempt, at
+    `refused_at_us`. `agent_version` is the version that sent it; a newer one may succeed.
     """
 
     __tablename__ = "dead_letter"
@@ -186,6 +191,12 @@ class DeadLetterRow(_PerEvent, table=True):
             "dead_letter_to_retry", "destination", "position", sqlite_where=text("retry_wanted = 1")
         ),
         Index("dead_letter_open", "destination", "position", sqlite_where=text(IS_OPEN)),
+        Index(
+            "dead_letter_deferred",
+            "destination",
+            "position",
+            sqlite_where=text("stuck_since_us IS NOT NULL"),
+        ),
         STRICT,
     )
     error_code: str = Field(sa_type=Text)
@@ -196,6 +207,8 @@ class DeadLetterRow(_PerEvent, table=True):
     discarded_at_us: int | None
     retry_wanted: int = Field(default=0, sa_column_kwargs=ZERO)
     agent_version: str = Field(default="", sa_type=Text, sa_column_kwargs=NOTHING)
+    stuck_since_us: int | None = None
+    next_try_at_us: int = Field(default=0, sa_column_kwargs=ZERO)
 
 
 class LearnedTermsRow(_Strict, table=True):

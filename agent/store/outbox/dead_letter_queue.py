@@ -14,13 +14,14 @@ from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.rows import driver_connection, int_or_none, readable
 from agent.store.db.tables import (
     IS_OPEN,
+    STUCK_ATTEMPTS,
     DeadLetterRow,
     EmailAnswerRow,
     EventRow,
     SessionRow,
     SettledRow,
 )
-from agent.store.outbox.settle import add_dead_letters, retry_answers
+from agent.store.outbox.settle import add_dead_letters, release_waiting, retry_answers
 from agent.store.outbox.windows import UNREADABLE
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import DAMAGED_TYPE, ErrorCode, EventType
@@ -34,12 +35,15 @@ STANDS_REFUSED = Refused(
 )
 _position = col(DeadLetterRow.position)
 _is_open = and_(col(DeadLetterRow.destination) == CENTRAL, text(IS_OPEN))
+_is_deferred = col(DeadLetterRow.stuck_since_us).is_not(None)
+_is_stuck = and_(_is_deferred, col(DeadLetterRow.attempts) >= STUCK_ATTEMPTS)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A rejected event and the reason. Times in microseconds since 1970 UTC.
+    """A rejected event and the reason, or a deferred one. Times in microseconds since 1970 UTC.
 
+    `stuck_since_us`, if it is deferred: it waits for a verdict, and is tried again by itself.
     Of a damaged event, the type may be `DAMAGED_TYPE`, and the correlation id empty.
     """
 
@@ -53,6 +57,7 @@ class DeadLetter:
     attempts: int
     retry_wanted: bool
     discarded_at_us: int | None
+    stuck_since_us: int | None = None
 
 
 class DeadLetters:
@@ -63,9 +68,14 @@ class DeadLetters:
         self._now_us = now_us
         self._agent_version = agent_version
 
-    async def page(self, limit: int, after: Receipt | None = None) -> list[DeadLetter]:
-        """Return up to `limit` dead letters not discarded, in ascending order, above `after`."""
-        return await self._store.read(_page, limit, after)
+    async def page(
+        self, limit: int, after: Receipt | None = None, *, is_any: bool = False
+    ) -> list[DeadLetter]:
+        """Return up to `limit` dead letters not discarded, in ascending order, above `after`.
+
+        Of deferred events those that are stuck, unless `is_any`.
+        """
+        return await self._store.read(_page, limit, after, is_any)
 
     async def find(self, epoch: str, sequence: int) -> DeadLetter | None:
         """Return the dead letter with this receipt, even a discarded one."""
@@ -95,6 +105,22 @@ class DeadLetters:
             _retry_delivered, epoch, sequences, self._now_us(), self._agent_version
         )
 
+    async def retry_deferred(self) -> None:
+        """Try the deferred events again in the next pass, at most some hundreds."""
+        await self._store.write(_retry_deferred)
+
+    async def set_aside(self, epoch: str, sequence: int) -> bool:
+        """Make a deferred event a dead letter; return False if there is no such one."""
+        return await self._store.write(_set_aside, epoch, sequence, self._now_us())
+
+    async def set_aside_stuck(self, days: int) -> int:
+        """Make each event that has been stuck for so many days a dead letter; return how many."""
+        now_us, total, count = self._now_us(), 0, MAX_RETRIES_IN_A_TRANSACTION
+        while count == MAX_RETRIES_IN_A_TRANSACTION:
+            count = await self._store.write(_set_aside_stuck, now_us, days * RETRY_AFTER_US)
+            total += count
+        return total
+
     async def retry_due(self) -> int:
         """Mark for retry each event rejected from another version, or a day ago from this one.
 
@@ -117,10 +143,17 @@ def mark_key_lost_for_retry(session: Session) -> int:
     return _mark_for_retry(session, and_(_is_open, lacks_key))
 
 
-def _page(session: Session, limit: int, after: Receipt | None) -> list[DeadLetter]:
+def _page(
+    session: Session,
+    limit: int,
+    after: Receipt | None,
+    is_any: bool,  # noqa: FBT001 - run by its position
+) -> list[DeadLetter]:
     epochs = _epochs(session)
     above = epochs.position_of(after.epoch, after.sequence) if after else None
     query = _letters().where(_is_open, _position > (above or 0)).order_by(_position).limit(limit)
+    if not is_any:
+        query = query.where(or_(~_is_deferred, _is_stuck))
     return [_dead_letter(epochs, *row) for row in session.exec(query)]
 
 
@@ -132,13 +165,14 @@ def _find(session: Session, epoch: str, sequence: int) -> DeadLetter | None:
     return None if row is None else _dead_letter(epochs, *row)
 
 
-def _letters() -> Select[int, str, str, int, int, int, int, int, str, str]:
+def _letters() -> Select[int, str, str, int, int, int, int, int, int, str, str]:
     """Select dead letters; also those of which the event or its session is gone."""
     letter = DeadLetterRow
     columns = (letter.position, letter.error_code, letter.error_message, letter.http_status)
-    more = (letter.refused_at_us, letter.attempts, letter.retry_wanted, letter.discarded_at_us)
-    return (  # type: ignore[no-any-return] # ten columns: the stubs know four
-        select(*columns, *more, EventRow.type, SessionRow.correlation_id)  # type: ignore[call-overload]
+    more = (letter.refused_at_us, letter.attempts, letter.retry_wanted)
+    times = (letter.discarded_at_us, letter.stuck_since_us)
+    return (  # type: ignore[no-any-return] # eleven columns: the stubs know four
+        select(*columns, *more, *times, EventRow.type, SessionRow.correlation_id)  # type: ignore[call-overload]
         .join(EventRow, col(EventRow.position) == _position, isouter=True)
         .join(SessionRow, col(SessionRow.position) == col(EventRow.session_position), isouter=True)
     )
@@ -146,7 +180,8 @@ def _letters() -> Select[int, str, str, int, int, int, int, int, str, str]:
 
 def _dead_letter(epochs: Epochs, *values: object) -> DeadLetter:
     """Return a dead letter; a value of it that is damaged holds it up no more than any other."""
-    position, code, message, status, refused_at, attempts, retry, discarded, kind, name = values
+    position, code, message, status, refused_at, attempts, retry, *others = values
+    discarded, stuck_since, kind, name = others
     assert isinstance(position, int)  # noqa: S101 - the column is compared with a number
     return DeadLetter(
         receipt=epochs.receipt(position),
@@ -159,6 +194,7 @@ def _dead_letter(epochs: Epochs, *values: object) -> DeadLetter:
         attempts=int_or_none(attempts) or 0,
         retry_wanted=retry == 1,
         discarded_at_us=int_or_none(discarded),
+        stuck_since_us=int_or_none(stuck_since),
     )
 
 
@@ -176,15 +212,18 @@ def _change_open(session: Session, epoch: str, sequence: int, **values: int | No
 
 def _retry(session: Session, epoch: str, sequence: int) -> bool:
     # A damaged time of discarding would keep it from being read for the retry.
-    at = _change_open(session, epoch, sequence, retry_wanted=1, discarded_at_us=None)
+    values = {"retry_wanted": 1, "discarded_at_us": None, "next_try_at_us": 0}
+    at = _change_open(session, epoch, sequence, **values)
     if at is not None:
         retry_answers(driver_connection(session), [at])
     return at is not None
 
 
 def _discard(session: Session, epoch: str, sequence: int, now_us: int) -> bool:
-    at = _change_open(session, epoch, sequence, retry_wanted=0, discarded_at_us=now_us)
+    values = {"retry_wanted": 0, "discarded_at_us": now_us, "stuck_since_us": None}
+    at = _change_open(session, epoch, sequence, **values)
     if at is not None:
+        release_waiting(driver_connection(session), [at])
         session.exec(
             update(EmailAnswerRow)
             .where(col(EmailAnswerRow.position) == at)
@@ -192,6 +231,42 @@ def _discard(session: Session, epoch: str, sequence: int, now_us: int) -> bool:
             .execution_options(synchronize_session=False)
         )
     return at is not None
+
+
+def _retry_deferred(session: Session) -> None:
+    is_later = and_(_is_open, _is_deferred, col(DeadLetterRow.next_try_at_us) > 0)
+    later = select(DeadLetterRow.position).where(is_later, DeadLetterRow.retry_wanted == 1)
+    _mark_for_retry(session, _position.in_(later.limit(MAX_RETRIES_IN_A_TRANSACTION)))
+
+
+def _set_aside(session: Session, epoch: str, sequence: int, now_us: int) -> bool:
+    at = _epochs(session).position_of(epoch, sequence)
+    return bool(_end_deferral(session, and_(_is_open, _is_deferred, _position == at), now_us))
+
+
+def _set_aside_stuck(session: Session, now_us: int, after_us: int) -> int:
+    is_overdue = col(DeadLetterRow.stuck_since_us) <= now_us - after_us
+    return _end_deferral(session, and_(_is_open, _is_stuck, is_overdue), now_us)
+
+
+def _end_deferral(session: Session, condition: ColumnElement[bool], now_us: int) -> int:
+    """Make deferred events dead letters, at most some hundreds, and release those behind them."""
+    query = select(DeadLetterRow.position).where(condition).limit(MAX_RETRIES_IN_A_TRANSACTION)
+    positions = list(session.exec(query))
+    ended = {
+        "retry_wanted": 0,
+        "stuck_since_us": None,
+        "next_try_at_us": 0,
+        "refused_at_us": now_us,
+    }
+    session.exec(
+        update(DeadLetterRow)
+        .where(col(DeadLetterRow.destination) == CENTRAL, _position.in_(positions))
+        .values(**ended)
+        .execution_options(synchronize_session=False)
+    )
+    release_waiting(driver_connection(session), positions)
+    return len(positions)
 
 
 def _find_delivered(session: Session, epoch: str, sequences: Sequence[int]) -> list[int]:
@@ -243,7 +318,7 @@ def _mark_for_retry(session: Session, condition: ColumnElement[bool]) -> int:
     return session.exec(
         update(DeadLetterRow)
         .where(col(DeadLetterRow.destination) == CENTRAL, condition)
-        .values(retry_wanted=1)
+        .values(retry_wanted=1, next_try_at_us=0)
         .execution_options(synchronize_session=False)
     ).rowcount
 

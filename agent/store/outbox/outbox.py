@@ -196,9 +196,10 @@ class StoreOutbox:
 
     async def _next(self, sql: str, limits: BatchLimits, after: int) -> Window:
         """Return the next window of events whose results are not in memory."""
-        window = await self.access.read_hot(self._windows.read, sql, limits, after)
+        now_us = self._now_us()
+        window = await self.access.read_hot(self._windows.read, sql, limits, after, now_us)
         while window.events and (end := self._unsaved.end_of_range(window.events[0].position)):
-            window = await self.access.read_hot(self._windows.read, sql, limits, end)
+            window = await self.access.read_hot(self._windows.read, sql, limits, end, now_us)
         if not self._unsaved:
             return window
         open_ones = takewhile(

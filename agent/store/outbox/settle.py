@@ -1,6 +1,8 @@
 """Records delivery results: moves the watermark instead of writing a row for each event.
 
-A rejected event becomes a dead letter; an event accepted after all ceases to be one.
+A rejected event becomes a dead letter; an event accepted after all ceases to be one. A deferred
+event is settled, too, so that the watermark passes it; it has a row in `dead_letter` to be tried
+again by, and is counted, shown and kept as one that waits.
 """
 
 import heapq
@@ -10,7 +12,7 @@ from contextlib import closing
 
 from agent.store.db.cursor import ensure_cursor
 from agent.store.db.rows import as_list
-from sync.delivery.outcomes import Refused, Verdict
+from sync.delivery.outcomes import Deferred, Refused, Verdict
 
 _SECOND_US = 1_000_000
 
@@ -44,7 +46,35 @@ VALUES ('central', ?, ?, ?, ?, ?, ?, 1, 0)
 ON CONFLICT (destination, position) DO UPDATE SET
     error_code = excluded.error_code, error_message = excluded.error_message,
     http_status = excluded.http_status, refused_at_us = excluded.refused_at_us,
-    agent_version = excluded.agent_version, attempts = attempts + 1, retry_wanted = 0
+    agent_version = excluded.agent_version, attempts = attempts + 1, retry_wanted = 0,
+    stuck_since_us = NULL, next_try_at_us = 0
+"""
+# After 2, 4, 8 seconds, up to an hour. A dead letter that is tried again stays one, with the reason
+# that head office gave: that tells what a later "already" means.
+ADD_DEFERRED = """
+INSERT INTO dead_letter (destination, position, error_code, error_message, http_status,
+    refused_at_us, agent_version, attempts, retry_wanted, stuck_since_us, next_try_at_us)
+VALUES ('central', :position, :code, :message, :status, :at_us, :version, :tries, :tries, :at_us,
+    :at_us + max(:wait_us, :tries * 2000000))
+ON CONFLICT (destination, position) DO UPDATE SET
+    error_code = iif(stuck_since_us IS NULL, error_code, excluded.error_code),
+    error_message = iif(stuck_since_us IS NULL, error_message, excluded.error_message),
+    http_status = iif(stuck_since_us IS NULL, http_status, excluded.http_status),
+    refused_at_us = iif(stuck_since_us IS NULL, refused_at_us, excluded.refused_at_us),
+    attempts = attempts + excluded.attempts, retry_wanted = excluded.retry_wanted,
+    next_try_at_us = :at_us + max(
+        :wait_us, :tries * min(3600000000, 2000000 << min(attempts, 12))
+    )
+"""
+# Later ones of a session, once an earlier one has a verdict.
+RELEASE_WAITING = """
+UPDATE dead_letter SET retry_wanted = 1, next_try_at_us = 0
+WHERE destination = 'central' AND retry_wanted = 0 AND stuck_since_us IS NOT NULL
+    AND discarded_at_us IS NULL AND position IN (
+        SELECT later.position FROM event JOIN email_answer AS later
+            ON later.session_position = event.session_position AND later.position > event.position
+        WHERE event.position IN (SELECT value FROM json_each(?))
+    )
 """
 REMOVE_DEAD_LETTERS = """
 DELETE FROM dead_letter
@@ -52,7 +82,7 @@ WHERE destination = 'central' AND position IN (SELECT value FROM json_each(?))
 RETURNING position
 """
 RETRY_ANSWERS = """
-UPDATE dead_letter SET retry_wanted = 1
+UPDATE dead_letter SET retry_wanted = 1, next_try_at_us = 0
 WHERE destination = 'central' AND discarded_at_us IS NULL AND position IN (
     SELECT position FROM email_answer
     WHERE session_position IN (SELECT value FROM json_each(?))
@@ -72,11 +102,17 @@ def settle(
     refused = {
         position: verdict for position, verdict in verdicts.items() if isinstance(verdict, Refused)
     }
+    deferred = {
+        position: verdict for position, verdict in verdicts.items() if isinstance(verdict, Deferred)
+    }
     add_dead_letters(connection, refused, at_us, agent_version)
-    delivered = as_list(sorted(verdicts.keys() - refused.keys()))
+    _add_deferred(connection, deferred, at_us, agent_version)
+    delivered = as_list(sorted(verdicts.keys() - refused.keys() - deferred.keys()))
     late = {position for (position,) in connection.execute(REMOVE_DEAD_LETTERS, (delivered,))}
     if late:
         retry_answers(connection, late)
+    if late or refused:
+        release_waiting(connection, late | refused.keys())
     watermark = _advance_watermark(connection, before, verdicts, at_us)
     individually = late.union(position for position in verdicts if position > watermark)
     rows = [(position, at_us) for position in sorted(individually)]
@@ -92,6 +128,30 @@ def add_dead_letters(
         for position, why in refused.items()
     ]
     connection.executemany(ADD_DEAD_LETTER, rows)
+
+
+def _add_deferred(
+    connection: sqlite3.Connection, deferred: Mapping[int, Deferred], at_us: int, agent_version: str
+) -> None:
+    rows = [
+        {
+            "position": position,
+            "code": why.error_code,
+            "message": why.error_message,
+            "status": why.http_status,
+            "at_us": at_us,
+            "version": agent_version,
+            "tries": int(not why.is_waiting),
+            "wait_us": int((why.retry_after_seconds or 0) * _SECOND_US),
+        }
+        for position, why in deferred.items()
+    ]
+    connection.executemany(ADD_DEFERRED, rows)
+
+
+def release_waiting(connection: sqlite3.Connection, earlier: Iterable[int]) -> None:
+    """Try the deferred events again that waited for one of `earlier`, which has a verdict now."""
+    connection.execute(RELEASE_WAITING, (as_list(sorted(earlier)),))
 
 
 def retry_answers(connection: sqlite3.Connection, sessions: Iterable[int]) -> None:

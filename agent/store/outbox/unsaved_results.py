@@ -7,7 +7,7 @@ saved: the events are sent again. With `replay` a repeat may have an effect, and
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
-from sync.delivery.outcomes import Delivered, Refused, Verdict
+from sync.delivery.outcomes import Deferred, Delivered, Refused, Verdict
 
 # Events delivered in order are one range; each refusal is kept with its reason.
 MAX_RANGES = 10_000
@@ -22,7 +22,7 @@ class UnsavedResults:
         self.epochs: set[str] = set()
         self._firsts: list[int] = []
         self._lasts: list[int] = []
-        self._refused: dict[int, Refused] = {}
+        self._refused: dict[int, Refused | Deferred] = {}
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
@@ -30,7 +30,7 @@ class UnsavedResults:
 
     def add(self, epoch: str, verdicts: Mapping[int, Verdict]) -> bool:
         """Add the verdicts of a window of `epoch`; return False, adding nothing, if too many."""
-        refused = {at: one for at, one in verdicts.items() if isinstance(one, Refused)}
+        refused = {at: one for at, one in verdicts.items() if isinstance(one, (Refused, Deferred))}
         is_new = any(self.end_of_range(position) is None for position in verdicts)
         if len(self._refused) + len(refused) > MAX_REFUSED + len(self._refused.keys() & refused):
             return False

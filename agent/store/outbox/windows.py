@@ -28,14 +28,17 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 _MAX_LOGGED = 1_000
+# A time of a next try beyond it: the clock was set back since.
+_LONGEST_WAIT_US = 2 * 3_600 * 1_000_000
 UNREADABLE = "unreadable"
 
-# The columns of `check_event`, but for the position before them. Three of a `_Row` follow, and with
-# a dead letter its last refusal.
+# The columns of `check_event`, but for the position before them. Four of a `_Row` follow, and with
+# a dead letter its last refusal and attempts.
 _COLUMNS = """event.type, event.session_position, session.correlation_id,
     event.occurred_at_us, event.monotonic_us, event.boot_number, boot.boot_id, event.body,
     session.query_locale, email_answer.status, email_answer.address, event.checksum"""
 _CHECKED = len(StoredEvent._fields)
+_FLAGGED = _CHECKED + 4
 _BESIDE = """
 LEFT JOIN session ON session.position = event.session_position
 LEFT JOIN boot ON boot.number = event.boot_number
@@ -45,10 +48,29 @@ LEFT JOIN dead_letter AS dead_session ON dead_session.destination = 'central'
     AND dead_session.position = event.session_position AND event.session_position <> event.position
 LEFT JOIN settled ON settled.destination = 'central' AND settled.position = event.position
 """
+# The first condition is evaluated once; the others only if there are deferred events.
+_IS_WAITING = """EXISTS (
+    SELECT 1 FROM dead_letter WHERE destination = 'central' AND stuck_since_us IS NOT NULL
+) AND event.session_position <> event.position AND EXISTS (
+    SELECT 1 FROM dead_letter AS earlier
+    WHERE earlier.destination = 'central' AND earlier.position < event.position
+        AND earlier.stuck_since_us IS NOT NULL AND (
+            earlier.position = event.session_position OR earlier.position IN (
+                SELECT position FROM email_answer
+                WHERE email_answer.session_position = event.session_position
+            )
+        )
+        {but_not}
+)"""
+# Not those that are tried in the same pass, in front of it.
+_IS_DUE = """{table}.retry_wanted = 1 AND (
+    {table}.next_try_at_us <= :now_us OR {table}.next_try_at_us > :now_us + :longest_wait_us
+)"""
 PENDING = f"""
 SELECT event.position, {_COLUMNS},
     doubt.position IS NOT NULL OR event.position BETWEEN :attempting_from AND :attempting_through,
-    dead_session.position IS NOT NULL, FALSE
+    dead_session.position IS NOT NULL AND dead_session.stuck_since_us IS NULL,
+    {_IS_WAITING.format(but_not="")}, FALSE
 FROM event {_BESIDE}
 WHERE event.position > max(:after, :watermark) AND event.position <= :last
     AND settled.position IS NULL
@@ -59,7 +81,9 @@ ORDER BY event.position LIMIT :max_events
 # is sent in its turn, after the events before it that central lacks.
 RETRIES = f"""
 SELECT dead_letter.position, {_COLUMNS},
-    doubt.position IS NOT NULL, dead_session.retry_wanted IS 0, EXISTS (
+    doubt.position IS NOT NULL,
+    dead_session.retry_wanted IS 0 AND dead_session.stuck_since_us IS NULL,
+    {_IS_WAITING.format(but_not=f"AND NOT ({_IS_DUE.format(table='earlier')})")}, EXISTS (
         SELECT 1 FROM email_answer AS later
         WHERE later.session_position = event.session_position AND later.position > event.position
             AND event.session_position <> event.position
@@ -71,10 +95,11 @@ SELECT dead_letter.position, {_COLUMNS},
                 WHERE dead.destination = 'central' AND dead.position = later.position
             )
     ),
-    dead_letter.error_code, dead_letter.error_message, dead_letter.http_status
+    dead_letter.error_code, dead_letter.error_message, dead_letter.http_status,
+    dead_letter.stuck_since_us, dead_letter.attempts
 FROM dead_letter LEFT JOIN event ON event.position = dead_letter.position {_BESIDE}
 WHERE dead_letter.destination = 'central' AND dead_letter.position > :after
-    AND dead_letter.retry_wanted = 1 AND dead_letter.discarded_at_us IS NULL
+    AND {_IS_DUE.format(table="dead_letter")} AND dead_letter.discarded_at_us IS NULL
     AND dead_letter.position <= :last
     AND (dead_letter.position <= :watermark OR EXISTS (
         SELECT 1 FROM settled
@@ -102,8 +127,10 @@ class _Row(NamedTuple):
     event: StoredEvent | DamagedEvent
     is_doubtful: bool = False
     session_refused: bool = False
+    is_waiting: bool = False
     is_overtaken: bool = False
     refusal: Refused | None = None
+    attempts: int = 0
 
 
 class WindowReader:
@@ -119,26 +146,27 @@ class WindowReader:
         self._structure = StructureCheck()
 
     def read(
-        self, connection: sqlite3.Connection, sql: str, limits: BatchLimits, after: int
+        self, connection: sqlite3.Connection, sql: str, limits: BatchLimits, after: int, now_us: int
     ) -> Window:
         """Return the lowest events above `after` of `PENDING` or `RETRIES`, of one epoch.
 
         A damaged event is among them, with its damage.
         """
         try:
-            return self._read(connection, sql, limits, after)
+            return self._read(connection, sql, limits, after, now_us)
         except sqlite3.OperationalError as error:
             if not is_undecodable(error):
                 raise
         with undecoded_text(connection):
-            return self._read(connection, sql, limits, after)
+            return self._read(connection, sql, limits, after, now_us)
 
     def _read(
-        self, connection: sqlite3.Connection, sql: str, limits: BatchLimits, after: int
+        self, connection: sqlite3.Connection, sql: str, limits: BatchLimits, after: int, now_us: int
     ) -> Window:
         epochs, cursor = read_epochs(connection), read_cursor(connection)
         last = epochs.last_position
         values = cursor._asdict() | {"after": after, "last": last, "max_events": limits.events}
+        values |= {"now_us": now_us, "longest_wait_us": _LONGEST_WAIT_US}
         rows: Iterator[_Row] = map(_row, connection.execute(sql, values))
         if sql == PENDING:
             above = max(after, cursor.watermark)
@@ -157,7 +185,7 @@ class WindowReader:
         if is_ended and connection.execute(HAS_LOST, (known.epoch,)).fetchone():
             is_ended = False  # it had more events, and a heartbeat says what became of them
         ended_at = known.last_sequence if is_ended else None
-        return Window(known.epoch, base_sequence, events, ended_at)
+        return Window(known.epoch, base_sequence, events, ended_at, last)
 
     def _events(
         self, rows: Iterator[_Row], known: EpochRange, max_bytes: int
@@ -202,6 +230,8 @@ class WindowReader:
             session_refused=row.session_refused,
             is_overtaken=row.is_overtaken,
             refusal=row.refusal,
+            attempts=row.attempts,
+            is_waiting=row.is_waiting,
         )
 
     def _damaged(self, event: DamagedEvent, row: _Row, known: EpochRange) -> OutboxEvent:
@@ -272,17 +302,20 @@ def _without_purged_between(rows: Iterator[_Row], purged_through: int) -> Iterat
 
 def _row(values: tuple[object, ...]) -> _Row:
     event = check_event(values[:_CHECKED])
-    is_doubtful, session_refused, is_overtaken, *refusal = values[_CHECKED:]
-    return _Row(
-        event, bool(is_doubtful), bool(session_refused), bool(is_overtaken), _refusal(refusal)
-    )
+    is_doubtful, session_refused, is_waiting, is_overtaken = map(bool, values[_CHECKED:_FLAGGED])
+    letter = values[_FLAGGED:]
+    attempts = int_or_none(letter[-1]) or 0 if letter else 0
+    flags = is_doubtful, session_refused, is_waiting, is_overtaken
+    return _Row(event, *flags, _refusal(letter), attempts)
 
 
 def _refusal(values: Sequence[object]) -> Refused | None:
     """Return the last refusal of a dead letter; a text that cannot be read does not hold it up."""
     if not values:
         return None
-    code, message, status = values
+    code, message, status, stuck_since_us, _ = values
+    if stuck_since_us is not None:
+        return None
     texts = readable(code, UNREADABLE), readable(message, UNREADABLE)
     return Refused(*texts, int_or_none(status))
 

@@ -13,7 +13,8 @@ from agent.store.db.rows import int_or_none
 
 _STATE = """
 event.position, event.session_position, occurred_at_us, email_answer.status,
-    dead_letter.position IS NOT NULL, coalesce(settled.delivered_at_us, (
+    dead_letter.position IS NOT NULL, dead_letter.stuck_since_us IS NOT NULL,
+    coalesce(settled.delivered_at_us, (
         SELECT delivered_at_us FROM delivery
         WHERE destination = 'central' AND through_position >= event.position
         ORDER BY through_position LIMIT 1
@@ -44,7 +45,8 @@ class _Capture(NamedTuple):
     session_position: int
     occurred_at_us: int
     status: EmailStatus | None
-    is_refused: int
+    is_set_apart: int
+    is_deferred: int
     delivered_at_us: int | None
     alias_epoch: str | None
     alias_sequence: int | None
@@ -85,7 +87,7 @@ def _read(
             receipt=_receipt(row, epochs),
             captured_at_us=row.occurred_at_us,
             state=_state(row, watermark),
-            delivered_at_us=None if row.is_refused else row.delivered_at_us,
+            delivered_at_us=None if row.is_set_apart else row.delivered_at_us,
             status=row.status,
             is_answer=row.session_position != row.position,
         )
@@ -113,7 +115,7 @@ def _capture(values: Sequence[object]) -> _Capture:
 
 
 def _state(row: _Capture, watermark: int) -> DeliveryState:
-    if row.is_refused:
-        return DeliveryState.REFUSED
+    if row.is_set_apart:
+        return DeliveryState.WAITING if row.is_deferred else DeliveryState.REFUSED
     is_settled = row.position <= watermark or row.delivered_at_us is not None
     return DeliveryState.DELIVERED if is_settled else DeliveryState.WAITING

@@ -45,7 +45,7 @@ GROUP BY 1
 _REFUSED = """
 SELECT (refused_at_us - :start) / :hour, count(*) FROM (
     SELECT refused_at_us FROM dead_letter
-    WHERE destination = 'central' ORDER BY position DESC LIMIT :rows
+    WHERE destination = 'central' AND stuck_since_us IS NULL ORDER BY position DESC LIMIT :rows
 ) WHERE refused_at_us >= :start AND refused_at_us < :start + 24 * :hour
 GROUP BY 1
 """

@@ -12,7 +12,7 @@ from agent.store.db.epochs import read_epochs
 from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.db.rows import checked, int_or_none, undecoded_text
-from agent.store.db.tables import IS_OPEN
+from agent.store.db.tables import IS_OPEN, STUCK_ATTEMPTS
 from agent.store.files.quarantine import list_quarantined, list_unfinished, unreadable_in
 from agent.store.files.storage_errors import CorruptRow, free_bytes
 from agent.store.queries.epoch_progress import EpochProgress, progress_of
@@ -29,7 +29,16 @@ _SALVAGE = "SELECT source, salvaged, unreadable, is_read FROM salvage"
 _STATUS = f"""
 SELECT
     (SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark),
-    (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND {IS_OPEN}),
+    (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND {IS_OPEN}
+        AND stuck_since_us IS NULL),
+    (SELECT count(*) FROM dead_letter
+        WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND position <= :watermark),
+    (SELECT count(*) FROM dead_letter WHERE destination = 'central'
+        AND stuck_since_us IS NOT NULL AND attempts >= {STUCK_ATTEMPTS}),
+    (SELECT occurred_at_us FROM event WHERE position = (
+        SELECT position FROM dead_letter WHERE destination = 'central'
+            AND stuck_since_us IS NOT NULL ORDER BY position LIMIT 1
+    )),
     (SELECT occurred_at_us FROM event
         WHERE position > :watermark AND position <= {MAX_POSITION} ORDER BY position LIMIT 1),
     (SELECT occurred_at_us FROM event
@@ -67,7 +76,8 @@ class StorageStatus:
     """State of the store, for the status page, metrics and heartbeats.
 
     Sizes in bytes, times in microseconds since 1970 UTC. The last of `epochs` is the current one;
-    `waiting` counts the pending events of all epochs, `damaged_rows` the rows that were repaired.
+    `waiting` counts the pending events of all epochs and the deferred ones, of which `stuck` have
+    failed often; `damaged_rows` the rows that were repaired.
     `epochs` has those of `lost` as well, even if the database has not; head office may have
     captures of `lost`.
     """
@@ -79,6 +89,7 @@ class StorageStatus:
     oldest_waiting_at_us: int | None
     last_activity_at_us: int | None
     dead_letters: int
+    stuck: int
     damaged_rows: int
     database_bytes: int
     free_bytes: int
@@ -105,15 +116,20 @@ def read_status(connection: sqlite3.Connection, directory: Path) -> StorageStatu
         new_epoch = read_new_epoch(connection)
         salvage = _read_salvage(connection, list_unfinished(directory))
     quarantined = list_quarantined(directory)
-    settled_ahead, dead_letters, oldest_at_us, newest_at_us, damaged_rows = row
+    settled_ahead, dead_letters, deferred, stuck, deferred_at_us, *row = row
+    oldest_at_us, newest_at_us, damaged_rows = row
+    oldest = [
+        at for at in (int_or_none(deferred_at_us), int_or_none(oldest_at_us)) if at is not None
+    ]
     return StorageStatus(
         epochs=progress_of(epochs.ranges, cursor, lost),
         new_epoch=new_epoch,
         lost=lost,
-        waiting=max(epochs.last_position - cursor.watermark - settled_ahead, 0),
-        oldest_waiting_at_us=int_or_none(oldest_at_us),
+        waiting=max(epochs.last_position - cursor.watermark - settled_ahead, 0) + deferred,
+        oldest_waiting_at_us=min(oldest, default=None),
         last_activity_at_us=int_or_none(newest_at_us),
         dead_letters=dead_letters,
+        stuck=stuck,
         damaged_rows=damaged_rows,
         database_bytes=database_bytes(directory),
         free_bytes=free_bytes(directory),

@@ -1,12 +1,16 @@
 """Retry and discard of dead letters: the admin token, and the user in the log."""
 
 import getpass
+import json
 import logging
 from pathlib import Path
 
 import pytest
 
 from agent.config.settings import ApiSettings
+from agent.store.db.tables import STUCK_ATTEMPTS
+from sync.delivery.outbox import EventResult
+from sync.delivery.outcomes import Deferred
 from tests.agent.api.conftest import StartAgent
 from tests.support.agent.in_process import Agent
 from tests.support.agent.outbox import outbox_on
@@ -26,6 +30,19 @@ async def letter(start_agent: StartAgent, tmp_path: Path) -> str:
         await rig.refuse(event)
         epoch = (await rig.window()).epoch
     return f"/agent/v1/dead-letters/{epoch}/1"
+
+
+@pytest.fixture
+async def stuck(start_agent: StartAgent, tmp_path: Path) -> str:
+    """Leave a stuck event in the store that the agent opens later; return its path."""
+    async with outbox_on(tmp_path / "state") as rig:
+        await rig.capture(session("one"))
+        window = await rig.window()
+        (event,) = window.events
+        for _ in range(STUCK_ATTEMPTS):
+            failed = Deferred("NO_VERDICT", "answered 500", 500)
+            await rig.outbox.settle(window, [EventResult(event, failed)])
+    return f"/agent/v1/dead-letters/{window.epoch}/1"
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -97,3 +114,38 @@ async def test_log_names_the_user_who_retried_or_discarded(
     assert line["user"] == getpass.getuser()
     assert line["access"] == "none"
     assert line["receipt"] == letter.removeprefix("/agent/v1/dead-letters/")
+
+
+async def test_stuck_event_is_listed_as_such_and_can_be_set_aside(
+    stuck: str, start_agent: StartAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = await start_agent()
+    (listed,) = json.loads((await agent.get("/agent/v1/dead-letters")).body)
+    status = (await agent.get("/agent/v1/status")).members()
+    done = await agent.request("POST", f"{stuck}/set-aside")
+    again = await agent.request("POST", f"{stuck}/set-aside")
+    after = (await agent.get("/agent/v1/status")).members()
+
+    assert (listed["state"], listed["errorCode"], listed["httpStatus"]) == (
+        "stuck",
+        "NO_VERDICT",
+        500,
+    )
+    assert [status[name] for name in ("waiting", "stuck", "deadLetters")] == [1, 1, 0]
+    assert (done.status, done.members()["state"], again.status) == (200, "refused", 404)
+    assert [after[name] for name in ("waiting", "stuck", "deadLetters")] == [0, 0, 1]
+    assert [fields["code"] for fields in fields_of(caplog, "dead_letter.set_aside")] == [
+        "NO_VERDICT"
+    ]
+
+
+async def test_stuck_event_is_set_aside_with_the_admin_token_only(
+    stuck: str, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    admin = token_file(tmp_path, "admin", ADMIN)
+    agent = await start_agent(api=ApiSettings(port=0, admin_token_file=admin))
+    statuses = [
+        (await agent.request("POST", f"{stuck}/set-aside", headers=headers)).status
+        for headers in (bearer("guess"), bearer(ADMIN))
+    ]
+    assert statuses == [401, 200]

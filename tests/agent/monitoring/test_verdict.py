@@ -14,6 +14,7 @@ HEALTHY: dict[str, object] = {
     "waiting": 3,
     "oldestWaitingAt": "2026-03-04T11:58:00.000Z",
     "deadLetters": 0,
+    "stuck": 0,
     "lost": [],
     "storage": {"state": "ready", "freeBytes": 5_000_000_000, "databaseBytes": 4096},
     "central": {"url": "https://hq.example"},
@@ -42,7 +43,7 @@ def test_line_of_a_healthy_agent_has_text_and_performance_data() -> None:
     assert line(Limits(timedelta(hours=2), 100)) == (
         "LOYALTY AGENT OK: Captures are recorded on this machine. Delivery to head office works."
         " Pending: 3 captures. | waiting=3;;100;0; oldest=120s;;7200;0; dead_letters=0;0;;0;"
-        " lost=0;;0;0; free=5000000000B;;;0; database=4096B;;;0;"
+        " stuck=0;0;;0; lost=0;;0;0; free=5000000000B;;;0; database=4096B;;;0;"
     )
 
 
@@ -54,6 +55,7 @@ def test_line_of_a_healthy_agent_has_text_and_performance_data() -> None:
         ({"sync": {"state": "quiet hours"}}, Severity.OK),
         ({"newEpoch": {"beganAt": "2026-03-01T00:00:00Z", "reason": "a new file"}}, Severity.OK),
         ({"deadLetters": 1}, Severity.WARNING),
+        ({"stuck": 1}, Severity.WARNING),
         ({"termsRefused": {"field": "currency", "reason": "unknown"}}, Severity.WARNING),
         ({"storage": {"state": "ready", "setAside": ["x"]}}, Severity.WARNING),
         ({"storage": {"state": "ready", "damagedRows": 1}}, Severity.WARNING),

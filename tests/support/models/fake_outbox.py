@@ -5,8 +5,12 @@ from collections.abc import Sequence
 
 from agent.facts import Receipt
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window
+from sync.delivery.outcomes import Deferred
 from sync.protocol.wire import EventType
 from tests.support.models.outbox import ModelEvent, OutboxModel
+
+# A deferred event is due again after so long.
+DEFERRED_SECONDS = 2.0
 
 
 class FakeOutbox:
@@ -23,6 +27,7 @@ class FakeOutbox:
         self.settling.set()
         self.calls: list[str] = []
         self._names = 0
+        self._due_at: dict[int, float] = {}
 
     async def capture_sessions(self, count: int) -> None:
         """Add `count` sessions."""
@@ -54,8 +59,9 @@ class FakeOutbox:
 
     @property
     def waiting(self) -> list[int]:
-        """Positions of the pending events."""
-        return [kept.position for kept in self.model.pending()]
+        """Positions of the events without a verdict."""
+        held = sorted(self.model.held.items())
+        return [at for at, kept in held if not kept.is_settled or kept.is_deferred]
 
     async def next_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the lowest unsettled events above `after`, of one epoch."""
@@ -65,7 +71,10 @@ class FakeOutbox:
     async def next_retry_window(self, limits: BatchLimits, *, after: int = 0) -> Window:
         """Return the dead letters marked for retry above `after`, of one epoch."""
         self._call("read_retries")
-        return self._window(self.model.retries(), limits, after, is_retry=True)
+        now = asyncio.get_running_loop().time()
+        due = [one for one in self.model.deferred() if self._due_at.get(one.position, 0) <= now]
+        found = sorted([*self.model.retries(), *due], key=lambda one: one.position)
+        return self._window(found, limits, after, is_retry=True)
 
     async def record_attempt(self, window: Window) -> None:
         """Record that `window` is about to be sent."""
@@ -79,6 +88,10 @@ class FakeOutbox:
         await self.settling.wait()
         self._call("settle", window)
         verdicts = {one.event.position: one.verdict for one in results}
+        for one in results:
+            if isinstance(one.verdict, Deferred):
+                now = asyncio.get_running_loop().time()
+                self._due_at[one.event.position] = now + DEFERRED_SECONDS
         self.model.settle(window, verdicts, [event.position for event in doubtful])
 
     async def rewind(self, epoch: str, expected_sequence: int) -> bool:
@@ -114,7 +127,7 @@ class FakeOutbox:
                 break
             events.append(self._event(kept, is_retry=is_retry))
         base = max(self.model.purged_through - self.model.bases[epoch], 0) + 1
-        return Window(epoch, base, events)
+        return Window(epoch, base, events, last_position=self.model.last_position)
 
     def _event(self, kept: ModelEvent, *, is_retry: bool) -> OutboxEvent:
         return OutboxEvent(
@@ -133,4 +146,6 @@ class FakeOutbox:
             session_refused=self.model.session_refused(kept, is_retry=is_retry),
             is_overtaken=self.model.is_overtaken(kept, is_retry=is_retry),
             refusal=kept.refusal if is_retry else None,
+            attempts=int(kept.is_deferred),
+            is_waiting=kept.is_answer and self.model.held[kept.session].is_deferred,
         )

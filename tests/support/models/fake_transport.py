@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from sync.delivery.outbox import BatchLimits, EventResult, Window
-from sync.delivery.outcomes import Delivered, Refused, RetryLater, Stop, Verdict
+from sync.delivery.outcomes import Deferred, Delivered, Refused, Stop, Verdict
 from sync.delivery.transport import WindowResult
 
 Behaviour = Callable[[Window], WindowResult | Awaitable[WindowResult]]
 DELIVERED = Delivered()
+DEFERRED = Deferred("NO_VERDICT", "answered 500", 500)
 
 
 def accept_all(window: Window) -> WindowResult:
@@ -21,14 +22,16 @@ def accept_then_stop(count: int, stop: Stop) -> Behaviour:
     return lambda window: WindowResult(list(accept_all(window).results)[:count], stop=stop)
 
 
-def leave_pending(*positions: int, cause: RetryLater) -> Behaviour:
+def defer(*positions: int) -> Behaviour:
     """Accept all but these, which get no verdict."""
 
     def behaviour(window: Window) -> WindowResult:
-        judged = [one for one in accept_all(window).results if one.event.position not in positions]
-        unfinished = cause if len(judged) < len(window.events) else None
         doubtful = [event for event in window.events if event.position in positions]
-        return WindowResult(judged, doubtful, unfinished=unfinished)
+        results = [
+            EventResult(event, DEFERRED if event in doubtful else DELIVERED)
+            for event in window.events
+        ]
+        return WindowResult(results, doubtful)
 
     return behaviour
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from agent.facts import DeliveryState, Receipt
 from agent.store.outbox.dead_letter_queue import STANDS_REFUSED
 from sync.delivery.outbox import Window
-from sync.delivery.outcomes import Delivered, Refused, Verdict
+from sync.delivery.outcomes import Deferred, Delivered, Refused, Verdict
 
 
 @dataclass
@@ -24,6 +24,7 @@ class ModelEvent:
     refusal: Refused | None = None
     attempts: int = 0
     retry_wanted: bool = False
+    is_deferred: bool = False
 
     @property
     def is_answer(self) -> bool:
@@ -35,7 +36,8 @@ class ModelEvent:
         """The state that a till sees."""
         if self.dead is not None:
             return DeliveryState.REFUSED
-        return DeliveryState.DELIVERED if self.is_settled else DeliveryState.WAITING
+        is_delivered = self.is_settled and not self.is_deferred
+        return DeliveryState.DELIVERED if is_delivered else DeliveryState.WAITING
 
     @property
     def body(self) -> bytes:
@@ -89,6 +91,10 @@ class OutboxModel:
             if event.retry_wanted and event.is_settled
         ]
 
+    def deferred(self) -> list[ModelEvent]:
+        """Return the deferred events, in order."""
+        return [event for _, event in sorted(self.held.items()) if event.is_deferred]
+
     def is_doubtful(self, event: ModelEvent, *, is_retry: bool) -> bool:
         """Return whether central may already have the event."""
         return event.in_doubt or (not is_retry and event.position in self.in_flight)
@@ -126,6 +132,7 @@ class OutboxModel:
         for position, verdict in verdicts.items():
             event = self.held[position]
             event.is_settled, event.in_doubt = True, False
+            event.is_deferred = isinstance(verdict, Deferred) and event.dead is None
             if isinstance(verdict, Refused):
                 event.dead, event.refusal = event.dead or "open", verdict
                 event.attempts, event.retry_wanted = event.attempts + 1, False

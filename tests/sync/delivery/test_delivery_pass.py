@@ -23,7 +23,7 @@ from tests.support.models.fake_transport import (
     FakeTransport,
     accept_all,
     accept_then_stop,
-    leave_pending,
+    defer,
     refuse,
 )
 from tests.support.virtual_time import run_in_virtual_time
@@ -126,12 +126,12 @@ async def test_refused_event_becomes_a_dead_letter_and_the_rest_is_delivered(
     assert outbox.model.held[2].dead == "open"
 
 
-async def test_event_without_a_verdict_stays_pending_and_the_rest_is_delivered(
+async def test_deferred_event_stays_undelivered_and_the_rest_is_delivered(
     outbox: FakeOutbox,
 ) -> None:
-    transport = FakeTransport(leave_pending(2, cause=DOWN), is_idempotent=False)
+    transport = FakeTransport(defer(2), is_idempotent=False)
     report = await push(outbox, transport)
-    assert (report.delivered, report.stop) == (6, DOWN)
+    assert (report.delivered, report.deferred, report.stop) == (6, 1, None)
     assert outbox.waiting == [2]
     assert outbox.model.held[2].in_doubt
 
@@ -162,7 +162,7 @@ async def test_failed_probe_ends_the_pass(outbox: FakeOutbox) -> None:
 
 
 async def test_probe_without_a_verdict_is_followed_by_another_probe(outbox: FakeOutbox) -> None:
-    transport = FakeTransport(leave_pending(1, cause=DOWN), is_idempotent=False)
+    transport = FakeTransport(defer(1), is_idempotent=False)
     await push(outbox, transport, probing=True)
     assert transport.windows == [[1], [2], [3, 4, 5], [6, 7]]
 

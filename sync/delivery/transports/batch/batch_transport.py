@@ -3,27 +3,47 @@
 A response that refuses the whole request (413, 400, 422) does not name the event at fault, so
 the batch is bisected down to a single event. That event becomes a dead letter only if head
 office accepts the same request without the event's content. If not, head office does not
-understand this agent at all, and delivery is blocked with the outbox kept.
+understand this agent at all, and delivery is blocked with the outbox kept. A 401, 403, 404 or 405
+is bisected, too, if head office answers another request of this agent: a firewall looks into
+bodies. An event that fails alone again and again is sent without its content, and deferred.
 """
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from http import HTTPStatus
 
 import msgspec
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
-from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, Refused, RetryLater
-from sync.delivery.transport import WindowResult
+from sync.delivery.outcomes import (
+    Blocked,
+    BlockedReason,
+    Deferred,
+    FailureCause,
+    Refused,
+    RetryLater,
+)
+from sync.delivery.transport import (
+    MAX_TRIES_AT_GATEWAY,
+    MAYBE_ABOUT_AN_EVENT,
+    Suspect,
+    WindowResult,
+    refused_by_gateway,
+)
 from sync.delivery.transports import responses
+from sync.delivery.transports.batch.control_requests import fetch_terms
 from sync.delivery.transports.batch.documents import Sender, compressed_batch
 from sync.delivery.transports.batch.verdicts import Outcome, Verdicts, interpret, verdicts_on
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.short_retries import ShortRetries
-from sync.protocol.wire import BATCHES_PATH, BatchAccepted
+from sync.protocol.wire import BATCHES_PATH, BatchAccepted, ErrorCode
 
 _HEADERS = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
+_TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
+# An event is sent so often without a verdict before only its number is.
+MAX_TRIES_ALONE = 3
 
 
 class BatchTransport:
@@ -39,6 +59,8 @@ class BatchTransport:
         After a 413 they are lower for a while: halved, then increased slowly.
         """
         self._client = client
+        self._is_welcome: bool | None = None
+        self._failed_alone: tuple[tuple[str, int], int] = ("", 0), 0
         self._sender = sender
         self._retries = retries
         self.limits = self._max_limits = limits
@@ -47,14 +69,15 @@ class BatchTransport:
         """Send `window` to head office; bisect it where head office refuses it as a whole."""
         results: list[EventResult] = []
         parts = deque([window.events])
+        self._is_welcome = None
         while parts:
             part = parts.popleft()
-            outcome = await self._post(window, part, once=probing)
-            if isinstance(outcome, Refused) and len(part) > 1:
+            outcome = await self._judge(window, part, await self._post(window, part, once=probing))
+            if isinstance(outcome, (Refused, Deferred)) and len(part) > 1:
                 middle = len(part) // 2
                 parts.extendleft((part[middle:], part[:middle]))
                 continue
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, (Refused, Deferred)):
                 some, stop = await self._without_content(window, part, outcome, once=probing)
             else:
                 some, stop = verdicts_on(part, outcome)
@@ -65,8 +88,25 @@ class BatchTransport:
                 parts.appendleft(part[len(some) :])
         return WindowResult(results)
 
+    async def _judge(
+        self, window: Window, part: Sequence[OutboxEvent], outcome: Outcome
+    ) -> Outcome | Deferred:
+        """Return `outcome`, or what it is if it is about the content of `part`."""
+        if isinstance(outcome, Blocked) and await self._is_about_content(outcome):
+            refused = refused_by_gateway(outcome.http_status, is_last=True)
+            self._adapt_limits(len(part), refused)
+            return refused
+        if isinstance(outcome, RetryLater) and self._fails_alone(window, part, outcome):
+            return Suspect(part[0], outcome).own_verdict(others_passed=False)
+        return outcome
+
     async def _without_content(
-        self, window: Window, part: Sequence[OutboxEvent], refused: Refused, *, once: bool
+        self,
+        window: Window,
+        part: Sequence[OutboxEvent],
+        verdict: Refused | Deferred,
+        *,
+        once: bool,
     ) -> Verdicts:
         """Send a single refused event again without its content, for its sequence number."""
         outcome = await self._post(window, part, once=once, withheld=True)
@@ -77,7 +117,37 @@ class BatchTransport:
             # Only the sequence number counts here: ignore rejections such as `ALTERED`.
             outcome = msgspec.structs.replace(outcome, rejected=[])
         known, stop = verdicts_on(part, outcome)
-        return [EventResult(one.event, one.event.damage or refused) for one in known], stop
+        if verdict.error_code == ErrorCode.REFUSED_BY_GATEWAY:
+            is_last = part[0].attempts + 1 >= MAX_TRIES_AT_GATEWAY
+            verdict = refused_by_gateway(verdict.http_status, is_last=is_last)
+        return [EventResult(one.event, one.event.damage or verdict) for one in known], stop
+
+    async def _is_about_content(self, blocked: Blocked) -> bool:
+        """Return whether other requests of this agent are answered: a firewall looks into bodies.
+
+        Asked once for each window, by a request that has no effect.
+        """
+        if blocked.reason not in MAYBE_ABOUT_AN_EVENT:
+            return False
+        if self._is_welcome is None:
+            self._is_welcome = not isinstance(
+                await fetch_terms(self._client, None), (Blocked, RetryLater)
+            )
+        return self._is_welcome
+
+    def _fails_alone(
+        self, window: Window, part: Sequence[OutboxEvent], failure: RetryLater
+    ) -> bool:
+        """Return whether an event alone got no verdict several times, and was sent each time.
+
+        Without its content its number passes, if not head office is at fault.
+        """
+        if len(part) > 1 or not failure.may_have_arrived or failure.http_status == _TOO_MANY:
+            return False
+        name = window.epoch, part[0].sequence
+        before, tries = self._failed_alone
+        self._failed_alone = name, tries + 1 if before == name else 1
+        return self._failed_alone[1] >= MAX_TRIES_ALONE
 
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
@@ -95,13 +165,21 @@ class BatchTransport:
         self._adapt_limits(len(part), outcome)
         return outcome
 
-    def _adapt_limits(self, sent: int, outcome: Outcome) -> None:
+    def _adapt_limits(self, sent: int, outcome: Outcome | Deferred) -> None:
         events = self.limits.events
         match outcome:
             case BatchAccepted() if sent >= events:
                 events = min(self._max_limits.events, sent + max(1, sent // 16))
-            # A timeout counts too: the network may be too slow for so many events. A single event
-            # is no evidence for others.
-            case responses.TOO_LARGE | RetryLater(cause=FailureCause.NO_RESPONSE) if sent > 1:
+            # A timeout counts too: the network may be too slow for so many events; and a failure,
+            # which may be that of one event. A single event is no evidence for others.
+            case (
+                responses.TOO_LARGE
+                | Refused(ErrorCode.REFUSED_BY_GATEWAY)
+                | RetryLater(
+                    FailureCause.NO_RESPONSE
+                    | FailureCause.SERVER_ERROR
+                    | FailureCause.UNEXPECTED_RESPONSE
+                )
+            ) if sent > 1:
                 events = min(events, sent // 2)
         self.limits = replace(self.limits, events=events)

@@ -74,6 +74,12 @@ def request_without_effect(size: int) -> ApiRequest:
     return ApiRequest("PUT", _UNKNOWN_SESSION, _INVALID_STATUS.ljust(size))
 
 
+def interpret_without_effect(response: HttpResponse) -> Blocked | RetryLater | None:
+    """Return how a request without effect failed; None if central refused it as it must."""
+    is_refused = response.status in _REFUSALS and error_body(response) is not None
+    return None if is_refused else outside_protocol(response, "not the loyalty API's response")
+
+
 def json_object(body: bytes) -> Mapping[str, Json] | None:
     """Return the JSON object in `body`, or None."""
     return decoded(_json_object, body)

@@ -1,29 +1,33 @@
 """The protocol `replay`: the tills' own requests to any backend with the loyalty API.
 
-The events of a session form a lane: a lane is sequential, lanes run concurrently. A failure
-stops only its lane, until several in a row show that central is down. Later events of a stopped
-lane wait, in this window and the following ones, for a verdict on the event that stopped it.
+The events of a session form a lane: a lane is sequential, lanes run concurrently. A failure ends
+only its lane. It is the event's own trouble if another event gets a verdict after it, or at least
+a request without effect the answer that it must: the event is then deferred, and so are the later
+ones of its session. If several in a row fail, or that request fails too, the window is stopped.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, assert_never
 
-from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
+from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import (
     Blocked,
     BlockedReason,
+    Deferred,
     Delivered,
-    FailureCause,
     Refused,
     RetryLater,
     Verdict,
 )
-from sync.delivery.transport import WindowCancelled, WindowResult
+from sync.delivery.transport import (
+    MAYBE_ABOUT_AN_EVENT,
+    Suspect,
+    WindowCancelled,
+    WindowResult,
+)
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
 from sync.delivery.transports.replay.loyalty_api import (
@@ -31,33 +35,26 @@ from sync.delivery.transports.replay.loyalty_api import (
     ApiRequest,
     Json,
     interpret,
+    interpret_without_effect,
     json_object,
     request_of,
     request_without_effect,
 )
-from sync.delivery.transports.replay.session_lanes import StoppedLanes
+from sync.delivery.transports.replay.window_run import WindowRun, lanes_of
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.protocol.program_terms import SessionKind, SessionTerms, session_kind
 from sync.protocol.terms_check import TermsFault, read_session_terms
-from sync.protocol.wire import ErrorCode, EventType
+from sync.protocol.wire import EventType
 
-# Consecutive failures without a verdict between them after which central counts as down.
-MAX_FAILURES_IN_A_ROW = 3
+# Consecutive failures without a verdict between them after which central counts as down, until an
+# event from elsewhere passes; the most before that is asked again.
+MAX_FAILURES_IN_A_ROW, MOST_FAILURES_IN_A_ROW = 3, 256
 # Bounds the cache: tills choose the channel, and a faulty till could send endless new ones.
 _MAX_KINDS = 64
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 _HEADERS = {"Content-Type": "application/json"}
 OnTerms: TypeAlias = Callable[[SessionKind, SessionTerms | TermsFault], None]
 _Outcome: TypeAlias = Verdict | Blocked | RetryLater
-_SESSION_REFUSED = Refused(
-    ErrorCode.SESSION_REFUSED, "the session of this answer was refused", None
-)
-_ADDRESS_ERASED = Refused(
-    "ADDRESS_ERASED", "the address was erased after its delivery, so it cannot be sent again", None
-)
-_OVERTAKEN = Refused(
-    "OVERTAKEN", "a later answer was delivered, and this one would overwrite it", None
-)
 
 
 class ReplayTransport:
@@ -81,76 +78,105 @@ class ReplayTransport:
         self._max_in_flight = max_in_flight
         self._on_terms = on_terms
         self._last_terms: dict[SessionKind, tuple[Json, ...]] = {}
-        self._stopped = StoppedLanes()
         self._failures_in_a_row = 0
+        self._allowance = MAX_FAILURES_IN_A_ROW
+        self._is_row_over = self._others_passed = False
 
     async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window`: each session's events in order, sessions in parallel."""
-        self._stopped.start_window(window.events)
-        run = _Run(window.events, _lanes(window.events), once=probing)
+        run = WindowRun(window.events, lanes_of(window.events), once=probing)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_in_flight, len(run.lanes))):
                     group.create_task(self._send_lanes(run))
+            if run.suspects:
+                await self._end_row(run)
         except asyncio.CancelledError:
             raise WindowCancelled(run.result()) from None
-        if run.verdicts and run.stop is None:
-            self._stopped.mark_sick_beside(window.events)
-        if run.stop is not None:
-            self._failures_in_a_row = 0
-            match run.stop:
-                case RetryLater(cause) if run.stop.may_have_arrived:
-                    # Central was reachable: unless it is overloaded, the events may be the cause.
-                    if cause is not FailureCause.OVERLOADED:
-                        self._stopped.skips_next_pass = True
+        if run.stop is None:
+            run.pass_suspects_by(others_passed=self._others_passed)
+        self._adapt_allowance(run)
         return run.result()
 
-    async def _send_lanes(self, run: "_Run") -> None:
+    async def _send_lanes(self, run: WindowRun) -> None:
         while run.lanes and run.stop is None:
             await self._send_lane(run, run.lanes.popleft())
 
-    async def _send_lane(self, run: "_Run", lane: list[OutboxEvent]) -> None:
+    async def _send_lane(self, run: WindowRun, lane: list[OutboxEvent]) -> None:
         """Send the events of one session, up to the first without a verdict."""
         for event in lane:
             if run.stop is not None:
                 return
-            if (blocking := self._stopped.blocked_by(event)) is not None:
-                run.unfinished = blocking
-                return
-            outcome = run.local_refusal(event) or await self._send_event(run, event)
+            outcome = run.local_verdict(event) or await self._send_event(run, event)
             match outcome:
-                case Delivered() | Refused():
-                    self._stopped.release(event)
+                case Delivered() | Refused() | Deferred():
                     run.verdicts[event.position] = outcome
-                case RetryLater():
-                    self._count_failure(run, event, outcome)
-                    self._stopped.stop(event, outcome)
-                    run.unfinished = outcome
-                    return
-                case Blocked():
-                    run.stop = outcome
+                case RetryLater() | Blocked():
+                    await self._on_failure(run, Suspect(event, outcome))
                     return
                 case _:
                     assert_never(outcome)
 
-    def _count_failure(self, run: "_Run", event: OutboxEvent, failure: RetryLater) -> None:
-        """Stop the window if central seems to be down."""
-        # If this request was never sent, the next one would not be either.
-        is_down = not failure.may_have_arrived and not run.verdicts
-        if not is_down and not self._stopped.is_sick(event):
-            self._failures_in_a_row += 1
-            is_down = self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW
-        if is_down:
+    async def _on_failure(self, run: WindowRun, suspect: Suspect) -> None:
+        """Note a failure; stop the window if it is that of all, or seems to be."""
+        failure = suspect.failure
+        if not _may_be_its_own(failure):
             run.stop = run.stop or failure
+            return
+        run.suspects[suspect.event.position] = suspect
+        # One that was set apart before proves nothing against central.
+        self._failures_in_a_row += not suspect.event.attempts
+        if self._failures_in_a_row >= self._allowance:
+            run.stop = run.stop or failure
+        elif isinstance(failure, Blocked) or failure.retry_after_seconds:
+            # A hold of everything, or a long wait: to be known before more is sent.
+            await self._check(run)
 
-    async def _send_event(self, run: "_Run", event: OutboxEvent) -> _Outcome:
+    async def _end_row(self, run: WindowRun) -> None:
+        """Judge the failures at the end of a window, after which no event passed.
+
+        That a request without effect is answered is enough for one event; for several, only after
+        events from elsewhere passed.
+        """
+        await self._check(run)
+        if self._failures_in_a_row > self._allowance // MAX_FAILURES_IN_A_ROW:
+            run.stop = run.stop or next(iter(run.suspects.values())).failure
+
+    async def _check(self, run: WindowRun) -> None:
+        """Send a request without effect; stop the window if it fails, too."""
+        if run.is_checked or run.stop is not None:
+            return
+        run.is_checked = True
+        response = await self._client.request(*request_without_effect(0), _HEADERS)
+        if isinstance(response, HttpResponse):
+            failure = interpret_without_effect(response)
+        else:
+            failure = response
+        if failure is not None and run.suspects and run.stop is None:
+            run.stop = _common(failure, [suspect.failure for suspect in run.suspects.values()])
+
+    def _adapt_allowance(self, run: WindowRun) -> None:
+        """Allow more failures in a row each time another event passes after so many."""
+        if self._is_row_over:
+            most = min(2 * self._allowance, MOST_FAILURES_IN_A_ROW)
+            self._allowance = most if run.has_passed else MAX_FAILURES_IN_A_ROW
+        self._is_row_over = self._failures_in_a_row >= self._allowance
+        if run.stop is not None:
+            self._failures_in_a_row = 0
+            self._others_passed = False
+
+    async def _send_event(self, run: WindowRun, event: OutboxEvent) -> _Outcome:
         attempt = partial(self._attempt, run, event, request_of(event))
-        outcome = await (attempt() if run.once else self._retries.run(attempt))
+        # Where others fail, a repeat at once would triple the load.
+        is_once = run.once or self._failures_in_a_row
+        outcome = await (attempt() if is_once else self._retries.run(attempt))
         if isinstance(outcome, (Delivered, Refused)):
             self._failures_in_a_row = 0
+            run.has_passed = self._others_passed = True
+            run.pass_suspects_by(others_passed=True)
         return outcome
 
-    async def _attempt(self, run: "_Run", event: OutboxEvent, request: ApiRequest) -> _Outcome:
+    async def _attempt(self, run: WindowRun, event: OutboxEvent, request: ApiRequest) -> _Outcome:
         try:
             outcome = await self._request(event, request, in_doubt=run.is_in_doubt(event))
         except asyncio.CancelledError:
@@ -205,59 +231,22 @@ class ReplayTransport:
         return isinstance(response, HttpResponse) and response.status == _TOO_LARGE
 
 
-@dataclass(slots=True)
-class _Run:
-    """State of a window in flight. `unanswered`: positions with a request that got no outcome."""
+def _may_be_its_own(failure: Blocked | RetryLater) -> bool:
+    """Return whether a failure can be that of a single event.
 
-    events: Sequence[OutboxEvent]
-    lanes: deque[list[OutboxEvent]]
-    once: bool
-    verdicts: dict[int, Verdict] = field(default_factory=dict)
-    unanswered: set[int] = field(default_factory=set)
-    unfinished: RetryLater | None = None
-    stop: Blocked | RetryLater | None = None
-
-    def local_refusal(self, event: OutboxEvent) -> Refused | None:
-        """Return why `event` must not be sent; None if it may."""
-        if event.damage is not None:
-            return event.damage
-        if event.type is EventType.SESSION_STARTED:
-            return None
-        if event.session_refused or isinstance(self.verdicts.get(event.session), Refused):
-            return _SESSION_REFUSED
-        if event.is_overtaken:
-            return _OVERTAKEN
-        return _ADDRESS_ERASED if event.is_erased else None
-
-    def is_in_doubt(self, event: OutboxEvent) -> bool:
-        """Return whether an earlier attempt may have delivered the event."""
-        return event.is_doubtful or event.position in self.unanswered
-
-    def result(self) -> WindowResult:
-        """Return the results known so far of the window's events."""
-        verdicts = [(event, self.verdicts.get(event.position)) for event in self.events]
-        return WindowResult(
-            results=[EventResult(event, verdict) for event, verdict in verdicts if verdict],
-            doubtful=[
-                e for e, verdict in verdicts if self.is_in_doubt(e) and not _ends_doubt(verdict)
-            ],
-            unfinished=self.unfinished,
-            stop=self.stop,
-        )
-
-
-def _ends_doubt(verdict: Verdict | None) -> bool:
-    """Return whether `verdict` settles that an earlier attempt was or was not delivered.
-
-    A local refusal and a 413, possibly from a proxy, do not: central did not read the event.
+    If its request was never sent, the next one would not be either.
     """
-    if isinstance(verdict, Refused):
-        return verdict.http_status not in {None, _TOO_LARGE}
-    return verdict is not None
+    if isinstance(failure, RetryLater):
+        return failure.may_have_arrived
+    return failure.reason in MAYBE_ABOUT_AN_EVENT
 
 
-def _lanes(events: Sequence[OutboxEvent]) -> deque[list[OutboxEvent]]:
-    lanes: dict[int, list[OutboxEvent]] = {}
-    for event in events:
-        lanes.setdefault(event.session, []).append(event)
-    return deque(lanes.values())
+def _common(
+    harmless: Blocked | RetryLater, of_events: Sequence[Blocked | RetryLater]
+) -> Blocked | RetryLater:
+    """Return the failure of all, if a request without effect fails as `harmless`."""
+    for failure in of_events:
+        is_same_kind = isinstance(harmless, Blocked) and isinstance(failure, Blocked)
+        if is_same_kind or failure == harmless:
+            return failure
+    return harmless

@@ -32,6 +32,7 @@ LISTS_NOTHING = {
     "loyalty-agent rotate-key": CHANGES,
     "loyalty-agent salvage": CHANGES,
     "loyalty-agent dead-letters retry": CHANGES,
+    "loyalty-agent dead-letters set-aside": CHANGES,
     "loyalty-agent dead-letters discard": CHANGES,
     "loyalty-hq serve": SERVES,
     "loyalty-hq check-config": "it checks; the settings that it shows are for people",

@@ -1,0 +1,266 @@
+"""An event with a trouble of its own never holds the others: real outbox and transports."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sync.delivery.outcomes import Blocked, BlockedReason, RetryLater
+from tests.model.delivery_harness import DeliveryHarness, numbered_answer, numbered_session
+from tests.support.central import Fault, Request, faults
+from tests.support.central.batch_protocol import read_batch
+
+REFUSALS = {
+    "401": faults.gateway(401),
+    "403": faults.html(403),
+    "404": faults.html(404),
+    "405": faults.html(405),
+    "long Retry-After": faults.overloaded("3000", 503),
+    "500": faults.html(500),
+    "no answer": faults.reset_before,
+    "another page": faults.captive_portal,
+}
+BY_GATEWAY = ["401", "403", "404", "405"]
+
+
+@pytest.fixture
+def replay() -> Iterator[DeliveryHarness]:
+    with harness("replay") as one:
+        yield one
+
+
+@contextmanager
+def harness(protocol: str) -> Iterator[DeliveryHarness]:
+    one = DeliveryHarness(protocol)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def capture(shop: DeliveryHarness, *names: str) -> None:
+    """Capture a session of each name; they are numbered from the first one on."""
+    for number, name in enumerate(names, len(shop.held()) + 1):
+        shop.capture(numbered_session(name, number))
+
+
+def fault_for(name: str, fault: Fault) -> object:
+    """Return a fault of every request that has the name in its path or content."""
+
+    def default_fault(request: Request) -> Fault | None:
+        content = request.body
+        if request.encoding == "zstd":
+            batch = read_batch(request.body, request.encoding)
+            content = b" ".join(bytes(event.body) for event in batch.events)
+        return fault if name in request.path or name.encode() in content else None
+
+    return default_fault
+
+
+def disturb(shop: DeliveryHarness, name: str, fault: Fault) -> None:
+    shop.central.default_fault = fault_for(name, fault)  # type: ignore[assignment]
+
+
+def delivered(shop: DeliveryHarness) -> list[str]:
+    return [record.correlation_id for record in shop.central.ledger.records]
+
+
+@pytest.mark.parametrize("kind", sorted(REFUSALS))
+@pytest.mark.parametrize("probing", [True, False])
+def test_event_that_a_gateway_dislikes_is_passed_by(
+    replay: DeliveryHarness,
+    kind: str,
+    probing: bool,  # noqa: FBT001 - a case
+) -> None:
+    disturb(replay, "bad", REFUSALS[kind])
+    capture(replay, "bad", "good-1", "good-2", "good-3", "good-4", "good-5")
+
+    report = replay.push(probing=probing)
+
+    assert sorted(delivered(replay)) == [f"good-{number}" for number in range(1, 6)]
+    assert report.stop is None
+
+
+@pytest.mark.parametrize("kind", [*BY_GATEWAY, "long Retry-After"])
+def test_event_alone_that_a_gateway_dislikes_does_not_hold_the_next_capture(
+    replay: DeliveryHarness, kind: str
+) -> None:
+    """No other event shows that the agent is welcome: a harmless request does."""
+    disturb(replay, "bad", REFUSALS[kind])
+    capture(replay, "bad")
+    assert replay.push().stop is None
+
+    capture(replay, "good")
+    assert replay.push().stop is None
+    assert delivered(replay) == ["good"]
+
+
+@pytest.mark.parametrize("kind", BY_GATEWAY)
+def test_event_that_a_gateway_refuses_again_becomes_a_dead_letter(
+    replay: DeliveryHarness, kind: str
+) -> None:
+    disturb(replay, "bad", REFUSALS[kind])
+    capture(replay, "bad", "good")
+    for _ in range(3):
+        replay.push()
+        replay.clock.pass_seconds(3_600)
+
+    (letter,) = replay.dead_letters_shown()
+    assert (letter.error_code, letter.http_status) == ("REFUSED_BY_GATEWAY", int(kind))
+    assert letter.stuck_since_us is None
+    assert "a firewall or gateway" in letter.error_message
+
+
+def test_answer_waits_behind_its_session_and_follows_it(replay: DeliveryHarness) -> None:
+    disturb(replay, "bad", REFUSALS["403"])
+    capture(replay, "bad", "good")
+    replay.capture(numbered_answer("bad", 3))
+    replay.push()
+    replay.capture(numbered_answer("bad", 4))
+    replay.push()
+    assert delivered(replay) == ["good"]
+
+    replay.central.default_fault = lambda _: None
+    replay.clock.pass_seconds(3_600)
+    for _ in range(3):
+        replay.push()
+    bodies = [record.body for record in replay.central.ledger.records]
+    assert [b'"n":%d' % number in body for number, body in zip((2, 1, 3, 4), bodies, strict=True)]
+    assert replay.dead_letters_shown() == []
+
+
+def test_answers_of_a_session_that_is_set_aside_are_set_aside_with_it(
+    replay: DeliveryHarness,
+) -> None:
+    disturb(replay, "bad", REFUSALS["403"])
+    capture(replay, "bad", "good")
+    replay.capture(numbered_answer("bad", 3))
+    for _ in range(4):
+        replay.push()
+        replay.clock.pass_seconds(3_600)
+
+    assert [letter.error_code for letter in replay.dead_letters_shown()] == [
+        "REFUSED_BY_GATEWAY",
+        "SESSION_REFUSED",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("401", BlockedReason.UNAUTHORIZED),
+        ("403", BlockedReason.FORBIDDEN),
+        ("404", BlockedReason.NOT_FOUND),
+    ],
+)
+def test_refusal_of_everything_is_a_verdict_on_the_agent(
+    replay: DeliveryHarness, kind: str, reason: BlockedReason
+) -> None:
+    replay.central.default_fault = lambda _: REFUSALS[kind]
+    capture(replay, *(f"s{number}" for number in range(1, 40)))
+
+    report = replay.push()
+
+    assert isinstance(report.stop, Blocked)
+    assert report.stop.reason is reason
+    assert replay.dead_letters_shown() == []
+    assert replay.http.tries <= 6
+
+
+def test_missing_sessions_endpoint_is_a_verdict_on_the_agent(replay: DeliveryHarness) -> None:
+    """A harmless request is answered, and yet every event fares the same."""
+    replay.central.default_fault = lambda request: (
+        faults.html(404) if request.method == "POST" else None
+    )
+    capture(replay, *(f"s{number}" for number in range(1, 40)))
+
+    for _ in range(5):
+        assert isinstance(replay.push(probing=True).stop, Blocked)
+        replay.clock.pass_seconds(3_600)
+
+    assert [one for one in replay.dead_letters_shown() if one.stuck_since_us is None] == []
+
+
+@pytest.mark.parametrize("kind", ["500", "403"])
+def test_more_than_a_hundred_events_in_a_row_that_fail_do_not_hold_the_rest(
+    replay: DeliveryHarness, kind: str
+) -> None:
+    """Passing by had a limit of a hundred."""
+    disturb(replay, "bad", REFUSALS[kind])
+    good = [f"good-{number}" for number in range(30)]
+    capture(replay, *(f"bad-{number}" for number in range(120)), *good)
+
+    for number in range(8):
+        replay.push(probing=number > 0)
+
+    assert sorted(delivered(replay)) == sorted(good)
+
+
+def test_newest_capture_passes_events_that_all_fail(replay: DeliveryHarness) -> None:
+    disturb(replay, "bad", REFUSALS["500"])
+    capture(replay, *(f"bad-{number}" for number in range(30)), "good")
+    replay.push()
+    assert delivered(replay) == ["good"]
+
+
+def test_failure_of_everything_leaves_the_order_as_it_was(replay: DeliveryHarness) -> None:
+    replay.central.default_fault = lambda _: faults.html(500)
+    names = [f"s{number}" for number in range(1, 10)]
+    capture(replay, *names)
+    for _ in range(3):
+        report = replay.push(probing=True)
+        assert isinstance(report.stop, RetryLater)
+    assert replay.dead_letters_shown() == []
+
+    replay.central.default_fault = lambda _: None
+    replay.push(probing=True)
+    assert delivered(replay) == names
+
+
+@pytest.mark.parametrize("kind", BY_GATEWAY)
+def test_batch_finds_the_single_event_that_a_gateway_dislikes(kind: str) -> None:
+    with harness("batch") as shop:
+        disturb(shop, "bad", REFUSALS[kind])
+        capture(shop, "s1", "s2", "bad", "s4", "s5", "s6", "s7")
+        for _ in range(4):
+            shop.push()
+            shop.clock.pass_seconds(3_600)
+
+        assert delivered(shop) == ["s1", "s2", "s4", "s5", "s6", "s7"]
+        (letter,) = shop.dead_letters_shown()
+        assert (letter.error_code, letter.http_status) == ("REFUSED_BY_GATEWAY", int(kind))
+
+
+def test_batch_finds_the_single_event_that_head_office_fails_on() -> None:
+    """A 500 for a batch said nothing of its events: all waited for ever."""
+    with harness("batch") as shop:
+        disturb(shop, "bad", REFUSALS["500"])
+        capture(shop, "s1", "bad", "s3", "s4", "s5")
+        for _ in range(8):
+            shop.push(probing=True)
+
+        assert delivered(shop) == ["s1", "s3", "s4", "s5"]
+        (letter,) = shop.dead_letters_shown()
+        assert (letter.error_code, letter.http_status) == ("NO_VERDICT", 500)
+
+
+def test_batch_is_halved_if_a_firewall_answers_403_to_its_size() -> None:
+    with harness("batch") as shop:
+        shop.central.default_fault = lambda request: (
+            faults.html(403) if len(request.body) > 600 else None
+        )
+        capture(shop, *(f"s{number}" for number in range(1, 10)))
+        shop.push()
+        assert len(delivered(shop)) == 9
+        assert shop.dead_letters_shown() == []
+
+
+@pytest.mark.parametrize("kind", BY_GATEWAY)
+def test_batch_that_is_refused_whatever_it_holds_is_a_verdict_on_the_agent(kind: str) -> None:
+    with harness("batch") as shop:
+        shop.central.default_fault = lambda request: (
+            REFUSALS[kind] if request.path.endswith("/batches") else None
+        )
+        capture(shop, "s1", "s2", "s3")
+        assert isinstance(shop.push().stop, Blocked)
+        assert shop.dead_letters_shown() == []
