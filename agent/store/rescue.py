@@ -59,8 +59,8 @@ def save_whole(
 def put_in_place(database: Path, at_us: int, ours: OpenFiles | None = None) -> Path | None:
     """Make the saved copy the database; return where a foreign file at its path was set aside.
 
-    `ours` are the files of the connection that was saved: what is left of them at the path is
-    contained in the copy, and removed. Idempotent; without a saved copy nothing is done.
+    `ours` are the files of the saved connection: their remains at the path are in the copy, and
+    are removed. Idempotent; without a saved copy nothing is done.
     """
     saved, place = _beside(database, _SAVED), None
     _beside(database, _SAVING).unlink(missing_ok=True)

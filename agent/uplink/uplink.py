@@ -108,7 +108,7 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
 
 
 def _on_salvaged(delivery: DeliveryLoop, heartbeat: HeartbeatLoop) -> None:
-    """Deliver what was fed in, and tell head office what became of the rest."""
+    """Deliver the captures that were fed in, and report the rest to head office."""
     delivery.wake()
     heartbeat.on_new_epoch()
 

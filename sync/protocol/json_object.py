@@ -1,4 +1,4 @@
-"""The one reader of JSON bodies, for both ends: what the agent takes, head office takes as well.
+"""The one reader of JSON bodies, for both ends: head office takes all bodies that the agent takes.
 
 Of duplicate member names the last one counts. The mark of an erased address is written and read
 here: the till's own members may have the same names.
@@ -11,7 +11,7 @@ import msgspec
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-# Beyond this depth what a parser can read depends on how deep its caller's own stack is.
+# Beyond this depth a parser's limit depends on the depth of its caller's own stack.
 MAX_DEPTH = 500
 ADDRESS = "emailAddress"
 _ERASED = '{"emailAddress":null,"erased":true'

@@ -1,7 +1,7 @@
 """HTTP API for machines that join with a code: register the token, fetch the authority.
 
-The only requests from outside that nobody has authenticated, so they have limits of their own: they
-take neither memory nor a place from agents.
+The only unauthenticated requests from outside, so they have limits of their own: they take
+neither memory nor a place from agents.
 """
 
 import uuid
@@ -121,7 +121,7 @@ class JoinApi:
 
 
 def _sender(peer: str) -> AgentName:
-    """Return the sender that limits count: nobody is authenticated, so it is the peer."""
+    """Return the sender that limits count: the peer, for want of authentication."""
     return AgentName("", peer)
 
 

@@ -1,4 +1,4 @@
-"""Log of refused requests: the reason, and who sent them; summed, for any sender can cause many."""
+"""Log of refused requests: reason and sender; summed, because any sender can cause many."""
 
 import logging
 import re

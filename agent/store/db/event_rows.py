@@ -1,7 +1,7 @@
 """Checks an event's row before anything in it is believed: types, ranges, checksum. Pure.
 
 A damaged page, a bit flip or a foreign program leaves rows that SQLite reads without an error. A
-checksum, written with the event, covers what head office gets of it: an altered event is no
+checksum, written with the event, covers all that head office gets of it: an altered event is no
 truth. Not covered: the address, which authenticates itself (AES-GCM) and is erased later, and the
 boot id, without which only the correction of the time is missing.
 """
@@ -114,7 +114,7 @@ def check_event(row: Sequence[object]) -> StoredEvent | DamagedEvent:
 
 
 def _with_replacements(row: Sequence[object]) -> Sequence[object]:
-    """Return `row` with something in place of what an event can be sent without."""
+    """Return `row` with replacements for values that an event can be sent without."""
     values = list(row)
     if not is_id(values[_BOOT_ID]):
         values[_BOOT_ID] = f"unknown-boot-{values[_BOOT_NUMBER]}"[:128]
@@ -140,7 +140,7 @@ def _damaged(values: Sequence[object], fault: str) -> DamagedEvent:
 
 
 def _fault_of_types(values: Sequence[object]) -> str:
-    """Return which value has the wrong type."""
+    """Return the name of the value of a wrong type."""
     if values[_NAME] is None:
         return "the row of its session is missing"
     for (name, kind), value in zip(StoredEvent.__annotations__.items(), values, strict=False):

@@ -28,7 +28,7 @@ VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (epoch) DO UPDATE SET lost_through = max(lost_through, excluded.lost_through),
     told_at_us = NULL, acknowledged_at_us = NULL, found_with = ''
 """
-# What head office has answered before it was told of a loss stands: its later numbers count that.
+# Answers of head office from before it was told of a loss stand: its later numbers count them.
 _ADD_FOUND = """
 INSERT INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us,
     accepted_through, told_at_us, returned, moved_through, named_through, acknowledged_at_us,
@@ -116,7 +116,7 @@ class LostCaptures:
 
     @property
     def is_alarm(self) -> bool:
-        """Return whether captures are lost, and nobody has accepted it."""
+        """Return whether captures are lost and the loss is not accepted."""
         return self.count > 0 and self.acknowledged_at_us is None
 
     def acknowledged(self, at_us: int) -> "LostCaptures":
@@ -214,7 +214,7 @@ def _own(connection: sqlite3.Connection, rows: Sequence[LostRow]) -> list[LostCa
 
 
 def _counted(connection: sqlite3.Connection, lost: LostCaptures) -> LostCaptures:
-    """Count what has returned; a version before has counted some, and not which."""
+    """Count the numbers that returned; an earlier version counted some without naming them."""
     among = Numbers(lost.first, lost.lost_through)
     returned = count_returned(connection, lost.epoch, among)
     moved_through = returned_without_hole(connection, lost.epoch, among)

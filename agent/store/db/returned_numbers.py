@@ -80,20 +80,20 @@ def count_returned(connection: sqlite3.Connection, epoch: str, among: Numbers) -
 
 
 def returned_without_hole(connection: sqlite3.Connection, epoch: str, among: Numbers) -> int:
-    """Return up to which number all `among` have returned from the first on; 0 if it has not."""
+    """Return the number up to which all `among` returned, from the first on; 0 if that did not."""
     values = {"epoch": epoch, "first": among.first, "last": among.last}
     row = connection.execute(_THROUGH, values).fetchone()
     return 0 if row is None else int(row[0])
 
 
 def epochs_with_returned(connection: sqlite3.Connection) -> frozenset[str]:
-    """Return the epochs of which a number has returned."""
+    """Return the epochs with a returned number."""
     return frozenset(epoch for (epoch,) in connection.execute(_EPOCHS))
 
 
 def read_returned(
     connection: sqlite3.Connection, epoch: str, above: int, limit: int
 ) -> list[Numbers]:
-    """Return the first ranges of what has returned above a number, in order."""
+    """Return the first ranges of returned numbers above a number, in order."""
     rows = intact_rows(connection.execute(_ABOVE, (epoch, above, limit)), Numbers)
     return [Numbers(max(first, above + 1), last) for first, last in rows]

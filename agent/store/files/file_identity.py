@@ -6,7 +6,7 @@ it reports after the answer. *Instead:* device and inode of database and WAL are
 commit, before its answer (two calls of stat); the index of the WAL only now and then.
 
 A copy over the open file keeps the inode. But in WAL mode only a checkpoint writes to the database
-file, and only the writer runs one: any other size or time of modification is somebody else's.
+file, and only the writer runs one: another size or time of modification comes from another process.
 
 Readers of this process must not open another file of that name, either: SQLite's locks belong to
 the process, so it would take itself for the first user of the `-shm` file, truncate it under the

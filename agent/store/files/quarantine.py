@@ -70,7 +70,7 @@ def copy_wal(database: Path, at_us: int) -> Path | None:
 
 
 def copy_into_quarantine(file: Path, directory: Path, at_us: int) -> str:
-    """Copy the database or WAL `file`, and what lies beside it, to be salvaged; return its name.
+    """Copy the database or WAL `file`, and the files beside it, for salvage; return its name.
 
     It appears at once and complete. Root writes as the owner of `directory`, who could have put a
     link there to a directory of root's. Raises `OSError`.

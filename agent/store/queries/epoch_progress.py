@@ -1,4 +1,4 @@
-"""How far each epoch extends and is settled, and which of its captures are lost."""
+"""Extent of each epoch: its last number, its settled ones and its lost captures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

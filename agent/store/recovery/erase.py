@@ -42,7 +42,7 @@ def erase_delivered(place: Path, pause: Callable[[float], None] = time.sleep) ->
 
 
 def _not_fed_in(place: Path) -> Iterator[int]:
-    """Yield the answers that are altered, or whose session is."""
+    """Yield the answers that are altered or belong to an altered session."""
     altered, after = set[int](), 0
     while captures := read_captures(place, after, _CAPTURES_PER_READ):
         for capture in captures:

@@ -1,4 +1,4 @@
-"""Reads a quarantined database to its end into a scratch file, and selects what was not delivered.
+"""Reads a quarantined database to its end into a scratch file; selects its undelivered captures.
 
 Runs in a process of its own (`python -m agent.store.recovery`): it reads every byte of a file that
 may be large and damaged in any way, while the agent serves the tills.
@@ -18,7 +18,7 @@ from agent.store.recovery.source import PageSource, Version
 
 DATABASE_FILE = "agent.db"
 VERSIONS_PER_STEP = 32
-# What changes in place: of these only the newest version of a page counts.
+# Tables that change in place: only the newest version of a page counts.
 _MUTABLE = frozenset({"destination", "delivery", "settled", "lost_captures"})
 _POSITIONS = """
 SELECT min(position), max(position) FROM (
@@ -87,7 +87,7 @@ def _position_of_mark(scratch: Scratch, place: Path) -> int:
 
 
 def _select(scratch: Scratch, mark_position: int) -> None:
-    """Select the captures to salvage: what was not delivered, and the sessions of its answers."""
+    """Select the captures to salvage: undelivered ones, and the sessions of undelivered answers."""
     connection = scratch.connection
     lowest, last = connection.execute(_POSITIONS).fetchone()
     found = connection.execute(_WATERMARK).fetchone()

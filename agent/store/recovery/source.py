@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agent.store.recovery.btree import PAGE_BYTES, child_pages, leaf_rows
 from agent.store.recovery.frames import WalReader
 
-# Frames whose checksum is wrong rank below the file, frames whose checksum is right above it.
+# Frames with a wrong checksum rank below the file, frames with a right one above it.
 _DAMAGED, _FILE = 0, 1
 # The column of `sqlite_schema`.
 _ROOT_PAGE = 3

@@ -40,7 +40,7 @@ _FAILURES: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     (Exception, FailureCause.NO_RESPONSE, "the connection ended before the response"),
 )
 _UNDECODABLE = "Can not decode content-encoding"
-# The parser's own words. What follows them is text of the response, which is never shown.
+# The parser's own words. The text after them comes from the response and is never shown.
 _PARSER_REASON = re.compile(r"(?!Bad status line)([A-Za-z' -]+):\n\n")
 # A refused connection proves that a host answered; an unreachable network, that none was asked.
 _BY_ERRNO = {

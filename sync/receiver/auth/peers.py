@@ -69,7 +69,7 @@ class Peers:
     def _forwarded(self, request: web.BaseRequest, header: str, parameter: str) -> str:
         if not self.is_trusted_proxy(request):
             return ""
-        # The last one: of several proxies it is the nearest, which is the trusted one.
+        # The last one: of several proxies the nearest is the trusted one.
         given = ",".join(request.headers.getall(header, ())).rpartition(",")[2].strip()
         return given or _parameter_of_last(request, parameter)
 

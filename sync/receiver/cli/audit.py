@@ -1,4 +1,4 @@
-"""`loyalty-hq audit`: list what people did at head office."""
+"""`loyalty-hq audit`: list the actions of people at head office."""
 
 from functools import partial
 from typing import Annotated

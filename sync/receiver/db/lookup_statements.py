@@ -87,7 +87,7 @@ _SESSION = ("till_id", "sequence", "occurred_at", "query_locale", "body")
 def _ids_in(name: str, table: Table, *conditions: ColumnElement[bool]) -> _Found:
     nothing = (type_coerce(null(), sessions.c[name].type).label(name) for name in _SESSION)
     kind = literal_column(f"'{name}'", Text).label("kind")
-    # First whether there is a row under any of the ids: one index scan, and mostly there is none.
+    # Looks first for a row under any of the ids: one index scan, which mostly finds none.
     is_any_known = (
         select(literal_column("1"))
         .where(table.c.store_id == _STORE, among(table.c.correlation_id, "ids"), *conditions)

@@ -146,7 +146,7 @@ def _in_one_store(
 
 
 def _sessions_in(correlation_id: str, stores: Sequence[str]) -> sa.Select[Any]:
-    """Select the sessions in some stores; of each store that which was captured first comes first.
+    """Select the sessions in some stores; in each store the first captured one comes first.
 
     An unknown time is not later than the arrival.
     """

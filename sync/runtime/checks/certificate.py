@@ -20,7 +20,7 @@ def read_end(certificate: Path) -> datetime | None:
 
 
 def describe_end(end: datetime, now: datetime) -> tuple[str, bool, bool]:
-    """Return a description, whether the certificate ends soon, and whether it has ended."""
+    """Return a description, and two flags: the certificate ends soon; it has ended."""
     days = (end - now) // timedelta(days=1)
     if end <= now:
         return f"it expired on {end:%Y-%m-%d}", True, True

@@ -139,7 +139,7 @@ class Connector:
 
 
 def words_of(error: BaseException) -> str:
-    """Return what a server or the system said, without details, which may quote values."""
+    """Return the message of a server or the system without details, which may quote values."""
     if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
         return os.strerror(error.errno)
     if isinstance(error, OSError):

@@ -73,7 +73,7 @@ class BootClock:
         is_short = round_trip is not None and round_trip <= AGREEMENT and since > _ZERO
         within = max(JITTER, round_trip) if is_short and round_trip is not None else JITTER
         if zero_at <= self.zero_at - JITTER:
-            # Far better: what confirmed the worse one says nothing of this one.
+            # Far better: the confirmation of the worse one does not cover this one.
             better_by = self.zero_at - zero_at
             is_confirmed = self.is_confirmed and better_by < TOLERANCE
             return BootClock(zero_at, now, is_confirmed or (is_short and better_by <= within))
@@ -159,7 +159,7 @@ class SkewCorrector:
 
     @property
     def has_uncertain(self) -> bool:
-        """Whether a boot of the batch is unconfirmed."""
+        """Return whether a boot of the batch is unconfirmed."""
         return any(not zero.is_confirmed for zero in self._zero_by_boot.values())
 
     def is_uncertain(self, occurred_at: datetime, boot_id: str, monotonic_us: int) -> bool:
@@ -181,7 +181,7 @@ class SkewCorrector:
             # A message may have been late, but never early, and not by decades.
             return at or plausible
         if zero.late_by is not None:
-            # The nearest to the wall clock of what is possible, unless that is surely worse.
+            # The possible time nearest to the wall clock, unless that is surely worse.
             return at if at - wall > 2 * zero.late_by else max(wall, at - zero.late_by)
         # Late by all of the difference, or the wall clock is slow by it.
         return plausible if at - wall <= TOLERANCE else None

@@ -1,4 +1,4 @@
-"""Narrows the audit to a period: the captures of it that are here, and what may be missing of it.
+"""Narrows the audit to a period: its captures that are here, and those that may be missing.
 
 The numbers of an epoch are in the order of capture. So a range of numbers without a row was
 captured between the events beside it, and is left out only if that is certainly outside of the
@@ -30,7 +30,7 @@ _Numbers = TypeVar("_Numbers", Range, AcknowledgedGap)
 def narrowed(
     connection: sa.Connection, epochs: Sequence[EpochCompleteness], period: Period
 ) -> list[EpochCompleteness]:
-    """Return epochs of one store by what concerns the period; without ended ones that do not."""
+    """Return epochs of one store, narrowed to the period; without ended ones outside it."""
     if not epochs:
         return []
     counts = _counts(connection, epochs, period)

@@ -1,4 +1,4 @@
-"""State of the sequence numbers of an epoch: what is here, missing, lost or not confirmed."""
+"""State of the sequence numbers of an epoch: here, missing, lost or not confirmed."""
 
 import msgspec
 
@@ -29,7 +29,7 @@ class AcknowledgedGap(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
 
 
 class Unconfirmed(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """An ended epoch of which the machine never said that this was all.
+    """An ended epoch without the last word of its machine: more captures may exist.
 
     Known are `captures` of it, when it was heard last, and whether it was switched off in order
     (`closed_at`) and not heard since; its machine may hold more.
@@ -64,7 +64,7 @@ class EpochCompleteness(
     "acknowledged" by a person, or "unrecorded" (it ended before head office recorded how).
 
     Of a report on a period: `captured` in it and here, of these `untrusted_times` by their time of
-    receipt; the lists are of what may have been captured in it.
+    receipt; the lists hold numbers that may have been captured in it.
     """
 
     store_id: str
