@@ -8,7 +8,7 @@ import ssl
 import aiohttp
 
 from sync.delivery.outcomes import FailureCause, RetryLater
-from sync.delivery.transports.response_head import UnusableHead
+from sync.delivery.transports.response_head import UnusableResponse
 
 # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL.
 _OUTSIDE_VALIDITY = {9: "not yet valid", 10: "expired"}
@@ -35,7 +35,7 @@ _FAILURES: tuple[tuple[type[Exception], FailureCause, str], ...] = (
     ),
     (TimeoutError, FailureCause.NO_RESPONSE, "no response in time"),
     (aiohttp.ClientPayloadError, FailureCause.NO_RESPONSE, "the response broke off"),
-    (UnusableHead, FailureCause.UNEXPECTED_RESPONSE, ""),
+    (UnusableResponse, FailureCause.UNEXPECTED_RESPONSE, ""),
     (aiohttp.ClientResponseError, FailureCause.UNEXPECTED_RESPONSE, "the response is not HTTP"),
     (Exception, FailureCause.NO_RESPONSE, "the connection ended before the response"),
 )
@@ -77,7 +77,7 @@ def failure_from(error: Exception, server: str = "head office") -> RetryLater:
 
 def _malformed(error: Exception) -> str | None:
     """Return what is wrong with the response; None if it is not one of HTTP."""
-    if isinstance(error, UnusableHead):
+    if isinstance(error, UnusableResponse):
         return f"{error}, probably of a gateway in between"
     reason = _PARSER_REASON.match(getattr(error, "message", ""))
     return f"the response is malformed HTTP: {reason[1]}" if reason else None

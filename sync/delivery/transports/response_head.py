@@ -17,6 +17,8 @@ MAX_LINE_BYTES = 64 * 1024
 MAX_LINES = 1_000
 # Of all heads of one response: any number of interim ones (1xx) may come first.
 MAX_HEAD_BYTES = 256 * 1024
+# More than any body that is read whole: what is above comes in trailers, or in chunks of a byte.
+MAX_WIRE_BYTES = 4 * 1024 * 1024
 _PARSER_LIMITS = {
     "max_line_size": MAX_LINE_BYTES,
     "max_field_size": MAX_LINE_BYTES,
@@ -29,13 +31,14 @@ _SEVERAL = 2
 _LENGTH, _CODING = b"content-length:", b"transfer-encoding:"
 
 
-class UnusableHead(aiohttp.ClientError):
-    """The head of a response cannot be used. The message says why, without text of the head."""
+class UnusableResponse(aiohttp.ClientError):
+    """A response, mostly its head, cannot be used. The message says why, without its text."""
 
 
 _LONG_LINE = f"a response header of more than {MAX_LINE_BYTES // 1024} KiB"
 _MANY_LINES = f"more than {MAX_LINES:,} response headers"
 _LARGE_HEAD = f"response headers of more than {MAX_HEAD_BYTES // 1024} KiB in all"
+_LARGE_RESPONSE = f"a response of more than {MAX_WIRE_BYTES // 1024**2} MiB"
 _LENGTHS_DIFFER = "a response header that names different lengths (Content-Length)"
 
 
@@ -56,27 +59,37 @@ class _HeadReader(ResponseHandler):
     # The part of a head that has come; None outside of one.
     _head: bytearray | None = None
     _passed_bytes = 0
+    _received_bytes = 0
     _is_refused = False
 
     def set_response_params(self, **params: Any) -> None:  # noqa: ANN401 - those of the library
         """Expect a new response."""
-        self._head, self._passed_bytes = bytearray(), 0
+        self._head, self._passed_bytes, self._received_bytes = bytearray(), 0, 0
         super().set_response_params(**(params | _PARSER_LIMITS))
 
     def data_received(self, data: bytes) -> None:
         """Pass on what is complete; end the connection after an unusable head."""
         if self._is_refused:
             return
+        self._received_bytes += len(data)
+        if self._received_bytes > MAX_WIRE_BYTES:
+            self._refuse(UnusableResponse(_LARGE_RESPONSE))
+            return
         try:
             ready = data if self._head is None else self._read_heads(self._head, data)
-        except UnusableHead as error:
-            self._is_refused = True
-            if self.transport is not None:
-                self.transport.close()
-            self.set_exception(error)
+        except UnusableResponse as error:
+            self._refuse(error)
             return
         if ready or not data:  # without data aiohttp goes on with what it has
             super().data_received(ready)
+
+    def _refuse(self, error: UnusableResponse) -> None:
+        self._is_refused = True
+        if self._payload is not None:
+            self._payload.set_exception(error)
+        self.set_exception(error)
+        if self.transport is not None:
+            self.transport.close()
 
     def _read_heads(self, head: bytearray, data: bytes) -> bytes:
         """Add `data` to the head; return what is complete: heads, and what follows the last."""
@@ -108,9 +121,9 @@ class _HeadReader(ResponseHandler):
             return head
         lines = head.split(b"\n")
         if max(map(len, lines)) > MAX_LINE_BYTES:
-            raise UnusableHead(_LONG_LINE)
+            raise UnusableResponse(_LONG_LINE)
         if len(lines) - 3 > MAX_LINES:
-            raise UnusableHead(_MANY_LINES)
+            raise UnusableResponse(_MANY_LINES)
         lengths = [line for line in lines if line[: len(_LENGTH)].lower() == _LENGTH]
         values = {value.strip() for line in lengths for value in line[len(_LENGTH) :].split(b",")}
         is_chunked = any(map(_is_chunked, lines))
@@ -123,7 +136,7 @@ class _HeadReader(ResponseHandler):
             self.force_close()
             return b"\n".join(line for line in lines if line not in lengths)
         if len(values) > 1:
-            raise UnusableHead(_LENGTHS_DIFFER)
+            raise UnusableResponse(_LENGTHS_DIFFER)
         first = lines.index(lengths[0])
         others = [line for line in lines[first + 1 :] if line not in lengths]
         return b"\n".join([*lines[:first], b"Content-Length: %b\r" % values.pop(), *others])
@@ -131,9 +144,9 @@ class _HeadReader(ResponseHandler):
 
 def _check_size(head: bytearray, size: int, *, is_complete: bool) -> None:
     if not is_complete and len(head) - head.rfind(b"\n") > MAX_LINE_BYTES:
-        raise UnusableHead(_LONG_LINE)
+        raise UnusableResponse(_LONG_LINE)
     if size > MAX_HEAD_BYTES:
-        raise UnusableHead(_LARGE_HEAD)
+        raise UnusableResponse(_LARGE_HEAD)
 
 
 def _is_chunked(line: bytes) -> bool:
