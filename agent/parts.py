@@ -62,6 +62,7 @@ def build_identity(
         central_protocol=settings.central.protocol,
         delivered_days=settings.retention.delivered_days,
         rejected_configuration=rejected,
+        certificates=settings.own_certificates,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
@@ -23,7 +24,8 @@ from sync.runtime.start import Rejected
 class Identity:
     """Constant facts about this agent, for status and metrics.
 
-    `rejected_configuration` is wrong; the agent started with an older one.
+    `rejected_configuration` is wrong; the agent started with an older one. `certificates` are
+    those that it presents, to tills and to head office.
     """
 
     version: str
@@ -35,6 +37,7 @@ class Identity:
     central_protocol: str
     delivered_days: float
     rejected_configuration: Rejected | None = None
+    certificates: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,12 @@ class Settings(SettingsTree):
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 
+    @property
+    def own_certificates(self) -> tuple[Path, ...]:
+        """The files of the certificates that the agent presents, to tills and to head office."""
+        files = self.api.tls_cert_file, self.central.client_cert_file
+        return tuple(file for file in files if file is not None)
+
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Return the settings from the file at `path` and the environment; raises as `load` does."""

@@ -54,6 +54,7 @@ def run_checks(settings: Settings, instruments: Instruments, show: Show) -> list
     url = settings.central.url
     checks = [
         configuration.check_configuration(settings),
+        *configuration.check_certificates(settings, instruments.now()),
         configuration.check_names(settings.store, delivers=bool(url)),
         configuration.check_destination(url),
         *_check_machine(settings, instruments, show),

@@ -1,13 +1,19 @@
 """Checks of the settings: referenced files, store and till names, destination."""
 
+from collections.abc import Iterator
+from datetime import datetime
+
 from agent.config import Settings
 from agent.config.settings import StoreSettings
 from agent.doctor.start import find_key_errors
 from agent.facts import unset_for_delivery
+from sync.runtime.checks.certificate import describe_end
 from sync.runtime.checks.check import CONFIGURATION, Check, fault, passed, warning
+from sync.runtime.network.own_certificate import read_end
 from sync.runtime.settings.secret_files import find_file_errors
 
 _STORE_AND_TILL, _DESTINATION = "store and till", "head office"
+_CERTIFICATE = "own certificate"
 
 
 def check_configuration(settings: Settings) -> Check:
@@ -17,6 +23,22 @@ def check_configuration(settings: Settings) -> Check:
         advice = "fix the files or settings, and make the files readable for the agent's user"
         return fault(CONFIGURATION, "; ".join(map(str, errors)), advice)
     return passed(CONFIGURATION, "all settings are valid and all files are readable")
+
+
+def check_certificates(settings: Settings, now: datetime) -> Iterator[Check]:
+    """Judge the days until the certificates that the agent presents expire; none: no finding."""
+    for file in settings.own_certificates:
+        if (end := read_end(file)) is None:
+            continue  # among the errors of the files
+        described, is_soon, has_ended = describe_end(end, now)
+        found = f"{file}: {described}"
+        if has_ended:
+            advice = "renew it: nobody who checks it connects. It is then used without a restart"
+            yield fault(_CERTIFICATE, found, advice)
+        elif is_soon:
+            yield warning(_CERTIFICATE, found, "renew it: it is then used without a restart")
+        else:
+            yield passed(_CERTIFICATE, found)
 
 
 def check_names(store: StoreSettings, *, delivers: bool) -> Check:

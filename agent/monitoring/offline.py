@@ -10,6 +10,7 @@ from agent.api.metrics import render
 from agent.api.status.metrics import ready_metric, store_metrics
 from agent.api.status.report import (
     backlog_report,
+    certificates_report,
     lost_report,
     new_epoch_report,
     storage_report,
@@ -98,6 +99,7 @@ def offline_members(
         "lost": lost_report(store),
         "newEpoch": new_epoch_report(store, kept),
         "nameSharedSince": time_or_none(note.since_us if note else None),
+        "certificates": certificates_report(settings.own_certificates, now_us),
         "portTakenAt": None,
         "configurationRejected": None,
     }

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 from aiohttp import web
 
@@ -55,8 +56,9 @@ def build_app(
     database: Database,
     readiness: Readiness,
     now: Callable[[], datetime],
+    certificate: Path | None,
 ) -> web.Application:
-    """Return the application with the routes of all handlers."""
+    """Return the application with the routes of all handlers; `certificate` is the own one."""
     version = installed_version()
 
     def reference() -> Reference:
@@ -67,12 +69,14 @@ def build_app(
         _FIGURES_TTL_SECONDS,
         time.monotonic,
     )
+    if certificate is not None:
+        agents.metrics.watch_certificate(certificate, now)
     app = web.Application()
     agents.add_routes(app.router)
     joins.add_routes(app.router)
     reads = LimitedReads(database)
     ReadApi(reads, readers, readiness, agents.metrics, figures, reference).add_routes(app.router)
-    Pages(reads, readers, now, version, time.monotonic).add_routes(app.router)
+    Pages(reads, readers, now, version, time.monotonic, certificate).add_routes(app.router)
     return app
 
 

@@ -121,7 +121,9 @@ async def running_receiver(
         token = token or _own_token(settings, files)
         link = SignInLink(secrets.token_urlsafe(), time.monotonic) if show_link and token else None
         readers = reader_access(settings, token, database, link, refused, now)
-        app = build_app(agents, joins, readers, database, readiness, now)
+        app = build_app(
+            agents, joins, readers, database, readiness, now, settings.server.tls_cert_file
+        )
         retry_after = agents.batches.shedder.outage_retry_after
         boundary = ReceiverBoundary(agents.metrics, retry_after, RequestLog(agents.peers, file))
         host, port = await _serve(settings, tls, app, boundary, parts)

@@ -6,10 +6,17 @@ import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import cast
 
+import aiohttp
 import pytest
 
+from agent.doctor.configuration import check_certificates
+from sync.receiver.db.open import password_of
+from sync.runtime.checks.check import Verdict
 from tests.support.agent import in_process
 from tests.support.agent.process import AGENT, agent_process
 from tests.support.certificates import Certificate, make_certificate
@@ -148,6 +155,75 @@ async def test_readers_token_is_read_anew_and_ends_the_sessions_of_the_old_one(
         assert await status(Cookie=await sign_in(NEW_TOKEN)) == 200
         (reason,) = rejections(caplog)
     assert "shorter than 20 characters" in reason
+
+
+async def test_days_left_of_the_certificate_are_in_status_metrics_and_on_the_pages(
+    tmp_path: Path,
+) -> None:
+    pair = make_certificate(tmp_path / "tls", ends_in_days=20.5)
+    api = {"tls_cert_file": pair.cert_file, "tls_key_file": pair.key_file}
+    settings = in_process.settings_in(tmp_path / "state", api=api)
+    async with in_process.agent_under_test(settings) as agent:
+        status = (await agent.get(STATUS)).members()
+        metrics = (await agent.get("/metrics")).body.decode()
+        page = (await agent.get("/")).body.decode()
+        make_certificate(tmp_path / "tls", ends_in_days=90.5)
+        renewed = (await agent.get(STATUS)).members()
+        page_after = (await agent.get("/")).body.decode()
+
+    (found,) = cast("list[dict[str, object]]", status["certificates"])
+    assert (found["file"], found["daysLeft"]) == (str(pair.cert_file), 20)
+    assert f'loyalty_agent_certificate_days{{file="{pair.cert_file}"}} 20.0' in metrics
+    assert "expires at" in page
+    assert cast("list[dict[str, object]]", renewed["certificates"])[0]["daysLeft"] == 90
+    assert "expires at" not in page_after
+
+
+async def test_days_left_of_the_certificate_of_head_office_are_in_metrics_and_on_the_fleet_page(
+    tmp_path: Path,
+) -> None:
+    pair = make_certificate(tmp_path / "tls", ends_in_days=20.5)
+    server = {"port": 0, "tls_cert_file": pair.cert_file, "tls_key_file": pair.key_file}
+    settings = receiver.settings_in(tmp_path / "state", server=server)
+    async with receiver.receiver_under_test(settings, partial(datetime.now, UTC)) as office:
+        trust = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=pair.cert_file))
+        headers = {"Authorization": f"Bearer {office.readers_token}"}
+        url = f"https://127.0.0.1:{office.address.port}"
+        async with aiohttp.ClientSession(connector=trust, headers=headers) as client:
+            metrics = await (await client.get(f"{url}/metrics")).text()
+            page = await (await client.get(f"{url}/")).text()
+
+    assert "loyalty_hq_certificate_days 20.0" in metrics
+    assert "certificate of head office expires: 20" in page
+
+
+def test_doctor_of_the_agent_judges_the_certificates_that_it_presents(tmp_path: Path) -> None:
+    now, verdicts = datetime.now(UTC), []
+    for days in (90.5, 20.5, -0.5):
+        pair = make_certificate(tmp_path / "tls", starts_in_days=-9, ends_in_days=days)
+        api = {"tls_cert_file": pair.cert_file, "tls_key_file": pair.key_file}
+        (check,) = check_certificates(in_process.settings_in(tmp_path, api=api), now)
+        verdicts.append(check.verdict)
+    assert verdicts == [Verdict.PASS, Verdict.WARNING, Verdict.FAULT]
+    assert list(check_certificates(in_process.settings_in(tmp_path), now)) == []
+
+
+def test_password_of_the_database_stays_in_use_while_its_new_file_is_broken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "password"
+    url = "postgresql+asyncpg://hq@db.example/hq"
+    database = {"url": url, "password_file": file}
+    read = password_of(receiver.settings_in(tmp_path, database=database))
+    assert read is not None
+
+    file.write_text("one")
+    assert read() == "one"
+    file.write_text("two")
+    assert read() == "two"
+    file.write_text("")
+    assert read() == "two"
+    assert len(rejections(caplog)) == 1
 
 
 @pytest.mark.process

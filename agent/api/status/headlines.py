@@ -35,6 +35,7 @@ class Headline(NamedTuple):
     text: str
 
 
+_RENEW_WITHIN_DAYS = 30
 _DELIVERY_LEVELS = {
     "idle": Level.OK,
     "delivering": Level.OK,
@@ -98,6 +99,17 @@ def machine(members: Members, words: Words) -> Iterator[Headline]:
     if since := members.get("nameSharedSince"):
         text = words.say("headline.name_shared", since=words.time(since, str(since)))
         yield Headline(Level.ALARM, text)
+    for certificate in sections(members, "certificates"):
+        yield from _certificate(certificate, words)
+
+
+def _certificate(certificate: Members, words: Words) -> Iterator[Headline]:
+    days, file = certificate.get("daysLeft"), certificate.get("file")
+    end = words.time(certificate.get("expiresAt"))
+    if isinstance(days, int) and days < 0:
+        yield Headline(Level.ALARM, words.say("headline.certificate_ended", file=file, end=end))
+    elif isinstance(days, int) and days < _RENEW_WITHIN_DAYS:
+        yield Headline(Level.WARNING, words.say("headline.certificate_ends", file=file, end=end))
 
 
 def delivery(members: Members, words: Words) -> Headline:

@@ -1,11 +1,14 @@
 """Metrics read at each scrape: health, program terms, the figures of the database."""
 
-from prometheus_client.core import Metric
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from agent.api.context import Context
 from agent.api.metrics import counter, gauge
 from agent.api.status.health import Health
-from agent.api.status.report import early_purge_report
+from agent.api.status.report import certificates_report, early_purge_report
 from agent.store.queries.status import StorageStatus
 from agent.store.retention.window import RetentionWindow
 
@@ -31,10 +34,21 @@ def health_metrics(context: Context, health: Health) -> list[Metric]:
             context.name_shared_since_us() is not None,
         ),
     ]
+    if files := context.identity.certificates:
+        families.append(_certificate_metric(files, context.now().wall_us))
     if (store := health.store) is None:
         return families
     kept = RetentionWindow(context.identity.delivered_days, context.now().wall_us)
     return [*families, *store_metrics(store, kept)]
+
+
+def _certificate_metric(files: Sequence[Path], now_us: int) -> Metric:
+    words = "Days until a certificate that the agent presents expires"
+    family = GaugeMetricFamily("loyalty_agent_certificate_days", words, labels=("file",))
+    for found in certificates_report(files, now_us):
+        if (days := found["daysLeft"]) is not None:
+            family.add_metric((found["file"],), days)
+    return family
 
 
 def ready_metric(*, is_ready: bool) -> Metric:

@@ -1,5 +1,8 @@
 """Builds the status as JSON from the state of the store and of delivery."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
 from agent.api.context import Context
@@ -11,6 +14,7 @@ from agent.store.db.lost_captures import LostCaptures
 from agent.store.files.storage_errors import StorageFullError
 from agent.store.queries.status import StorageStatus
 from agent.store.retention.window import DAY_US, RetentionWindow
+from sync.runtime.network.own_certificate import days_until, read_end
 
 
 class CopyReport(TypedDict):
@@ -122,6 +126,14 @@ class ConfigurationRejectedReport(TypedDict):
     inUseSince: Time
 
 
+class CertificateReport(TypedDict):
+    """A certificate that the agent presents; null: it cannot be read."""
+
+    file: str
+    expiresAt: Time | None
+    daysLeft: int | None
+
+
 class StatusReport(BacklogReport):
     """State of the agent; values that cannot be read now are null.
 
@@ -143,6 +155,7 @@ class StatusReport(BacklogReport):
     nameSharedSince: Time | None
     portTakenAt: str | None
     configurationRejected: ConfigurationRejectedReport | None
+    certificates: list[CertificateReport]
 
 
 def status_report(context: Context, health: Health) -> StatusReport:
@@ -162,6 +175,7 @@ def status_report(context: Context, health: Health) -> StatusReport:
         "termsNotFetched": _terms_not_fetched(context),
         "lost": lost_report(store),
         "newEpoch": new_epoch_report(store, kept),
+        "certificates": certificates_report(identity.certificates, context.now().wall_us),
         "nameSharedSince": time_or_none(context.name_shared_since_us()),
         "portTakenAt": context.other_loopback.taken_by_another,
         "configurationRejected": _configuration_rejected(context),
@@ -208,6 +222,19 @@ def _terms_not_fetched(context: Context) -> TermsNotFetchedReport | None:
 def lost_report(store: StorageStatus | None) -> list[LostReport]:
     """Return the lost captures by epoch."""
     return [_lost(one) for one in (store.lost if store else []) if one.count]
+
+
+def certificates_report(files: Sequence[Path], now_us: int) -> list[CertificateReport]:
+    """Return the certificates that the agent presents, with the days that each has left."""
+    now, ends = datetime.fromtimestamp(now_us / 1e6, UTC), map(read_end, files)
+    return [
+        {
+            "file": str(file),
+            "expiresAt": None if end is None else timestamp(round(end.timestamp() * 1e6)),
+            "daysLeft": None if end is None else days_until(end, now),
+        }
+        for file, end in zip(files, ends, strict=True)
+    ]
 
 
 def _lost(lost: LostCaptures) -> LostReport:

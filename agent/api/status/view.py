@@ -7,7 +7,7 @@ that answers it, so any member may be missing or of another type.
 from collections.abc import Iterator, Mapping
 
 from agent.api.status import headlines
-from agent.api.status.document import Members, number, section
+from agent.api.status.document import Members, number, section, sections
 from agent.api.status.headlines import Headline, Level
 from agent.api.status.words import Words
 from agent.languages.catalogue import english
@@ -93,4 +93,11 @@ class Status:
             "store": str(members.get("storeId")),
             "version": str(members.get("version")),
             "running_since": self._words.time(members.get("startedAt")),
+            **self._certificates(),
         }
+
+    def _certificates(self) -> dict[str, str]:
+        """Return when each certificate that the agent presents expires; nothing if it has none."""
+        words, found = self._words, sections(self._members, "certificates")
+        ends = [f"{one.get('file')}: {words.time(one.get('expiresAt'))}" for one in found]
+        return {"certificates": ", ".join(ends)} if ends else {}

@@ -3,11 +3,12 @@
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.db.sqlite import SqliteFile
+from sync.runtime.settings.files_in_use import LoadedFiles
 from sync.runtime.settings.secret_files import read_secret
 
 
@@ -57,4 +58,9 @@ def unopened_database(settings: ReceiverSettings, *, may_take_long: bool = False
 def password_of(settings: ReceiverSettings) -> Callable[[], str] | None:
     """Return what reads the password at each connection, since its file may change; or None."""
     file = settings.database.password_file
-    return None if file is None else partial(read_secret, file, "database.password_file")
+    if file is None:
+        return None
+    read = partial(read_secret, file, "database.password_file")
+    # Loaded at the first connection: a command that needs none reads no password.
+    loaded = cache(lambda: LoadedFiles((file,), read))
+    return lambda: loaded().value()

@@ -12,13 +12,14 @@ from sync.receiver.config import DATABASE_FILE, SERVICE, ReceiverSettings
 from sync.receiver.doctor.postgresql import check_postgresql
 from sync.receiver.doctor.sqlite import check_room, check_sqlite
 from sync.receiver.doctor.start import makes_own_token, uses_directory
-from sync.runtime.checks.certificate import describe_end, read_end
+from sync.runtime.checks.certificate import describe_end
 from sync.runtime.checks.check import CONFIGURATION, Check, Verdict, fault, passed, warning
 from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.start import find_directory_errors, owner_or_self
 from sync.runtime.checks.units import Run, check_unit
 from sync.runtime.checks.variables import check_variables
 from sync.runtime.files.ownership import acting_as_owner
+from sync.runtime.network.own_certificate import read_end
 from sync.runtime.settings.secret_files import find_file_errors
 
 _STORAGE, _TOKEN, _CERTIFICATE, _PORT = "storage directory", "readers", "certificate", "port"
@@ -108,9 +109,17 @@ def check_certificate(settings: ReceiverSettings, now: datetime) -> Check:
     described, is_soon, has_ended = describe_end(end, now)
     found = f"{server.tls_cert_file}: {described}"
     if has_ended:
-        return fault(_CERTIFICATE, found, "renew it and restart: agents refuse to connect")
+        return fault(
+            _CERTIFICATE,
+            found,
+            "renew it: agents refuse to connect. It is then used without a restart",
+        )
     if is_soon:
-        return warning(_CERTIFICATE, found, "renew it and restart: then agents would not connect")
+        return warning(
+            _CERTIFICATE,
+            found,
+            "renew it: then agents would not connect. It is used without a restart",
+        )
     return passed(_CERTIFICATE, found)
 
 

@@ -25,6 +25,7 @@ from sync.receiver.reports.store_details import MAX_COUNTED, MAX_ROWS, store_det
 from sync.receiver.reports.store_list import is_known_store
 from sync.receiver.reports.tills import Reference
 from sync.runtime.network.http_server import JSON_TYPE
+from sync.runtime.network.own_certificate import read_end
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -44,12 +45,14 @@ class Pages:
         now: Callable[[], datetime],
         own_version: str,
         now_seconds: Callable[[], float],
+        certificate: Path | None,
     ) -> None:
-        """Prepare the handlers; `now_seconds` is a monotonic clock."""
+        """Prepare the handlers; `now_seconds` is a monotonic clock, `certificate` the own one."""
         self._database = database
         self._readers = readers
         self._now = now
         self._own_version = own_version
+        self._certificate = certificate
         self._views = Views(readers, now)
         # Cached: concurrent visitors and reloads share one query over the whole chain.
         self._chain = TTLCache(partial(self._read_history, ""), _HISTORY_TTL_SECONDS, now_seconds)
@@ -84,6 +87,7 @@ class Pages:
             "sorts": list(Sort),
             "own_version": self._own_version,
             "max_shared_names": MAX_SHARED_NAMES,
+            "certificate_end": self._certificate and read_end(self._certificate),
         }
         return self._views.render(page, "fleet.html", values)
 

@@ -1,12 +1,16 @@
 """Prometheus metrics: counters of this process, and gauges of the fleet from the database."""
 
+import math
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.reports.fleet_figures import MAX_COUNTED, FleetFigures
+from sync.runtime.network.own_certificate import days_until, read_end
 
 _NAMESPACE = "loyalty_hq"
 _PROCESS = "This process. "
@@ -53,6 +57,16 @@ class ReceiverMetrics:
         """Export the memory held by request bodies; `reserved_bytes` returns it."""
         bodies = f"{_PROCESS}Memory reserved for the bodies of all open requests"
         self._gauge("body_bytes", bodies).set_function(reserved_bytes)
+
+    def watch_certificate(self, certificate: Path, now: Callable[[], datetime]) -> None:
+        """Export the days until the certificate that this process presents expires."""
+
+        def days_left() -> float:
+            end = read_end(certificate)
+            return math.nan if end is None else days_until(end, now())
+
+        words = f"{_PROCESS}Days until its certificate expires; NaN if it cannot be read"
+        self._gauge("certificate_days", words).set_function(days_left)
 
     def count_batch(self, accepted: AcceptedBatch, events: int, started: float) -> None:
         """Count a committed batch of `events` events; `started` is in `now_seconds`."""

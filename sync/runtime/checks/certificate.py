@@ -1,27 +1,17 @@
 """Checks how long the certificate that a service presents is valid."""
 
-import ssl
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from sync.runtime.cli.printing import count
+from sync.runtime.network.own_certificate import days_until, read_end
 
 WARNING_DAYS = 30
 
 
-def read_end(certificate: Path) -> datetime | None:
-    """Return until when the first certificate in a PEM file is valid; None if it has none."""
-    try:
-        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    except (OSError, ValueError, ssl.SSLError):
-        return None
-
-
 def describe_end(end: datetime, now: datetime) -> tuple[str, bool, bool]:
     """Return a description, and two flags: the certificate ends soon; it has ended."""
-    days = (end - now) // timedelta(days=1)
+    days = days_until(end, now)
     if end <= now:
         return f"it expired on {end:%Y-%m-%d}", True, True
     return f"it expires in {count(days, 'day')}, on {end:%Y-%m-%d}", days < WARNING_DAYS, False
