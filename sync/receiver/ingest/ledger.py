@@ -117,7 +117,7 @@ class Ledger:
             if written_at is not None:
                 transaction.note_carried(written_at, head.agent_version)
 
-        await self._database.write(store)
+        await self._batches.write(store)
 
 
 def _store_batch(
