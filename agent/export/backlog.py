@@ -28,6 +28,8 @@ from sync.protocol.wire import EpochExtent
 _LIMITS = BatchLimits(events=500, max_bytes=512 * 1024)
 _WINDOWS_PER_READ = 8
 _READ_SECONDS = 60.0
+# A time at which no retry is to wait any more.
+_ALL_ARE_DUE = 2**62
 # As many as a heartbeat names, and all that have undelivered events.
 _MOST_DELIVERED_EPOCHS = 100
 _TO_RETRY = """
@@ -83,7 +85,7 @@ class Backlog:
     def _read(self, connection: sqlite3.Connection, sql: str, after: int) -> list[Window]:
         windows: list[Window] = []
         while len(windows) < _WINDOWS_PER_READ:
-            window = self._reader.read(connection, sql, _LIMITS, after)
+            window = self._reader.read(connection, sql, _LIMITS, after, _ALL_ARE_DUE)
             if not window.events:
                 break
             windows.append(window)
