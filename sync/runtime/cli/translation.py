@@ -21,7 +21,16 @@ from sync.runtime.i18n import DEFAULT, Language, code_of_locale, load_languages
 SHARED = Path(__file__).parent / "languages"
 # Of the program that runs, beside the shared ones.
 _directories = [SHARED]
-_NUMBER, _ANYTHING = r"-?[0-9][0-9,]*(?:\.[0-9]+)?", ".+?"
+# What a placeholder stands for, by its format in the translation: a number, a word, a number with
+# a noun, a text as it is, or a text that is translated; none of them goes beyond a sentence.
+_TEXT = r"(?:(?![.!?]\s+[A-Z]).)+?"
+_VALUES = {
+    "n": r"-?[0-9][0-9,]*(?:\.[0-9]+)?",
+    "w": r"\S+?",
+    "c": r"[0-9][0-9,]* [a-z]+",
+    "s": _TEXT,
+    "": _TEXT,
+}
 # No-break spaces, which a terminal may not show.
 _SPACE = re.compile("[\u00a0\u202f]")
 _SIGNS = str.maketrans({",": " ", ".": ","})
@@ -44,10 +53,10 @@ class Catalogue(Formatter):
         return text if found == bare else text.replace(bare, found)
 
     def format_field(self, value: str, format_spec: str) -> str:
-        """Return a value in the language: with `n` as a number, else as a text."""
+        """Return a value in the language, by its format: see `_VALUES`."""
         if format_spec == "n":
             return value.translate(_SIGNS)
-        return value if format_spec == "s" else self.translate(value)
+        return value if format_spec in {"s", "w"} else self.translate(value)
 
     def _translate(self, text: str) -> str:
         if (exact := self._texts.get(text)) is not None:
@@ -79,8 +88,8 @@ def _pattern_of(text: str, translation: str) -> re.Pattern[str]:
     for literal, name, *_ in Formatter().parse(text):
         parts.append(re.escape(literal))
         if name is not None:
-            varies = _NUMBER if specs[name] == "n" else _ANYTHING
-            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{varies})")
+            value = _VALUES[specs[name] or ""]
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{value})")
             seen.add(name)
     return re.compile("".join(parts), re.DOTALL)
 
