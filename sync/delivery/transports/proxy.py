@@ -20,7 +20,6 @@ REFUSES_TUNNEL = frozenset(
     }
 )
 _CHALLENGE = "proxy-authenticate"
-_SETTINGS = "proxy_user and proxy_password_file"
 # Other text of a response is never shown.
 _OTHER_SCHEMES = ("Negotiate", "NTLM", "Digest", "Bearer")
 
@@ -52,15 +51,20 @@ def refusal(
         return fault
     other = ", ".join(_other_schemes(headers or {}))
     if not proxy:
-        detail = f"a proxy in between wants a user and a password: set proxy, {_SETTINGS}"
+        detail = (
+            "a proxy in between wants a user and a password: set proxy, proxy_user and"
+            " proxy_password_file"
+        )
     elif status in {HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED}:
         detail = "the proxy does not allow this connection: ask whoever runs it to allow it"
     elif other:
         detail = f"the proxy takes no password by HTTP Basic, only {other}: ask for access by Basic"
     elif not user:
-        detail = f"the proxy wants a user and a password: set {_SETTINGS}"
+        detail = "the proxy wants a user and a password: set proxy_user and proxy_password_file"
     else:
-        detail = f"the proxy rejects the user or the password: check {_SETTINGS}"
+        detail = (
+            "the proxy rejects the user or the password: check proxy_user and proxy_password_file"
+        )
     return Blocked(BlockedReason.PROXY, detail, status)
 
 
