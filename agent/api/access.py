@@ -72,8 +72,8 @@ class Access:
         if not self._is_from_allowed_page(request, host):
             message = "This Origin is not allowed. Add it to [api] cors_origins."
             raise _forbidden(message, _fault_of_page(request))
-        if self._token is not None:
-            self._check_token(request)
+        if (token := self._token) is not None:
+            self._check_token(request, token)
 
     @property
     def _token(self) -> bytes | None:
@@ -138,11 +138,13 @@ class Access:
         host = _without_port(host_header)
         return host in self._allowed_hosts or is_loopback(host)
 
-    def _check_token(self, request: web.BaseRequest) -> None:
+    def _check_token(self, request: web.BaseRequest, token: bytes) -> None:
         if request.path in OPEN_PATHS or self.is_preflight(request):
             return
-        tokens = [token for token in (self._token, self._admin_token) if token is not None]
-        if not any(self._has_token(request, token) for token in tokens):
+        if self._has_token(request, token):
+            return
+        admin_token = self._admin_token
+        if admin_token is None or not self._has_token(request, admin_token):
             message = "The bearer token is missing or wrong."
             raise _unauthorized(message, _fault_of_token(request))
 

@@ -32,9 +32,12 @@ class LargeHead(BadHttpMessage):
 
 
 class RequestHead:
-    """The head that arrives on one connection. Tell it when its request is taken: `begin`."""
+    """The head that arrives on one connection. Tell it when its request is taken: `begin`.
 
-    __slots__ = ("_bytes", "_end", "_is_complete", "is_too_large")
+    Nearly all requests come in one piece: it is only searched if another one follows.
+    """
+
+    __slots__ = ("_bytes", "_end", "_first", "_is_complete", "is_too_large")
 
     def __init__(self) -> None:
         self.is_too_large = False
@@ -42,23 +45,33 @@ class RequestHead:
 
     def begin(self) -> None:
         """Expect the next head."""
+        self._first: bytes | None = None
         self._is_complete, self._bytes, self._end = False, 0, b""
 
     def receive(self, data: bytes) -> bytes:
         """Return what the parser is to get instead of `data`, part of a head or after it."""
-        if self._is_complete:
+        if self._first is None:
+            if data.startswith(_PROBES) and _END in data:
+                data = _with_host(data)
+            self._first = data
             return data
         if self.is_too_large:
             return b""
-        if not self._bytes and data.startswith(_PROBES) and _END in data:
-            data = _with_host(data)
+        if self._first:
+            self._add(self._first)
+            self._first = b""
+        self._add(data)
+        return _UNPARSABLE if self.is_too_large else data
+
+    def _add(self, data: bytes) -> None:
+        if self._is_complete:
+            return
         if _END in data or _END in self._end + data[: _END_BYTES - 1]:
             self._is_complete = True
-            return data
+            return
         self._bytes += len(data)
         self._end = (self._end + data)[1 - _END_BYTES :]
         self.is_too_large = self._bytes > MAX_HEAD_BYTES
-        return _UNPARSABLE if self.is_too_large else data
 
 
 def _with_host(data: bytes) -> bytes:
