@@ -20,7 +20,8 @@ from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.inspection import inspect_database
 from agent.store.files.storage_errors import StorageError, storage_error_from
 from agent.store.outbox.outbox import KNOWS_EPOCH
-from agent.store.outbox.windows import PENDING, RETRIES, WindowReader
+from agent.store.outbox.window_sql import PENDING, RETRIES
+from agent.store.outbox.windows import WindowReader
 from sync.delivery.outbox import BatchLimits, Window
 from sync.protocol.wire import EpochExtent
 

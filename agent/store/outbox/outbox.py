@@ -27,7 +27,8 @@ from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
 from agent.store.outbox.rewind import begin_own_epoch, renumber, rewind
 from agent.store.outbox.settle import settle
 from agent.store.outbox.unsaved_results import UnsavedResults
-from agent.store.outbox.windows import PENDING, RETRIES, WindowReader
+from agent.store.outbox.window_sql import PENDING, RETRIES
+from agent.store.outbox.windows import WindowReader
 from agent.store.retention.retention import Retention, RetentionDays, RetentionNow
 from agent.store.writer import Writer
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, OutboxUnavailable, Window

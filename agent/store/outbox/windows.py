@@ -21,6 +21,7 @@ from agent.store.db.rows import int_or_none, readable, undecoded_text
 from agent.store.db.structure_check import StructureCheck
 from agent.store.files.storage_errors import CorruptRow, is_undecodable
 from agent.store.outbox.payloads import PayloadBuilder
+from agent.store.outbox.window_sql import HAS_LOST, LONGEST_WAIT_US, PENDING, SETTLED_BETWEEN
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import ErrorCode, EventType
@@ -28,90 +29,9 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 _MAX_LOGGED = 1_000
-# A time of a next try beyond it: the clock was set back since.
-_LONGEST_WAIT_US = 2 * 3_600 * 1_000_000
 UNREADABLE = "unreadable"
 
-# The columns of `check_event`, but for the position before them. Four of a `_Row` follow, and with
-# a dead letter its last refusal and attempts.
-_COLUMNS = """event.type, event.session_position, session.correlation_id,
-    event.occurred_at_us, event.monotonic_us, event.boot_number, boot.boot_id, event.body,
-    session.query_locale, email_answer.status, email_answer.address, event.checksum"""
 _CHECKED = len(StoredEvent._fields)
-_FLAGGED = _CHECKED + 4
-_BESIDE = """
-LEFT JOIN session ON session.position = event.session_position
-LEFT JOIN boot ON boot.number = event.boot_number
-LEFT JOIN email_answer ON email_answer.position = event.position
-LEFT JOIN doubt ON doubt.destination = 'central' AND doubt.position = event.position
-LEFT JOIN dead_letter AS dead_session ON dead_session.destination = 'central'
-    AND dead_session.position = event.session_position AND event.session_position <> event.position
-LEFT JOIN settled ON settled.destination = 'central' AND settled.position = event.position
-"""
-# The first condition is evaluated once; the others only if there are deferred events.
-_IS_WAITING = """EXISTS (
-    SELECT 1 FROM dead_letter WHERE destination = 'central' AND stuck_since_us IS NOT NULL
-) AND event.session_position <> event.position AND EXISTS (
-    SELECT 1 FROM dead_letter AS earlier
-    WHERE earlier.destination = 'central' AND earlier.position < event.position
-        AND earlier.stuck_since_us IS NOT NULL AND (
-            earlier.position = event.session_position OR earlier.position IN (
-                SELECT position FROM email_answer
-                WHERE email_answer.session_position = event.session_position
-            )
-        )
-        {but_not}
-)"""
-# Not those that are tried in the same pass, in front of it.
-_IS_DUE = """{table}.retry_wanted = 1 AND (
-    {table}.next_try_at_us <= :now_us OR {table}.next_try_at_us > :now_us + :longest_wait_us
-)"""
-PENDING = f"""
-SELECT event.position, {_COLUMNS},
-    doubt.position IS NOT NULL OR event.position BETWEEN :attempting_from AND :attempting_through,
-    dead_session.position IS NOT NULL AND dead_session.stuck_since_us IS NULL,
-    {_IS_WAITING.format(but_not="")}, FALSE
-FROM event {_BESIDE}
-WHERE event.position > max(:after, :watermark) AND event.position <= :last
-    AND settled.position IS NULL
-ORDER BY event.position LIMIT :max_events
-"""  # noqa: S608 - contains no value
-# Only a dead letter's own attempts leave it in doubt, and a rejected session is no reason to
-# reject it while that session is retried, too. A dead letter that is pending again since a rewind
-# is sent in its turn, after the events before it that central lacks.
-RETRIES = f"""
-SELECT dead_letter.position, {_COLUMNS},
-    doubt.position IS NOT NULL,
-    dead_session.retry_wanted IS 0 AND dead_session.stuck_since_us IS NULL,
-    {_IS_WAITING.format(but_not=f"AND NOT ({_IS_DUE.format(table='earlier')})")}, EXISTS (
-        SELECT 1 FROM email_answer AS later
-        WHERE later.session_position = event.session_position AND later.position > event.position
-            AND event.session_position <> event.position
-            AND (later.position <= :watermark OR EXISTS (
-                SELECT 1 FROM settled WHERE destination = 'central' AND position = later.position
-            ))
-            AND NOT EXISTS (
-                SELECT 1 FROM dead_letter AS dead
-                WHERE dead.destination = 'central' AND dead.position = later.position
-            )
-    ),
-    dead_letter.error_code, dead_letter.error_message, dead_letter.http_status,
-    dead_letter.stuck_since_us, dead_letter.attempts
-FROM dead_letter LEFT JOIN event ON event.position = dead_letter.position {_BESIDE}
-WHERE dead_letter.destination = 'central' AND dead_letter.position > :after
-    AND {_IS_DUE.format(table="dead_letter")} AND dead_letter.discarded_at_us IS NULL
-    AND dead_letter.position <= :last
-    AND (dead_letter.position <= :watermark OR EXISTS (
-        SELECT 1 FROM settled
-        WHERE settled.destination = 'central' AND settled.position = dead_letter.position
-    ))
-ORDER BY dead_letter.position LIMIT :max_events
-"""  # noqa: S608 - contains no value
-HAS_LOST = "SELECT 1 FROM lost_captures WHERE epoch = ?"
-SETTLED_BETWEEN = """
-SELECT position FROM settled
-WHERE destination = 'central' AND position BETWEEN ? AND ? AND typeof(position) = 'integer'
-"""
 _MISSING = "its row is missing"
 KEY_LOST = Refused(
     ErrorCode.KEY_LOST,
@@ -166,7 +86,7 @@ class WindowReader:
         epochs, cursor = read_epochs(connection), read_cursor(connection)
         last = epochs.last_position
         values = cursor._asdict() | {"after": after, "last": last, "max_events": limits.events}
-        values |= {"now_us": now_us, "longest_wait_us": _LONGEST_WAIT_US}
+        values |= {"now_us": now_us, "longest_wait_us": LONGEST_WAIT_US}
         rows: Iterator[_Row] = map(_row, connection.execute(sql, values))
         if sql == PENDING:
             above = max(after, cursor.watermark)
@@ -302,20 +222,18 @@ def _without_purged_between(rows: Iterator[_Row], purged_through: int) -> Iterat
 
 def _row(values: tuple[object, ...]) -> _Row:
     event = check_event(values[:_CHECKED])
-    is_doubtful, session_refused, is_waiting, is_overtaken = map(bool, values[_CHECKED:_FLAGGED])
-    letter = values[_FLAGGED:]
-    attempts = int_or_none(letter[-1]) or 0 if letter else 0
-    flags = is_doubtful, session_refused, is_waiting, is_overtaken
-    return _Row(event, *flags, _refusal(letter), attempts)
+    is_doubtful, session_refused, is_waiting, is_overtaken, *letter = values[_CHECKED:]
+    flags = bool(is_doubtful), bool(session_refused), bool(is_waiting), bool(is_overtaken)
+    if not letter:
+        return _Row(event, *flags)
+    *refusal, stuck_since_us, attempts = letter
+    reason = None if stuck_since_us is not None else _refusal(refusal)
+    return _Row(event, *flags, reason, int_or_none(attempts) or 0)
 
 
-def _refusal(values: Sequence[object]) -> Refused | None:
+def _refusal(values: Sequence[object]) -> Refused:
     """Return the last refusal of a dead letter; a text that cannot be read does not hold it up."""
-    if not values:
-        return None
-    code, message, status, stuck_since_us, _ = values
-    if stuck_since_us is not None:
-        return None
+    code, message, status = values
     texts = readable(code, UNREADABLE), readable(message, UNREADABLE)
     return Refused(*texts, int_or_none(status))
 

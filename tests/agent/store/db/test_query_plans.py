@@ -14,7 +14,7 @@ from agent.facts import Receipt
 from agent.store.db import epochs
 from agent.store.db.connect import read_only
 from agent.store.journal import session_cache
-from agent.store.outbox import in_flight, settle, windows
+from agent.store.outbox import in_flight, settle, window_sql
 from agent.store.queries import captures, status
 from agent.store.queries.reader import StoreReader
 from agent.store.retention import (
@@ -29,7 +29,7 @@ from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import answer, opened, session
 
 GROWING_TABLES = ("event", "session", "email_answer", "delivery", "settled", "dead_letter")
-JOURNAL_AND_OUTBOX = (epochs, session_cache, windows, in_flight, settle)
+JOURNAL_AND_OUTBOX = (epochs, session_cache, window_sql, in_flight, settle)
 RETENTION_AND_STATUS = (
     delivery_times,
     erase,
@@ -127,7 +127,7 @@ async def test_open_dead_letters_are_read_without_the_discarded_ones(
 def test_queries_under_test_are_those_in_use() -> None:
     used = {
         session_cache.SESSIONS_BY_ID,
-        windows.PENDING,
+        window_sql.PENDING,
         settle.SET_WATERMARK,
         purge.REMOVE_EVENTS,
     }
