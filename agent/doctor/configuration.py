@@ -8,9 +8,9 @@ from agent.config.settings import StoreSettings
 from agent.doctor.start import find_key_errors
 from agent.facts import unset_for_delivery
 from sync.runtime.checks.certificate import describe_end
-from sync.runtime.checks.check import CONFIGURATION, Check, fault, passed, warning
+from sync.runtime.checks.check import Check, fault, passed, warning
+from sync.runtime.checks.named_files import check_named_files
 from sync.runtime.network.own_certificate import read_end
-from sync.runtime.settings.secret_files import find_file_errors
 
 _STORE_AND_TILL, _DESTINATION = "store and till", "head office"
 _CERTIFICATE = "own certificate"
@@ -18,11 +18,7 @@ _CERTIFICATE = "own certificate"
 
 def check_configuration(settings: Settings) -> Check:
     """Check the files that the settings name, except the storage directory (`directory`)."""
-    key = settings.storage.encryption_key_path
-    if errors := [*find_file_errors(settings), *find_key_errors(key)]:
-        advice = "fix the files or settings, and make the files readable for the agent's user"
-        return fault(CONFIGURATION, "; ".join(map(str, errors)), advice)
-    return passed(CONFIGURATION, "all settings are valid and all files are readable")
+    return check_named_files(settings, [*find_key_errors(settings.storage.encryption_key_path)])
 
 
 def check_certificates(settings: Settings, now: datetime) -> Iterator[Check]:

@@ -13,14 +13,14 @@ from sync.receiver.doctor.postgresql import check_postgresql
 from sync.receiver.doctor.sqlite import check_room, check_sqlite
 from sync.receiver.doctor.start import makes_own_token, uses_directory
 from sync.runtime.checks.certificate import describe_end
-from sync.runtime.checks.check import CONFIGURATION, Check, Verdict, fault, passed, warning
+from sync.runtime.checks.check import Check, Verdict, fault, passed, warning
 from sync.runtime.checks.listening import find_listening_problem
+from sync.runtime.checks.named_files import check_named_files
 from sync.runtime.checks.start import find_directory_errors, owner_or_self
 from sync.runtime.checks.units import Run, check_unit
 from sync.runtime.checks.variables import check_variables
 from sync.runtime.files.ownership import acting_as_owner
 from sync.runtime.network.own_certificate import read_end
-from sync.runtime.settings.secret_files import find_file_errors
 
 _STORAGE, _TOKEN, _CERTIFICATE, _PORT = "storage directory", "readers", "certificate", "port"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -35,7 +35,7 @@ def run_checks(
 ) -> list[Check]:
     """Run all checks. Changes nothing on this machine or in the database."""
     checks = [
-        check_configuration(settings),
+        check_named_files(settings),
         *check_variables(ReceiverSettings, environ),
         *check_directory(settings),
         check_readers(settings),
@@ -50,14 +50,6 @@ def run_checks(
     if checks[0].verdict is not Verdict.PASS:
         return checks  # the password may be among what cannot be read
     return [*checks, *asyncio.run(check_postgresql(settings, now()))]
-
-
-def check_configuration(settings: ReceiverSettings) -> Check:
-    """Check the files that the settings name."""
-    if errors := find_file_errors(settings):
-        advice = "fix the files or settings, and make the files readable for head office's user"
-        return fault(CONFIGURATION, "; ".join(map(str, errors)), advice)
-    return passed(CONFIGURATION, "all settings are valid and all files are readable")
 
 
 def check_directory(settings: ReceiverSettings) -> Iterator[Check]:

@@ -1,18 +1,17 @@
 """`check-config` of both programs: all that the service would refuse, in one pass."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from sync.runtime.checks.named_files import find_errors_of_service
 from sync.runtime.checks.start import owner_or_self
 from sync.runtime.cli.discovery import installed_file
 from sync.runtime.cli.printing import echo, print_values
 from sync.runtime.cli.program import Program
-from sync.runtime.files.ownership import acting_as_service
 from sync.runtime.settings.load import changed_settings, examine
 from sync.runtime.settings.near_misses import find_near_misses
-from sync.runtime.settings.paths import credentials_directory
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.secret_files import find_file_errors
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
@@ -41,7 +40,7 @@ def check_configuration(
             if found.file == installed_file(program.name):
                 uid = owner_or_self(directory)
                 unreadable = {error.setting for error in others}
-                for_service = _find_errors_of_service(program, settings, found.environ)
+                for_service = find_errors_of_service(settings, found.environ)
                 others += [error for error in for_service if error.setting not in unreadable]
             others += find_errors(settings, uid)
             errors += [error for error in others if error.setting not in named]
@@ -55,19 +54,3 @@ def check_configuration(
     source = found.file or "no file, only defaults and environment"
     echo(f"The configuration is valid: {source}.")
     print_values("Settings that differ from the default", changed_settings(settings, found.environ))
-
-
-def _find_errors_of_service(
-    program: Program[Tree], settings: Tree, environ: Mapping[str, str]
-) -> Iterator[SettingError]:
-    """Yield the files that root can read and the user of the service cannot.
-
-    Not those in its credentials: systemd reads them as root.
-    """
-    with acting_as_service(settings.storage_directory, program.name):
-        errors = find_file_errors(settings)
-    credentials = credentials_directory(program.name, environ)
-    for error in errors:
-        if Path(error.place).parent != credentials:
-            message = f"{error.message} by the user of the service"
-            yield SettingError(error.place, error.setting, message)

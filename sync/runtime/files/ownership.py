@@ -51,6 +51,12 @@ def acting_as_service(directory: Path, user: str) -> Iterator[None]:
         os.setgroups(groups)
 
 
+def service_user(directory: Path, user: str) -> str:
+    """Return the name of the user as whom `acting_as_service` acts; empty: as this one."""
+    account = _account(directory, user)
+    return "" if account is None or account.pw_uid == _ROOT else account.pw_name
+
+
 def make_for_service(directory: Path, user: str) -> None:
     """As root, create the missing `directory` for a service, if its user exists.
 

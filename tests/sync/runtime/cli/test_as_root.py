@@ -159,6 +159,44 @@ def test_check_config_of_root_finds_what_the_service_may_not_read(
     assert accepted.exit_code == 0, accepted.stderr
 
 
+def test_doctor_of_root_finds_what_the_service_may_not_read(machine: Path) -> None:
+    """It said that all files are readable, which was true of root alone."""
+    head_office_in(machine)
+    token = machine / "readers"
+    token.write_text("x" * 32)
+    token.chmod(0o600)
+    config = machine / "etc/loyalty-hq/config.toml"
+    config.write_text(f"[server]\nport = 0\n[access]\nadmin_token_file = '{token}'\n")
+
+    refused = run("loyalty-hq", "doctor")
+    os.chown(token, NOBODY, NOBODY)
+    accepted = run("loyalty-hq", "doctor")
+
+    assert refused.exit_code == 2
+    assert "(Permission denied) by the user of the service" in refused.stdout
+    nobody = pwd.getpwuid(NOBODY).pw_name
+    assert f"all files are readable by the service's user {nobody}" in accepted.stdout
+
+
+@pytest.mark.parametrize("owner", [NOBODY, 0])
+def test_doctor_of_the_agent_says_who_can_read_the_files(machine: Path, owner: int) -> None:
+    token = machine / "token"
+    token.write_text("x" * 32)
+    token.chmod(0o600)
+    (machine / "etc/loyalty-agent/config.toml").write_text(f"[api]\ntoken_file = '{token}'\n")
+    state = machine / "var/lib/loyalty-agent"
+    state.mkdir(mode=0o700)
+    os.chown(state, owner, owner)
+
+    result = run("loyalty-agent", "doctor", "--new")
+
+    if owner == NOBODY:
+        assert result.exit_code == 2
+        assert "(Permission denied) by the user of the service" in result.stdout
+    else:
+        assert "all files are readable by root" in result.stdout
+
+
 def test_check_config_of_root_accepts_a_credential_that_root_alone_may_read(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
