@@ -11,7 +11,7 @@ from aiohttp import web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.authenticate import sender_of
 from sync.receiver.auth.peers import Peers
-from sync.receiver.db.readiness import FULL, outage_reason
+from sync.receiver.db.readiness import FULL, outage_cause, outage_reason
 from sync.runtime.masking import mask_path, mask_secrets
 from sync.runtime.network.http_errors import HttpError, log_error
 from sync.runtime.network.http_server import route_of
@@ -20,7 +20,7 @@ from sync.runtime.summed_log import SummedLogs
 
 _log = logging.getLogger(__name__)
 _OTHERS = {"peer": "others", "store": "others", "till": "others"}
-_MAX_REASON, _MAX_PATH, _MAX_PEER = 200, 200, 100
+_MAX_REASON, _MAX_PATH, _MAX_PEER, _MAX_CAUSE = 200, 200, 100, 500
 # Values that a message quotes from the request.
 _QUOTED = re.compile(r"'[^']*'")
 _WITH_PATH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
@@ -77,6 +77,8 @@ class RequestLog:
         if not isinstance(error, Exception):
             return _reason(refusal)
         reason = outage_reason(error)
+        if (cause_of_outage := outage_cause(error)) is not None:
+            return {"reason": reason, "cause": printable(cause_of_outage, _MAX_CAUSE)}
         if reason != FULL or self._disk is None:
             return {"reason": reason}
         free_bytes = shutil.disk_usage(self._disk).free

@@ -1,6 +1,7 @@
 """Readiness probe of the ledger: insert and delete a row in one transaction.
 
-A read is not enough: it succeeds on a full disk and on a server that became read-only.
+A read is not enough: it succeeds on a full disk and on a server that became read-only. Nor is the
+row on PostgreSQL: it fits into a page that the table has, where no batch finds room any more.
 """
 
 import asyncio
@@ -13,8 +14,9 @@ from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session, select
 
 from sync.protocol.wire import ErrorCode
@@ -35,6 +37,10 @@ _RETRY_AFTER_SECONDS = 5
 FULL, _READ_ONLY = "the disk is full", "the database is read-only"
 _LOCKED, _DOWN = "another process locks the database", "the database server is not reachable"
 _OTHER = "the database reports an error, see the log"
+_BUSY = "all connections to the database are in use"
+# SQLSTATE classes whose messages quote no values: connection, transaction state, login, database
+# name, resources, prerequisite state, operator intervention, system error.
+_ABOUT_THE_SERVER = ("08", "25", "28", "3D", "53", "55", "57", "58")
 _BY_SQLITE = {
     sqlite3.SQLITE_FULL: FULL,
     sqlite3.SQLITE_READONLY: _READ_ONLY,
@@ -44,6 +50,17 @@ _BY_SQLITE = {
 _BY_POSTGRESQL = {"53100": FULL, "25006": _READ_ONLY, "55P03": _LOCKED}
 _BY_SYSTEM = {errno.ENOSPC: FULL, errno.EROFS: _READ_ONLY, errno.ETIMEDOUT: _LOCKED}
 _PRIMARY_CODE = 0xFF
+_NO_RIGHT = "42501"
+# In the tablespace of the ledger, by default that of the database; too short to be compressed.
+_ROOM = (
+    text("""
+        SELECT set_config('temp_tablespaces', coalesce((
+            SELECT quote_ident(spcname)
+            FROM pg_class c JOIN pg_tablespace s ON s.oid = reltablespace
+            WHERE c.oid = to_regclass('sessions')), ''), true)"""),
+    text("CREATE TEMPORARY TABLE loyalty_room (filler text) ON COMMIT DROP"),
+    text("INSERT INTO loyalty_room SELECT repeat('.', 1900) FROM generate_series(1, 540)"),
+)
 
 
 class Readiness:
@@ -110,6 +127,20 @@ def _insert_and_delete(boot_id: str, connection: Connection) -> None:
         session.flush()
         session.delete(row)
         session.flush()
+    if connection.dialect.name == "postgresql":
+        _take_room(connection)
+
+
+def _take_room(connection: Connection) -> None:
+    """Write a mebibyte beside the ledger, to a table that ends with the transaction."""
+    try:
+        with connection.begin_nested():
+            for statement in _ROOM:
+                connection.execute(statement)
+    except DBAPIError as error:
+        # A user may lack the right to make temporary tables; then the row alone is the probe.
+        if getattr(error.orig, "sqlstate", None) != _NO_RIGHT:
+            raise
 
 
 def _not_ready(what: str, error: Exception) -> HttpError:
@@ -121,11 +152,29 @@ def _not_ready(what: str, error: Exception) -> HttpError:
     )
 
 
+def outage_cause(error: Exception) -> str | None:
+    """Return what the database server said, with its host and port, for the log alone.
+
+    None of errors about values, which a message may quote, and of SQLite, which needs no more than
+    the reason.
+    """
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, DatabaseUnavailableError):
+        return str(cause)
+    if not (getattr(cause, "sqlstate", None) or "").startswith(_ABOUT_THE_SERVER):
+        return None
+    said = cause.__cause__ or cause
+    place = next(iter(getattr(cause, "__notes__", ())), None)
+    return f"PostgreSQL: {place}: {said.args[0]}" if place else str(said.args[0])
+
+
 def outage_reason(error: Exception) -> str:
     """Return the reason in our own words: the database's message may hold confidential data."""
     match getattr(error, "orig", None) or error:
         case DatabaseUnavailableError():
             return _DOWN
+        case PoolTimeoutError():
+            return _BUSY
         case DatabaseLockedError() as cause:
             return str(cause.strerror)
         case sqlite3.Error() as cause:

@@ -30,6 +30,11 @@ class PostgresqlServer:
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
 
+    @property
+    def data(self) -> Path:
+        """Return the directory of its files."""
+        return Path(self._server.pgdata)
+
     def url(self, database: str) -> str:
         """Return the URL of a database in the form of the receiver's setting."""
         return self._server.get_uri(database=database, driver="asyncpg")

@@ -119,13 +119,15 @@ class ServerPool:
 
     def _on_error(self, context: ExceptionContext) -> None:
         """Tell SQLAlchemy which errors mean that all connections have to be made again."""
-        error = context.original_exception
-        state = getattr(error, "sqlstate", None) or ""
-        if context.connection is None or not (state == _READ_ONLY or state.startswith(_GONE)):
+        error, ours = context.original_exception, context.connection
+        if ours is None or ours.closed or ours.invalidated:
             return
-        connection = context.connection.connection.driver_connection
+        connection = ours.connection.driver_connection
         assert isinstance(connection, ServerConnection)  # noqa: S101 - for the types
         error.add_note(connection.place)
+        state = getattr(error, "sqlstate", None) or ""
+        if state != _READ_ONLY and not state.startswith(_GONE):
+            return
         if state == _READ_ONLY:
             if time.monotonic() - connection.made_at < _FRESH_SECONDS:
                 return

@@ -59,7 +59,7 @@ async def test_frozen_primary_is_left_for_the_promoted_standby(
 
 
 async def test_primary_that_becomes_read_only_is_left_for_the_promoted_standby(
-    pair: Pair, till: SimulatedAgent, tmp_path: Path
+    pair: Pair, till: SimulatedAgent, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its connections stay: without an error at connecting the pool had stayed for ever."""
     settings = settings_in(tmp_path, database={"url": pair.url("")})
@@ -74,6 +74,10 @@ async def test_primary_that_becomes_read_only_is_left_for_the_promoted_standby(
         response = await resent(receiver, till)
 
     assert refused.status == 503
+    said = next(one for one in caplog.records if one.message == "request.refused")
+    assert said.__dict__["fields"]["reason"] == "the database is read-only"
+    words = "cannot execute SELECT FOR UPDATE in a read-only transaction"
+    assert said.__dict__["fields"]["cause"] == f"PostgreSQL: {pair.primary.place}: {words}"
     assert response.members()["acceptedThrough"] == 2
 
 
