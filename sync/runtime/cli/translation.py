@@ -59,7 +59,7 @@ class Catalogue(Formatter):
         return value if format_spec in {"s", "w"} else self.translate(value)
 
     def _translate(self, text: str) -> str:
-        if (exact := self._texts.get(text)) is not None:
+        if "{" not in text and (exact := self._texts.get(text)) is not None:
             return exact
         for pattern, translation in self._patterns:
             if (found := pattern.fullmatch(text)) is not None:

@@ -119,5 +119,5 @@ async def test_tables_are_french_with_a_french_locale(
     assert "2 caisses dans 2 magasins" in shown
     summary = " ".join(" ".join(report).split())
     assert "Incomplet" in summary
-    assert "0 définitivement perdues" in summary
-    assert "attendues" in summary
+    assert "0 définitivement perdue(s)" in summary
+    assert "attendue" in summary

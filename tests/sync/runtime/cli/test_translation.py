@@ -175,6 +175,7 @@ TEXTS = {
         ("Nothing was changed. Run it again.", "Rien n'a été modifié. Relancez-la."),
         ("no network, 2 captures; others", "pas de réseau, 2 saisies; others"),
         ("a text of head office", "a text of head office"),
+        ("{till} in {store}", "{till} du magasin {store}"),
         ("till-1 in 0042", "till-1 du magasin 0042"),
         ("It is in a file. Run it again.", "It is in a file. Relancez-la."),
         ("", ""),
