@@ -116,6 +116,7 @@ def test_range_of_an_option_is_shown_in_words() -> None:
     assert "[at least 0]" in " ".join(at_least.split())
 
 
+@pytest.mark.process
 @PROGRAMS
 def test_version_is_printed(program: ProgramUnderTest) -> None:
     result = program.run("--version")
