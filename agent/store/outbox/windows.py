@@ -3,7 +3,6 @@
 One statement for each window, over a range of positions; it never scans the backlog.
 """
 
-import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -20,15 +19,13 @@ from agent.store.db.event_rows import DamagedEvent, StoredEvent, check_event
 from agent.store.db.rows import int_or_none, readable, undecoded_text
 from agent.store.db.structure_check import StructureCheck
 from agent.store.files.storage_errors import CorruptRow, is_undecodable
+from agent.store.outbox.damage_log import DamageLog
 from agent.store.outbox.payloads import PayloadBuilder
 from agent.store.outbox.window_sql import HAS_LOST, LONGEST_WAIT_US, PENDING, SETTLED_BETWEEN
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused
 from sync.protocol.wire import ErrorCode, EventType
-from sync.runtime.logging import log_event
 
-_log = logging.getLogger(__name__)
-_MAX_LOGGED = 1_000
 UNREADABLE = "unreadable"
 
 _CHECKED = len(StoredEvent._fields)
@@ -192,19 +189,6 @@ def _number_of(
 
 def _is_damaged(event: OutboxEvent) -> bool:
     return event.damage is not None and event.damage.error_code == ErrorCode.DAMAGED
-
-
-class DamageLog:
-    """Logs each damaged event once."""
-
-    def __init__(self) -> None:
-        self._logged: set[Receipt] = set()
-
-    def add(self, receipt: Receipt, fault: str) -> None:
-        """Log a damaged event, unless it is known or very many are."""
-        if receipt not in self._logged and len(self._logged) < _MAX_LOGGED:
-            self._logged.add(receipt)
-            log_event(_log, logging.ERROR, "event.damaged", receipt=str(receipt), reason=fault)
 
 
 def _without_purged_between(rows: Iterator[_Row], purged_through: int) -> Iterator[_Row]:

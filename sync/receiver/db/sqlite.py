@@ -7,6 +7,7 @@ and the event loop is never blocked.
 import asyncio
 import contextlib
 import errno
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,14 +23,18 @@ from sync.receiver.db.database import DatabaseLockedError, Values
 from sync.receiver.db.migrate import copy_aside, is_older, migrate
 from sync.receiver.db.sqlite_write_lock import WriteLock
 from sync.runtime.files.atomic_file import make_directory
+from sync.runtime.files.foreign_wal import rename_foreign_wal
 from sync.runtime.files.lock_holder import lock_holder
 from sync.runtime.files.private_files import (
     create_private,
     make_private_directory,
     require_safe_ancestors,
 )
+from sync.runtime.files.sqlite_backup import mark_as_opened
+from sync.runtime.logging import log_event
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _READERS = 4
 _PRIMARY_CODE = 0xFF
 # Each attempt waits for the busy timeout.
@@ -173,7 +178,13 @@ class SqliteFile:
             return work(connection)
 
     def _migrate(self) -> None:
+        if kept := rename_foreign_wal(self._path):
+            log_event(_log, logging.ERROR, "ledger.log_set_aside", kept_at=str(kept))
         with self._naming_lock():
+            with self._writer.connect() as connection:
+                driver = connection.connection.driver_connection
+                assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - narrows the type
+                mark_as_opened(driver)
             with self._writer.connect() as connection:
                 older = is_older(connection)
             if older:
