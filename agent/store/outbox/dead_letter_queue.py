@@ -14,12 +14,18 @@ from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.rows import driver_connection, int_or_none, readable
 from agent.store.db.tables import (
     IS_OPEN,
-    STUCK_ATTEMPTS,
     DeadLetterRow,
     EmailAnswerRow,
     EventRow,
     SessionRow,
     SettledRow,
+)
+from agent.store.outbox.deferred import (
+    IS_DEFERRED,
+    IS_STUCK,
+    retry_deferred,
+    set_aside,
+    set_aside_stuck,
 )
 from agent.store.outbox.settle import add_dead_letters, release_waiting, retry_answers
 from agent.store.outbox.windows import UNREADABLE
@@ -35,8 +41,6 @@ STANDS_REFUSED = Refused(
 )
 _position = col(DeadLetterRow.position)
 _is_open = and_(col(DeadLetterRow.destination) == CENTRAL, text(IS_OPEN))
-_is_deferred = col(DeadLetterRow.stuck_since_us).is_not(None)
-_is_stuck = and_(_is_deferred, col(DeadLetterRow.attempts) >= STUCK_ATTEMPTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +111,19 @@ class DeadLetters:
 
     async def retry_deferred(self) -> None:
         """Try the deferred events again in the next pass, at most some hundreds."""
-        await self._store.write(_retry_deferred)
+        await self._store.write(retry_deferred, MAX_RETRIES_IN_A_TRANSACTION)
 
     async def set_aside(self, epoch: str, sequence: int) -> bool:
         """Make a deferred event a dead letter; return False if there is no such one."""
-        return await self._store.write(_set_aside, epoch, sequence, self._now_us())
+        return await self._store.write(set_aside, epoch, sequence, self._now_us())
 
     async def set_aside_stuck(self, days: int) -> int:
         """Make each event that has been stuck for so many days a dead letter; return how many."""
-        now_us, total, count = self._now_us(), 0, MAX_RETRIES_IN_A_TRANSACTION
-        while count == MAX_RETRIES_IN_A_TRANSACTION:
-            count = await self._store.write(_set_aside_stuck, now_us, days * RETRY_AFTER_US)
+        now_us, total, most = self._now_us(), 0, MAX_RETRIES_IN_A_TRANSACTION
+        count = most
+        while count == most:
+            since_us = now_us - days * RETRY_AFTER_US
+            count = await self._store.write(set_aside_stuck, since_us, now_us, most)
             total += count
         return total
 
@@ -153,7 +159,7 @@ def _page(
     above = epochs.position_of(after.epoch, after.sequence) if after else None
     query = _letters().where(_is_open, _position > (above or 0)).order_by(_position).limit(limit)
     if not is_any:
-        query = query.where(or_(~_is_deferred, _is_stuck))
+        query = query.where(or_(~IS_DEFERRED, IS_STUCK))
     return [_dead_letter(epochs, *row) for row in session.exec(query)]
 
 
@@ -231,42 +237,6 @@ def _discard(session: Session, epoch: str, sequence: int, now_us: int) -> bool:
             .execution_options(synchronize_session=False)
         )
     return at is not None
-
-
-def _retry_deferred(session: Session) -> None:
-    is_later = and_(_is_open, _is_deferred, col(DeadLetterRow.next_try_at_us) > 0)
-    later = select(DeadLetterRow.position).where(is_later, DeadLetterRow.retry_wanted == 1)
-    _mark_for_retry(session, _position.in_(later.limit(MAX_RETRIES_IN_A_TRANSACTION)))
-
-
-def _set_aside(session: Session, epoch: str, sequence: int, now_us: int) -> bool:
-    at = _epochs(session).position_of(epoch, sequence)
-    return bool(_end_deferral(session, and_(_is_open, _is_deferred, _position == at), now_us))
-
-
-def _set_aside_stuck(session: Session, now_us: int, after_us: int) -> int:
-    is_overdue = col(DeadLetterRow.stuck_since_us) <= now_us - after_us
-    return _end_deferral(session, and_(_is_open, _is_stuck, is_overdue), now_us)
-
-
-def _end_deferral(session: Session, condition: ColumnElement[bool], now_us: int) -> int:
-    """Make deferred events dead letters, at most some hundreds, and release those behind them."""
-    query = select(DeadLetterRow.position).where(condition).limit(MAX_RETRIES_IN_A_TRANSACTION)
-    positions = list(session.exec(query))
-    ended = {
-        "retry_wanted": 0,
-        "stuck_since_us": None,
-        "next_try_at_us": 0,
-        "refused_at_us": now_us,
-    }
-    session.exec(
-        update(DeadLetterRow)
-        .where(col(DeadLetterRow.destination) == CENTRAL, _position.in_(positions))
-        .values(**ended)
-        .execution_options(synchronize_session=False)
-    )
-    release_waiting(driver_connection(session), positions)
-    return len(positions)
 
 
 def _find_delivered(session: Session, epoch: str, sequences: Sequence[int]) -> list[int]:

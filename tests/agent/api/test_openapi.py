@@ -33,7 +33,7 @@ def test_schemas_are_valid_json_schema() -> None:
 def test_every_route_is_described() -> None:
     paths = cast("dict[str, dict[str, object]]", document_of_api()["paths"])
 
-    assert sum(len(methods) for methods in paths.values()) == 15
+    assert sum(len(methods) for methods in paths.values()) == 16
     assert all("{" not in path or "parameters" in str(paths[path]) for path in paths)
 
 
