@@ -1,10 +1,12 @@
 """`loyalty-hq backup`: copy the SQLite database into one file, while head office serves or not."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sync.receiver.carried.private_keys import private_key_path
 from sync.receiver.cli.hq import HEAD_OFFICE
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import echo
@@ -42,3 +44,5 @@ def backup(
     except BackupError as error:
         HEAD_OFFICE.fail(f"no backup was made: {error}")
     echo(f"{file} holds the database {database}, with e-mail addresses in plain text.")
+    if os.path.lexists(key := private_key_path(settings)):
+        echo(f"Not in it: the private key {key}, which opens captures that were carried by hand.")

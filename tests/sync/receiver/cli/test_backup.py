@@ -32,9 +32,21 @@ async def test_backup_beside_a_running_head_office_holds_all_events(
 
     assert (result.returncode, messages(result.stderr)) == (0, "")
     assert "e-mail addresses in plain text" in result.stdout
+    assert "Not in it: the private key" not in result.stdout
     assert copy.stat().st_mode & 0o777 == 0o600
     assert rows_in(copy, "SELECT correlation_id FROM sessions") == [("one",)]
     assert rows_in(copy, "SELECT email_address FROM email_answers") == [("guest@example.com",)]
+
+
+async def test_backup_says_that_the_private_key_is_not_in_it(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    key = receiver.directory / "hq.private-key.pem"
+    key.write_text("a key")
+
+    result = await backup(receiver.directory, tmp_path / "copy.db")
+
+    assert f"Not in it: the private key {key}" in result.stdout
 
 
 async def test_backup_refuses_an_existing_file_and_the_storage_directory(
