@@ -18,6 +18,7 @@ from agent.api.reasons import REASON, header_value
 from agent.api.responses import COMMON_HEADERS, REQUEST_ID, RETRY_AFTER_SECONDS
 from sync.protocol.wire import ErrorCode
 from sync.runtime.network.http_errors import HttpError, error_response
+from sync.runtime.network.request_head import MAX_FIELD_BYTES
 
 # A body that trickles in must not delay the next attempt: meanwhile no till gets an answer.
 _SLOW_SECONDS = 1.0
@@ -45,7 +46,12 @@ async def refuse(sockets: Sequence[socket.socket], seconds: float, reason: str) 
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    server = web.Server(refused, access_log=None, lingering_time=_SLOW_SECONDS)
+    server = web.Server(
+        refused,
+        access_log=None,
+        lingering_time=_SLOW_SECONDS,
+        max_field_size=MAX_FIELD_BYTES,
+    )
     runner = web.ServerRunner(server, shutdown_timeout=_SLOW_SECONDS)
     await runner.setup()
     try:

@@ -17,6 +17,7 @@ from agent.api.request_body import MAX_BODY_BYTES
 from agent.sandbox.answers import ERRORS, end_to_end, error_answer, passed_on
 from agent.sandbox.exchange import Ending, Exchange
 from agent.sandbox.faults import Fault, FaultKind
+from sync.runtime.network.request_head import MAX_FIELD_BYTES
 
 # Bodies far above the agent's limit are rejected here: a certification keeps the bodies.
 _MOST_BYTES = 2 * MAX_BODY_BYTES
@@ -88,6 +89,7 @@ class FaultProxy:
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,
+            max_field_size=MAX_FIELD_BYTES,
             shutdown_timeout=_STOP_SECONDS,
         )
         await self._runner.setup()

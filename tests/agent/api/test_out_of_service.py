@@ -36,3 +36,19 @@ async def test_body_that_trickles_in_does_not_delay_the_next_attempt() -> None:
     await asyncio.wait_for(refusing, 5.0)
 
     till.close()
+
+
+async def test_request_with_large_cookies_is_told_the_reason_as_well() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    port: int = listening.getsockname()[1]
+    refusing = asyncio.create_task(refuse([listening], 60.0, "no key file"))
+    cookies = b"Cookie: a=" + b"x" * 60_000
+
+    [answer] = await exchange(
+        "127.0.0.1", port, b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % cookies, 1
+    )
+
+    refusing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await refusing
+    assert (answer.status, answer.header("Loyalty-Reason")) == (503, "no key file")

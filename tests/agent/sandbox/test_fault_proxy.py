@@ -223,3 +223,10 @@ async def test_a_kept_connection_has_one_number(sandbox: Sandbox) -> None:
     await sandbox.start_session()
 
     assert [one.connection for one in sandbox.seen] == [1, 1, 1, 2]
+
+
+async def test_large_cookies_pass_the_sandbox_as_they_pass_the_agent(sandbox: Sandbox) -> None:
+    async with sandbox.client.post(
+        SESSIONS, json=START, headers={"Cookie": "a=" + "x" * 60_000}
+    ) as answer:
+        assert answer.status == 200
