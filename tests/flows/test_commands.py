@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.drill.processes import free_port
-from sync.protocol.wire import EventType
+from sync.protocol.wire import BATCHES_PATH, EventType
 from tests.support.agent.process import agent
-from tests.support.central import ScriptedCentral
+from tests.support.central import Fault, Request, ScriptedCentral, faults
+from tests.support.central.batch_protocol import read_batch
 from tests.support.central.faults import Stalled
 from tests.support.processes import ROOT, messages
 from tests.support.shop.shop import QUICK, Shop, capturing_in, shop_at
@@ -130,6 +131,31 @@ async def test_sync_wait_that_cannot_continue_names_cause_and_exits_with_1(
         result = await command(shop, "sync", "--wait")
     assert (result.returncode, result.stdout) == (1, "")
     assert f"still pending: 4 captures; cause: {trouble} (" in result.stderr
+
+
+async def test_sync_wait_ends_beside_a_capture_without_a_verdict(
+    tmp_path: Path, central: ScriptedCentral
+) -> None:
+    """A firewall dislikes one capture: the command would wait for it for ever."""
+    async with shop_where_captures_wait(tmp_path / "state", central, 2) as shop:
+        disliked: list[str] = []
+
+        def default_fault(request: Request) -> Fault | None:
+            if request.path != BATCHES_PATH:
+                return None
+            batch = read_batch(request.body, request.encoding)
+            answers = [e.correlation_id for e in batch.events if e.type == EventType.EMAIL_ANSWERED]
+            if answers and not disliked:
+                disliked.append(answers[0])
+            return faults.html(403) if set(disliked).intersection(answers) else None
+
+        central.default_fault = default_fault
+        result = await command(shop, "sync", "--wait")
+        status = await shop.status()
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "still pending: 1 capture; cause: no verdict of head office on them" in result.stderr
+    assert (status["waiting"], status["deadLetters"]) == (1, 0)
+    assert len(central.ledger.records) == 3
 
 
 async def test_sync_wait_exits_with_1_after_a_refusal(
