@@ -18,6 +18,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.cursor import DeliveryCursor, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.inspection import inspect_database
+from agent.store.db.migrate import NEWEST_REVISION, revision_of
 from agent.store.files.storage_errors import StorageError, storage_error_from
 from agent.store.outbox.outbox import KNOWS_EPOCH
 from agent.store.outbox.window_sql import PENDING, RETRIES
@@ -66,7 +67,7 @@ class Backlog:
         self._epoch = ""
         with _explained(directory):
             (directory / DATABASE_FILE).stat()
-        self._epoch = self._query(read_epochs).last.epoch
+        self._epoch = self._query(_current_epoch)
 
     def extent(self) -> Extent:
         """Return how far the epochs extend."""
@@ -125,6 +126,15 @@ def _explained(directory: Path) -> Iterator[None]:
         raise BacklogError(f"{storage_error_from(error, directory)}") from error
     except (IndexError, StorageError) as error:
         raise BacklogError(f"the database in {directory} cannot be read ({error})") from error
+
+
+def _current_epoch(connection: sqlite3.Connection) -> str:
+    if (revision_of(connection) or "") < NEWEST_REVISION:
+        raise BacklogError(
+            "the database is that of an earlier version, which the agent upgrades at its start:"
+            " start it, then run the command again"
+        )
+    return read_epochs(connection).last.epoch
 
 
 def _read_extent(connection: sqlite3.Connection) -> Extent:

@@ -139,6 +139,18 @@ def test_database_that_is_replaced_meanwhile_ends_the_export(
         next(windows)
 
 
+def test_database_of_an_earlier_version_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that was upgraded and not yet started: disk and permissions are fine."""
+    with opened(tmp_path) as store:
+        record(store, session("one"))
+    monkeypatch.setattr(module, "NEWEST_REVISION", "9999")
+
+    with pytest.raises(BacklogError, match="start it, then run the command again"):
+        backlog_of(tmp_path)
+
+
 def _events(directory: Path) -> list[OutboxEvent]:
     windows = backlog_of(directory).windows(2)
     return [event for window in windows for event in window.events]
