@@ -158,9 +158,12 @@ class DeliveryPass:
         prefetch = asyncio.ensure_future(read(self._limits(), after=window.events[-1].position))
         try:
             result = await self._send(window)
-            # With one request per event, a refused or pending event affects later ones of its
-            # session, so the next window must be read after this one is settled.
-            if not self.transport.is_idempotent and not _is_all_delivered(window, result):
+            # A deferred event affects later ones of its session, and with one request per event a
+            # refused or pending one does: the next window must be read after this one is settled.
+            is_affected = any(isinstance(one.verdict, Deferred) for one in result.results)
+            if not self.transport.is_idempotent:
+                is_affected = not _is_all_delivered(window, result)
+            if is_affected:
                 return result, None
             return result, await prefetch
         finally:

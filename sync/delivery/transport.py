@@ -15,6 +15,10 @@ MAYBE_ABOUT_AN_EVENT = {
     BlockedReason.FORBIDDEN,
     BlockedReason.NOT_FOUND,
 }
+# The verdict on an event that must not overtake.
+SESSION_WAITS = Deferred(
+    ErrorCode.SESSION_WAITS, "an earlier event of its session waits for a verdict", is_waiting=True
+)
 # An event that a gateway refuses is tried so often before it becomes a dead letter.
 MAX_TRIES_AT_GATEWAY = 3
 

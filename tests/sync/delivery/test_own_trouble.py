@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from sync.delivery.outcomes import Blocked, BlockedReason, RetryLater
+from sync.protocol.wire import EventType
 from tests.model.delivery_harness import DeliveryHarness, numbered_answer, numbered_session
 from tests.support.central import Fault, Request, faults
 from tests.support.central.batch_protocol import read_batch
@@ -242,6 +243,32 @@ def test_batch_finds_the_single_event_that_head_office_fails_on() -> None:
         assert delivered(shop) == ["s1", "s3", "s4", "s5"]
         (letter,) = shop.dead_letters_shown()
         assert (letter.error_code, letter.http_status) == ("NO_VERDICT", 500)
+
+
+def test_answers_wait_behind_a_session_that_a_batch_defers() -> None:
+    """Head office rejects them, for it has no session yet: that is no verdict on them."""
+    with harness("batch") as shop:
+        disturb(shop, "bad", REFUSALS["403"])
+        shop.central.refuse("bad", EventType.EMAIL_ANSWERED, "SESSION_REFUSED", "was rejected")
+        capture(shop, "s1", "bad", "s3")
+        shop.capture(numbered_answer("bad", 4))
+        shop.push()
+        shop.capture(numbered_answer("bad", 5))
+        shop.push()
+        assert [letter.error_code for letter in shop.dead_letters_shown()] == [
+            "REFUSED_BY_GATEWAY",
+            "SESSION_WAITS",
+            "SESSION_WAITS",
+        ]
+        assert all(letter.stuck_since_us is not None for letter in shop.dead_letters_shown())
+
+        shop.central.default_fault = lambda _: None
+        shop.central.accept_all()
+        shop.clock.pass_seconds(3_600)
+        for _ in range(3):
+            shop.push()
+        assert shop.dead_letters_shown() == []
+        assert delivered(shop) == ["s1", "s3", "bad", "bad", "bad"]
 
 
 def test_batch_is_halved_if_a_firewall_answers_403_to_its_size() -> None:

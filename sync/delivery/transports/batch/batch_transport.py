@@ -27,6 +27,7 @@ from sync.delivery.outcomes import (
 from sync.delivery.transport import (
     MAX_TRIES_AT_GATEWAY,
     MAYBE_ABOUT_AN_EVENT,
+    SESSION_WAITS,
     Suspect,
     WindowResult,
     refused_by_gateway,
@@ -81,7 +82,7 @@ class BatchTransport:
                 some, stop = await self._without_content(window, part, outcome, once=probing)
             else:
                 some, stop = verdicts_on(part, outcome)
-            results += some
+            results += _waiting_behind(results, some)
             if stop is not None:
                 return WindowResult(results, stop=stop)
             if len(some) < len(part):
@@ -183,3 +184,18 @@ class BatchTransport:
             ) if sent > 1:
                 events = min(events, sent // 2)
         self.limits = replace(self.limits, events=events)
+
+
+def _waiting_behind(
+    before: Sequence[EventResult], some: Sequence[EventResult]
+) -> list[EventResult]:
+    """Return `some` results, deferred where only a deferred session is the reason to reject."""
+    deferred = {one.event.session for one in before if isinstance(one.verdict, Deferred)}
+    return [
+        EventResult(one.event, SESSION_WAITS)
+        if isinstance(one.verdict, Refused)
+        and one.verdict.error_code == ErrorCode.SESSION_REFUSED
+        and (one.event.is_waiting or one.event.session in deferred)
+        else one
+        for one in some
+    ]

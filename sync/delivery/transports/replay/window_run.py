@@ -7,14 +7,11 @@ from http import HTTPStatus
 
 from sync.delivery.outbox import EventResult, OutboxEvent
 from sync.delivery.outcomes import Blocked, Deferred, Delivered, Refused, RetryLater, Verdict
-from sync.delivery.transport import Suspect, WindowResult
+from sync.delivery.transport import SESSION_WAITS, Suspect, WindowResult
 from sync.protocol.wire import ErrorCode, EventType
 
 _SESSION_REFUSED = Refused(
     ErrorCode.SESSION_REFUSED, "the session of this answer was refused", None
-)
-_SESSION_WAITS = Deferred(
-    ErrorCode.SESSION_WAITS, "an earlier event of its session waits for a verdict", is_waiting=True
 )
 _ADDRESS_ERASED = Refused(
     "ADDRESS_ERASED", "the address was erased after its delivery, so it cannot be sent again", None
@@ -51,7 +48,7 @@ class WindowRun:
         if event.session_refused or isinstance(self.verdicts.get(event.session), Refused):
             return _SESSION_REFUSED
         if event.is_waiting:
-            return _SESSION_WAITS
+            return SESSION_WAITS
         if event.is_overtaken:
             return _OVERTAKEN
         return _ADDRESS_ERASED if event.is_erased else None
