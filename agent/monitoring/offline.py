@@ -7,10 +7,10 @@ from typing import NamedTuple, TypeVar
 
 from agent.api.delivery import CAPTURE_ONLY
 from agent.api.metrics import render
+from agent.api.status.certificates import certificates_report
 from agent.api.status.metrics import ready_metric, store_metrics
 from agent.api.status.report import (
     backlog_report,
-    certificates_report,
     lost_report,
     new_epoch_report,
     storage_report,

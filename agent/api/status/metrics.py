@@ -7,8 +7,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from agent.api.context import Context
 from agent.api.metrics import counter, gauge
+from agent.api.status.certificates import certificates_report
 from agent.api.status.health import Health
-from agent.api.status.report import certificates_report, early_purge_report
+from agent.api.status.report import early_purge_report
 from agent.store.queries.status import StorageStatus
 from agent.store.retention.window import RetentionWindow
 

@@ -1,20 +1,17 @@
 """Builds the status as JSON from the state of the store and of delivery."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
 from agent.api.context import Context
 from agent.api.delivery import SyncReport, sync_report
 from agent.api.responses import Count, Time, timestamp
+from agent.api.status.certificates import CertificateReport, certificates_report
 from agent.api.status.health import Health
 from agent.store.db.epochs import NEW_FILE
 from agent.store.db.lost_captures import LostCaptures
 from agent.store.files.storage_errors import StorageFullError
 from agent.store.queries.status import StorageStatus
 from agent.store.retention.window import DAY_US, RetentionWindow
-from sync.runtime.network.own_certificate import days_until, read_end
 
 
 class CopyReport(TypedDict):
@@ -126,14 +123,6 @@ class ConfigurationRejectedReport(TypedDict):
     inUseSince: Time
 
 
-class CertificateReport(TypedDict):
-    """A certificate that the agent presents; null: it cannot be read."""
-
-    file: str
-    expiresAt: Time | None
-    daysLeft: int | None
-
-
 class StatusReport(BacklogReport):
     """State of the agent; values that cannot be read now are null.
 
@@ -222,19 +211,6 @@ def _terms_not_fetched(context: Context) -> TermsNotFetchedReport | None:
 def lost_report(store: StorageStatus | None) -> list[LostReport]:
     """Return the lost captures by epoch."""
     return [_lost(one) for one in (store.lost if store else []) if one.count]
-
-
-def certificates_report(files: Sequence[Path], now_us: int) -> list[CertificateReport]:
-    """Return the certificates that the agent presents, with the days that each has left."""
-    now, ends = datetime.fromtimestamp(now_us / 1e6, UTC), map(read_end, files)
-    return [
-        {
-            "file": str(file),
-            "expiresAt": None if end is None else timestamp(round(end.timestamp() * 1e6)),
-            "daysLeft": None if end is None else days_until(end, now),
-        }
-        for file, end in zip(files, ends, strict=True)
-    ]
 
 
 def _lost(lost: LostCaptures) -> LostReport:
