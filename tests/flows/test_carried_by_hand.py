@@ -1,5 +1,6 @@
 """A store without a line: its captures are exported to a file and imported at head office."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from agent.drill.processes import free_port
+from sync.protocol.agent_token import hash_token
+from sync.receiver.carried.private_keys import read_private_keys
 from tests.support.agent.process import agent
-from tests.support.head_office.process import hq, receiver_process, write_config
-from tests.support.processes import messages
+from tests.support.head_office.bundles import sealed
+from tests.support.head_office.messages import SimulatedAgent, sessions
+from tests.support.head_office.process import HQ, hq, receiver_process, write_config
+from tests.support.processes import ROOT, messages
 from tests.support.shop.receivers import STORE, TILL, keep_token
 from tests.support.shop.records import records_at, records_in
-from tests.support.shop.shop import shop_at
+from tests.support.shop.shop import PATIENCE_SECONDS, shop_at
 from tests.support.shop.verdict import StoredRecord, judge
 
 pytestmark = pytest.mark.process
@@ -93,7 +98,7 @@ def till(office: Office, tmp_path: Path) -> Till:
 async def test_captures_of_a_store_without_a_line_are_carried_to_head_office(
     office: Office, till: Till
 ) -> None:
-    """Imported while head office serves, twice; then the line is back, and nothing is twice."""
+    """Imported while head office serves, in the wrong order; then the line is back."""
     port = free_port()
     central = f"http://127.0.0.1:{port}"
     async with shop_at(till.state, central, "batch", token_file=till.token) as shop:
@@ -104,10 +109,9 @@ async def test_captures_of_a_store_without_a_line_are_carried_to_head_office(
         async with receiver_process(office.place / "hq", database=office.database) as serving:
             await serving.port()
             taken = office.imported(second)
-            repeated = office.imported(second)
             older = office.imported(first)
-        assert [one["taken"] for one in (taken, repeated, older)] == [50, 0, 0]
-        assert [one["alreadyHere"] for one in (taken, repeated, older)] == [0, 50, 40]
+        assert [one["taken"] for one in (taken, older)] == [50, 0]
+        assert [one["alreadyHere"] for one in (taken, older)] == [0, 40]
         assert (await shop.status())["waiting"] == 50
         assert "Complete" in office.run("completeness")
         await shop.trade(1)
@@ -134,3 +138,31 @@ async def test_stopped_agent_exports_too_and_its_bundle_is_for_head_office_alone
     assert office.imported(bundle)["taken"] == 20
     verdict = judge(shop.ledger, await office.records())
     assert verdict.is_clean, verdict
+
+
+async def test_import_that_is_killed_is_completed_by_its_repetition(
+    office: Office, till: Till
+) -> None:
+    sender, events = SimulatedAgent(STORE, TILL), 5_000
+    batches = [
+        (sender.batch(*sessions(first, first + 99)), 100) for first in range(1, events + 1, 100)
+    ]
+    (key,) = read_private_keys(office.place / "hq" / "hq.private-key.pem")
+    bundle = till.place / "large.bundle"
+    token_hash = hash_token(till.token.read_text().strip())
+    bundle.write_bytes(sealed(sender, batches, token_hash=token_hash, key=key))
+    command = (*HQ, "--config", str(office.config), "import", str(bundle))
+    running = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await office.records():
+            assert running.returncode is None
+            await asyncio.sleep(0.01)
+    running.kill()
+    await running.wait()
+    stored = len(await office.records())
+
+    report = office.imported(bundle)
+
+    assert 0 < stored < events
+    assert (report["taken"], report["alreadyHere"]) == (events - stored, stored)
+    assert len(await office.records()) == events
