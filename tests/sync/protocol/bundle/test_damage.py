@@ -13,6 +13,7 @@ from sync.protocol.bundle.sealing import (
     CHUNK_BYTES,
     BundleError,
     OtherRecipientError,
+    SealedReader,
     SealedWriter,
     key_id_of,
 )
@@ -90,6 +91,20 @@ def test_swapped_repeated_and_missing_chunks_are_refused() -> None:
     ):
         with pytest.raises(BundleError):
             opened(head + wrong)
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_stream_cut_between_two_chunks_is_refused(chunks: int) -> None:
+    """All that is left is authentic; only the mark of the last chunk is missing."""
+    file, content_key = io.BytesIO(), bytes(32)
+    writer = SealedWriter(file, HEAD_OFFICE_KEY.public_key(), b"{}", content_key)
+    writer.write(bytes(3 * CHUNK_BYTES))
+    writer.close()
+    sealed_chunks = file.getvalue()[-3 * SEALED_CHUNK :]
+    assert SealedReader(io.BytesIO(sealed_chunks), content_key).readall()
+
+    with pytest.raises(BundleError):
+        SealedReader(io.BytesIO(sealed_chunks[: chunks * SEALED_CHUNK]), content_key).readall()
 
 
 def test_head_of_one_bundle_does_not_open_the_chunks_of_another() -> None:
