@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from agent.drill.processes import free_port
 from sync.protocol.agent_token import hash_token
 from sync.receiver.carried.private_keys import read_private_keys
+from tests.bench.start import fill
 from tests.support.agent.process import agent
 from tests.support.head_office.bundles import sealed
 from tests.support.head_office.messages import SimulatedAgent, sessions
@@ -22,6 +24,7 @@ from tests.support.shop.shop import PATIENCE_SECONDS, shop_at
 from tests.support.shop.verdict import StoredRecord, judge
 
 pytestmark = pytest.mark.process
+MANY = 1_000_000
 
 
 @dataclass(slots=True)
@@ -166,3 +169,23 @@ async def test_import_that_is_killed_is_completed_by_its_repetition(
     assert 0 < stored < events
     assert (report["taken"], report["alreadyHere"]) == (events - stored, stored)
     assert len(await office.records()) == events
+
+
+@pytest.mark.campaign
+async def test_million_captures_are_carried(
+    office: Office, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prints the seconds of each way, and the size: `pytest -s -m campaign`."""
+    monkeypatch.setattr("tests.support.processes.WAIT_SECONDS", 900.0)
+    await asyncio.to_thread(fill, till.state, MANY)
+    began = time.monotonic()
+    bundle = await asyncio.to_thread(till.export, "many.bundle")
+    exported = time.monotonic()
+    report = await asyncio.to_thread(office.imported, bundle)
+    imported = time.monotonic()
+
+    print(
+        f"export {exported - began:.1f} s, import {imported - exported:.1f} s,"
+        f" {bundle.stat().st_size / 1e6:.1f} MB"
+    )
+    assert (report["taken"], report["refused"]) == (MANY, {})
