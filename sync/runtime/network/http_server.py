@@ -14,13 +14,19 @@ from http import HTTPStatus
 from typing import Protocol, TypeAlias, cast
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp.web_protocol import _ErrInfo
 
 from sync.protocol.json_object import encode_ascii
 from sync.runtime.network.connections import Connection, ConnectionLimits, ConnectionTable, Phase
 from sync.runtime.network.invalid_http import invalid_http
 from sync.runtime.network.listener import Listener, listening_sockets
 from sync.runtime.network.loopback import OtherLoopback
-from sync.runtime.network.request_head import MAX_FIELD_BYTES, LargeHead, RequestHead
+from sync.runtime.network.request_head import (
+    MAX_FIELD_BYTES,
+    MAX_HEAD_BYTES,
+    LargeHead,
+    RequestHead,
+)
 
 # How long open connections are still served during shutdown.
 LAME_DUCK_SECONDS = 0.5
@@ -211,7 +217,18 @@ class _Connection(web.RequestHandler):
     It answers invalid HTTP with the JSON error body.
     """
 
-    __slots__ = ("_answer_broken", "_content", "_entry", "_head", "_now", "_on_lost", "_table")
+    __slots__ = (
+        "_answer_broken",
+        "_content",
+        "_entry",
+        "_framing_bytes",
+        "_head",
+        "_is_broken",
+        "_newest",
+        "_now",
+        "_on_lost",
+        "_table",
+    )
 
     def __init__(self, server: _Server, entry: Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -228,6 +245,11 @@ class _Connection(web.RequestHandler):
             max_field_size=MAX_FIELD_BYTES,
         )
         self._head = RequestHead()
+        self._is_broken = False
+        # Bytes since the newest request's body last grew: trailers, chunk extensions.
+        self._framing_bytes = 0
+        # The body of the newest request that has arrived; `_content` is that of the one answered.
+        self._newest: StreamReader = EMPTY_PAYLOAD
         self._answer_broken = server.answer_broken
         self._table = server.table
         self._on_lost = server.on_connection_lost
@@ -252,7 +274,31 @@ class _Connection(web.RequestHandler):
         """Note the first byte of a head; the rest of an unread body is none."""
         if self._entry.phase is Phase.IDLE and data and not self._is_receiving():
             self._entry.enter(Phase.HEAD, self._now())
-        super().data_received(data if self._is_receiving() else self._head.receive(data))
+        if self._is_broken:
+            return
+        if self._newest.is_eof():
+            self._parse(self._head.receive(data))
+        else:
+            self._receive_body(self._newest, data)
+
+    def _receive_body(self, body: StreamReader, data: bytes) -> None:
+        """Pass on a part of a body; end a connection that sends much without adding to the body."""
+        before = body.total_bytes
+        self._parse(data)
+        self._framing_bytes = self._framing_bytes + len(data) if body.total_bytes == before else 0
+        if self._framing_bytes > MAX_HEAD_BYTES:
+            self._entry.abort()
+
+    def _parse(self, data: bytes) -> None:
+        """Pass on `data`, and look at the newest request. aiohttp has no public way to it."""
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before and self._messages:
+            message, self._newest = self._messages[-1]
+            # The parser would fail again with each further piece, and keep it with its error.
+            self._is_broken = isinstance(message, _ErrInfo)
+            self._head.begin()
+            self._framing_bytes = 0
 
     def pause_writing(self) -> None:
         """Note that the peer does not read."""
@@ -267,7 +313,6 @@ class _Connection(web.RequestHandler):
     def begin(self, request: web.BaseRequest) -> None:
         """Note that a request is being answered."""
         self._content = request.content
-        self._head.begin()
         self._entry.enter(Phase.ACTIVE, self._now())
 
     @property

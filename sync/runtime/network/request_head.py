@@ -1,12 +1,14 @@
 """Watches the head of a request as it arrives, before it is parsed.
 
 The parser limits each field and their number, not the whole: without a bound here, cookies of
-64 KiB would allow every connection 8 MiB before anybody is authenticated.
+64 KiB would allow every connection 8 MiB before anybody is authenticated. It keeps the trailers
+after a body in the same way.
 """
 
 from aiohttp.http_exceptions import BadHttpMessage
 
-# For one field, such as the cookies of all programs on localhost; and for all of a head.
+# For one field, such as the cookies of all programs on localhost; and for all of a head, or of what
+# comes within a body without being part of it.
 MAX_FIELD_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 96 * 1024
 _END = b"\r\n\r\n"
@@ -32,12 +34,9 @@ class LargeHead(BadHttpMessage):
 
 
 class RequestHead:
-    """The head that arrives on one connection. Tell it when its request is taken: `begin`.
+    """The head that arrives on one connection. Tell it when the parser has a request: `begin`."""
 
-    Nearly all requests come in one piece: it is only searched if another one follows.
-    """
-
-    __slots__ = ("_bytes", "_end", "_first", "_is_complete", "is_too_large")
+    __slots__ = ("_bytes", "_last", "is_too_large")
 
     def __init__(self) -> None:
         self.is_too_large = False
@@ -45,33 +44,19 @@ class RequestHead:
 
     def begin(self) -> None:
         """Expect the next head."""
-        self._first: bytes | None = None
-        self._is_complete, self._bytes, self._end = False, 0, b""
+        self._bytes, self._last = 0, b""
 
     def receive(self, data: bytes) -> bytes:
-        """Return what the parser is to get instead of `data`, part of a head or after it."""
-        if self._first is None:
-            if data.startswith(_PROBES) and _END in data:
-                data = _with_host(data)
-            self._first = data
-            return data
-        if self.is_too_large:
-            return b""
-        if self._first:
-            self._add(self._first)
-            self._first = b""
-        self._add(data)
-        return _UNPARSABLE if self.is_too_large else data
-
-    def _add(self, data: bytes) -> None:
-        if self._is_complete:
-            return
-        if _END in data or _END in self._end + data[: _END_BYTES - 1]:
-            self._is_complete = True
-            return
+        """Return what the parser is to get instead of `data`."""
+        if not self._bytes and data.startswith(_PROBES) and _END in data:
+            data = _with_host(data)
         self._bytes += len(data)
-        self._end = (self._end + data)[1 - _END_BYTES :]
-        self.is_too_large = self._bytes > MAX_HEAD_BYTES
+        # What follows the end of a head is its body. Empty lines before a head look like an end.
+        if self._bytes > MAX_HEAD_BYTES and _END not in self._last + data:
+            self.is_too_large = True
+            return _UNPARSABLE
+        self._last = (self._last + data if len(data) < _END_BYTES else data)[1 - _END_BYTES :]
+        return data
 
 
 def _with_host(data: bytes) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 
 import pytest
@@ -115,6 +115,66 @@ async def test_every_response_passes_the_boundary(request_: bytes, status: int, 
     assert server.boundary.completed == [(route, status)]
     if status >= 400:
         assert answer.members()["statusCode"] == status
+
+
+KIB = 1024
+FIELD = b"X: " + b"x" * 60 * KIB + b"\r\n"
+OPEN_HEAD = GET.removesuffix(b"\r\n")
+CHUNKED = OPEN_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def all_until_closed(port: int, *parts: bytes) -> bytes:
+    """Return what the server sends on a connection until it closes it, after all these parts."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    received = b""
+    with suppress(ConnectionError), closing(writer):
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while content := await reader.read(KIB):
+                received += content
+    return received
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n\r\n", GET + b"\r\n\r\n"])
+async def test_endless_head_is_refused_whatever_comes_before_it(before: bytes) -> None:
+    """Empty lines before a request are allowed (RFC 9112, 2.2), and do not end its head."""
+    async with served() as server:
+        received = await all_until_closed(server.port, before, OPEN_HEAD, *[FIELD] * 8)
+
+    assert b" 400 " in received
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [b"1\r\n{\r\n0\r\n", *[FIELD] * 8],
+        [b"1;", *[b"x" * 60 * KIB] * 8],
+    ],
+    ids=["trailers", "a chunk extension"],
+)
+async def test_connection_ends_when_a_body_has_endless_framing(body: list[bytes]) -> None:
+    """The parser keeps trailers of 8 MiB for every connection, before anybody is authenticated."""
+    async with served() as server:
+        server.held.clear()
+        received = await all_until_closed(server.port, CHUNKED, *body)
+        server.held.set()
+
+    assert received == b""
+
+
+@pytest.mark.parametrize("body", [b"1\r\nx\r\n" * 200 * KIB, b"30d40\r\n" + b"x" * 200_000])
+async def test_framing_of_an_honest_body_is_not_limited(body: bytes) -> None:
+    async with served() as server:
+        received = await all_until_closed(
+            server.port,
+            CHUNKED,
+            body + b"\r\n" * body.endswith(b"x") + b"0\r\n\r\n",
+            b"bye\r\n\r\n",
+        )
+
+    assert received.startswith(b"HTTP/1.1 200 ")
 
 
 async def test_invalid_http_closes_its_connection() -> None:
