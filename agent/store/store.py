@@ -21,11 +21,9 @@ from agent.store.db.connect import (
     transaction,
     writing_engine,
 )
-from agent.store.db.cursor import ensure_cursor
-from agent.store.db.epochs import EpochCause, Epochs, open_epochs, read_epochs
-from agent.store.db.repair.epoch_table import EPOCHS_DAMAGED
-from agent.store.db.repair.repair import Repair
-from agent.store.db.stale_frames import overwrite_stale_frames, read_salts
+from agent.store.db.epochs import Epochs
+from agent.store.db.repair.repair import open_repaired_epochs
+from agent.store.db.stale_frames import overwrite_stale_frames, restart_log
 from agent.store.db.wal import WAL_BYTES, preallocate_wal, wal_of
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.file_identity import OpenFiles
@@ -51,8 +49,6 @@ PAGES_PER_CHECKPOINT = 2_000
 PAGES_BEFORE_FORCED_CHECKPOINT = 4_000
 PAGE_BYTES = 4_096
 
-COUNT_SCRUB = "UPDATE destination SET scrubs = scrubs + 1 WHERE name = 'central'"
-
 
 @dataclass(frozen=True, slots=True)
 class StoreEnvironment:
@@ -75,9 +71,8 @@ class Store:
         self.space = DiskSpace(directory, limits)
         self._wal_bytes = wal_bytes(limits)
         last_commit = read_high_water_mark(directory)
-        self.connection = connect_for_writing(
-            directory / DATABASE_FILE, last_commit, environment.now_us
-        )
+        self._database = directory / DATABASE_FILE
+        self.connection = connect_for_writing(self._database, last_commit, environment.now_us)
         limit_wal(self.connection, self._wal_bytes)
         self._engine = writing_engine(self.connection)
         self._files = contextlib.ExitStack()
@@ -85,18 +80,11 @@ class Store:
         try:
             self._mark = self._files.enter_context(contextlib.closing(HighWaterMark(directory)))
             with transaction(self.connection):
-                repair = Repair(
+                self.epochs, self.new_epoch_cause = open_repaired_epochs(
                     self.connection, last_commit, environment.now_us, environment.new_epoch
                 )
-                if repair.run():
-                    self.epochs = read_epochs(self.connection)
-                    self.new_epoch_cause: EpochCause | None = EpochCause(EPOCHS_DAMAGED)
-                else:
-                    self.epochs, self.new_epoch_cause = open_epochs(
-                        self.connection, last_commit, environment.new_epoch, environment.now_us
-                    )
                 boot_number = open_boot(self.connection, environment.boot_id, environment.now_us())
-            opened = OpenFiles(directory / DATABASE_FILE)
+            opened = OpenFiles(self._database)
             self.open_files = self._files.enter_context(contextlib.closing(opened))
             self.journal = Journal(self.connection, vault, self.epochs, boot_number)
         except BaseException:
@@ -106,8 +94,7 @@ class Store:
         self.pages_since_checkpoint = 0
         # Every job may have erased something; a log left by an earlier process may hold it, too.
         self._needs_scrub = True
-        database = directory / DATABASE_FILE
-        self._room = Room(self.connection, database, self.space, limits, self._purge_early)
+        self._room = Room(self.connection, self._database, self.space, limits, self._purge_early)
         self._purge_log = EarlyPurgeLog()
         self._captures_to_room_check = 0
         self._was_moved = False
@@ -201,16 +188,10 @@ class Store:
         """
         if not self._needs_scrub:
             return None
-        wal = wal_of(self.directory / DATABASE_FILE)
         if not self.checkpoint():
             return False
         with self._storage_errors():
-            before = read_salts(wal)
-            # With nothing left to copy, SQLite begins a new log with the next commit.
-            with transaction(self.connection):
-                ensure_cursor(self.connection)
-                self.connection.execute(COUNT_SCRUB)
-            if read_salts(wal) == before:
+            if not restart_log(self.connection, wal_of(self._database)):
                 return False
         self._needs_scrub = False
         return True
@@ -221,7 +202,7 @@ class Store:
         # A step that fails leaves the rest to a new scrub.
         needs_scrub, self._needs_scrub = self._needs_scrub, True
         with self._storage_errors():
-            following = overwrite_stale_frames(wal_of(self.directory / DATABASE_FILE), first)
+            following = overwrite_stale_frames(wal_of(self._database), first)
         self._needs_scrub = needs_scrub
         return following
 
@@ -234,7 +215,7 @@ class Store:
             self._mark.sync()
             self.space.create_ballast()
             if self.space.has_room_for(self._wal_bytes):
-                preallocate_wal(self.directory / DATABASE_FILE, self._wal_bytes)
+                preallocate_wal(self._database, self._wal_bytes)
 
     def require_room(self) -> None:
         """Raise `StorageFullError` if there is no room for captures.

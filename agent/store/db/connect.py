@@ -14,10 +14,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from agent.facts import Receipt
-from agent.store.db.foreign_wal import set_foreign_wal_aside
 from agent.store.db.migrate import migrate
 from agent.store.db.rows import text_or_bytes
-from agent.store.db.wal import copy_suspect_wal, require_no_orphan_wal, sync_leftover_wal, wal_of
+from agent.store.db.wal import (
+    copy_suspect_wal,
+    require_no_orphan_wal,
+    set_foreign_wal_aside,
+    sync_leftover_wal,
+    wal_of,
+)
 from agent.store.files.file_identity import is_owned_and_closed, require_not_moved
 from agent.store.files.storage_errors import is_nearly_full
 from sync.runtime.files.private_files import create_private

@@ -13,7 +13,11 @@ https://www.sqlite.org/fileformat2.html#walformat
 """
 
 import os
+import sqlite3
 from pathlib import Path
+
+from agent.store.db.connect import transaction
+from agent.store.db.cursor import ensure_cursor
 
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -23,12 +27,20 @@ _SALTS = slice(16, 24)
 _FRAME_SALTS_FROM, _FRAME_SALTS_TO = 8, 16
 # About 260 KB: a till that waits for this step notices nothing.
 FRAMES_IN_A_STEP = 64
+COUNT_SCRUB = "UPDATE destination SET scrubs = scrubs + 1 WHERE name = 'central'"
 
 
-def read_salts(wal: Path) -> bytes | None:
-    """Return the salts of the current log; None if there is none. Raises `OSError`."""
-    with wal.open("rb") as file:
-        return _read_log(file.read(_HEADER_BYTES))[0]
+def restart_log(connection: sqlite3.Connection, wal: Path) -> bool:
+    """Begin a new log with a commit; return whether all frames before it are stale now.
+
+    Call when a checkpoint has left nothing to copy: then SQLite begins one, unless a reader still
+    needs the log. Raises `OSError`, `sqlite3.Error`.
+    """
+    before = _read_salts(wal)
+    with transaction(connection):
+        ensure_cursor(connection)
+        connection.execute(COUNT_SCRUB)
+    return _read_salts(wal) != before
 
 
 def overwrite_stale_frames(wal: Path, first: int) -> int | None:
@@ -50,6 +62,12 @@ def overwrite_stale_frames(wal: Path, first: int) -> int | None:
         if any(frames[used:]):
             os.pwrite(file.fileno(), bytes(len(frames) - used), start + used)
     return first + FRAMES_IN_A_STEP if len(frames) == FRAMES_IN_A_STEP * frame_bytes else None
+
+
+def _read_salts(wal: Path) -> bytes | None:
+    """Return the salts of the current log; None if there is none."""
+    with wal.open("rb") as file:
+        return _read_log(file.read(_HEADER_BYTES))[0]
 
 
 def _read_log(header: bytes) -> tuple[bytes | None, int]:

@@ -1,4 +1,4 @@
-"""The write-ahead log: kept when SQLite would lose it, synced after a crash, preallocated."""
+"""The write-ahead log: kept if SQLite would lose or misread it, synced, preallocated."""
 
 import logging
 import os
@@ -12,6 +12,8 @@ from agent.store.db.migrate import revision_of
 from agent.store.db.repair.evidence import has_damaged_epochs
 from agent.store.files.quarantine import copy_wal, has_orphan_wal
 from agent.store.files.storage_errors import StorageDamagedError, storage_error_from
+from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.foreign_wal import is_foreign_wal
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,20 @@ def require_no_orphan_wal(database: Path) -> None:
     """Raise `OrphanWal` if opening `database`, even read-only, would destroy a WAL."""
     if has_orphan_wal(database):
         raise OrphanWal(f"there is a WAL beside {database.name}, which is empty or missing")
+
+
+def set_foreign_wal_aside(database: Path, now_us: Callable[[], int]) -> None:
+    """Move the WAL of another state of `database` into `set-aside/`. Raises `OSError`."""
+    wal = wal_of(database)
+    if not is_foreign_wal(database, wal, never_shrinks=True):
+        return
+    # Copied with the mark, and deleted afterwards: a crash between leaves one more copy to salvage.
+    kept = copy_wal(database, now_us())
+    database.with_name(f"{database.name}-shm").unlink(missing_ok=True)
+    wal.unlink()
+    sync_directory(database.parent)
+    reason = "the WAL belongs to another state of the database: only one of the two was restored"
+    log_event(_log, logging.ERROR, "store.quarantined", reason=reason, kept_at=str(kept))
 
 
 def copy_suspect_wal(

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.facts import Receipt
+from agent.store.db.epochs import EpochCause, Epochs, open_epochs, read_epochs
 from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.repair.delivery_cursor import repair_cursor
-from agent.store.db.repair.epoch_table import repair_epochs
+from agent.store.db.repair.epoch_table import EPOCHS_DAMAGED, repair_epochs
 from agent.store.db.repair.evidence import ASIDE, Evidence, read_evidence
 from sync.runtime.logging import log_event
 
@@ -69,6 +70,18 @@ MOVE_BOOT = """
 UPDATE boot SET number = (SELECT 1 + coalesce(max(number), 0) FROM boot WHERE number <= ?)
 WHERE number = ?
 """
+
+
+def open_repaired_epochs(
+    connection: sqlite3.Connection,
+    last_commit: Receipt | None,
+    now_us: Callable[[], int],
+    new_epoch: Callable[[], str],
+) -> tuple[Epochs, EpochCause | None]:
+    """Repair what is damaged; return the epochs, and why a new one began, if one did."""
+    if Repair(connection, last_commit, now_us, new_epoch).run():
+        return read_epochs(connection), EpochCause(EPOCHS_DAMAGED)
+    return open_epochs(connection, last_commit, new_epoch, now_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.structure_check import StructureCheck
 from agent.store.files.storage_errors import StorageDamagedError
+from agent.store.outbox.structure_check import StructureCheck
 from tests.support.agent.store import change, opened, record, session
 from tests.support.faults.damaged_database import build_killed_store, damaged_copy
 
