@@ -15,7 +15,9 @@ COMMANDS = {
     "check-config": LazyCommand(
         "agent.cli.service_commands", "Check the configuration and all that it names."
     ),
-    "join": LazyCommand("agent.cli.join", "Join head office with the code that it printed."),
+    "join": LazyCommand(
+        "agent.cli.join.command", "Join head office with the code that it printed."
+    ),
     "status": LazyCommand("agent.cli.status", "Show the status of the agent."),
     "doctor": LazyCommand("agent.cli.doctor", "Check this machine and advise how to fix faults."),
     "drill": LazyCommand("agent.cli.drill", "Run a failure drill and verify the result."),

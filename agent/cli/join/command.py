@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from agent.cli.client import AGENT, AgentClient
-from agent.cli.first_delivery import Waiting
+from agent.cli.join.first_delivery import Waiting
 from agent.config import load_settings
 from agent.joining.files import (
     ConfigurationChangedError,

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import pytest
 
-from agent.cli import first_delivery
 from agent.cli.client import AgentClient, AgentError, AgentResponse
-from agent.cli.first_delivery import FirstDelivery, Waiting
+from agent.cli.join import first_delivery
+from agent.cli.join.first_delivery import FirstDelivery, Waiting
 from sync.protocol.join_code import JoinCode
 from tests.support.agent.in_process import settings_in
 

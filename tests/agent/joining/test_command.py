@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agent.cli import app
-from agent.cli import join as command
-from agent.cli.first_delivery import FirstDelivery, Waiting
+from agent.cli.join import command
+from agent.cli.join.first_delivery import FirstDelivery, Waiting
 from agent.joining.service import Restart, restart_service
 from sync.protocol.join_code import JoinCode
 from sync.runtime.cli import discovery

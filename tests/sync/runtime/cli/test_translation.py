@@ -28,7 +28,7 @@ HEAD_OFFICE = ROOT / "sync" / "receiver" / "cli" / "languages"
 # one of these prints it: then the test of stale keys looks for it.
 SPEAKING = {
     AGENT: [
-        *("agent/cli/join.py", "agent/cli/first_delivery.py", "agent/cli/sync.py"),
+        *("agent/cli/join/command.py", "agent/cli/join/first_delivery.py", "agent/cli/sync.py"),
         *("agent/cli/drill.py", "agent/cli/dead_letters.py", "agent/cli/doctor.py"),
         *("agent/cli/client.py", "agent/cli/certify", "agent/doctor", "agent/certify"),
         *("agent/joining", "agent/drill/scenario.py", "sync/protocol/join_code.py"),
