@@ -46,7 +46,7 @@ class BacklogError(Exception):
     """The undelivered events cannot be read; the message says why and what to do."""
 
 
-class Extent(NamedTuple):
+class BacklogExtent(NamedTuple):
     """The epochs of a database, the current one last, and its undelivered events."""
 
     epochs: list[EpochExtent]
@@ -69,7 +69,7 @@ class Backlog:
             (directory / DATABASE_FILE).stat()
         self._epoch = self._query(_current_epoch)
 
-    def extent(self) -> Extent:
+    def extent(self) -> BacklogExtent:
         """Return how far the epochs extend."""
         return self._query(_read_extent)
 
@@ -137,12 +137,12 @@ def _current_epoch(connection: sqlite3.Connection) -> str:
     return read_epochs(connection).last.epoch
 
 
-def _read_extent(connection: sqlite3.Connection) -> Extent:
+def _read_extent(connection: sqlite3.Connection) -> BacklogExtent:
     epochs, cursor = read_epochs(connection), read_cursor(connection)
     (to_retry,) = connection.execute(_TO_RETRY).fetchone()
     (ahead,) = connection.execute(_SETTLED_AHEAD, (cursor.watermark,)).fetchone()
     pending = max(epochs.last_position - cursor.watermark - ahead, 0)
-    return Extent(list(_extents(epochs, cursor)), pending + to_retry, epochs.last_position)
+    return BacklogExtent(list(_extents(epochs, cursor)), pending + to_retry, epochs.last_position)
 
 
 def _extents(epochs: Epochs, cursor: DeliveryCursor) -> Iterator[EpochExtent]:

@@ -17,7 +17,7 @@ from yarl import URL
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports import proxy
 from sync.delivery.transports.network_errors import ResponseLost, failure_from
-from sync.delivery.transports.response_head import Connector
+from sync.delivery.transports.response_head import BoundedConnector
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class HttpClient:
         if self._session is None:
             seconds = self._options.timeout_seconds
             self._session = aiohttp.ClientSession(
-                connector=Connector(
+                connector=BoundedConnector(
                     limit=self._options.connections,
                     keepalive_timeout=self._options.keep_alive_seconds,
                     socket_factory=_socket_with_keepalive,

@@ -42,7 +42,7 @@ _LARGE_RESPONSE = f"a response of more than {MAX_WIRE_BYTES // 1024**2} MiB"
 _LENGTHS_DIFFER = "a response header that names different lengths (Content-Length)"
 
 
-class Connector(aiohttp.TCPConnector):
+class BoundedConnector(aiohttp.TCPConnector):
     """Connections that read heads as above, those of a proxy's answer to CONNECT included."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - those of the library

@@ -21,7 +21,7 @@ from sync.receiver.db.database import Reads
 from sync.receiver.db.period import captured_at
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.epochs.returned import MOVED
-from sync.receiver.reports.find.query import Query, Receipt, StoreAndTime
+from sync.receiver.reports.find.query import AskedReceipt, Query, StoreAndTime
 from sync.receiver.reports.store_list import StoreRange
 from sync.receiver.reports.till_conditions import SecondsBetween
 
@@ -208,14 +208,14 @@ def _around(connection: sa.Connection, place: StoreAndTime) -> list[FoundEvent]:
     return [event for _, event in sorted(found, key=lambda one: one[0])][:MAX_ROWS]
 
 
-def _by_receipt(connection: sa.Connection, receipt: Receipt) -> list[FoundEvent]:
+def _by_receipt(connection: sa.Connection, receipt: AskedReceipt) -> list[FoundEvent]:
     """Return the event of a receipt; as unknown if no till has its epoch."""
     epochs = sa.select(agents).where(agents.c.epoch == receipt.epoch).limit(MAX_ROWS)
     rows = connection.execute(epochs).mappings().all()
     return [_of_epoch(connection, row, receipt) for row in rows]
 
 
-def _of_epoch(connection: sa.Connection, epoch: sa.RowMapping, receipt: Receipt) -> FoundEvent:
+def _of_epoch(connection: sa.Connection, epoch: sa.RowMapping, receipt: AskedReceipt) -> FoundEvent:
     for table in (sessions, answers, rejections, duplicates):
         for event in _rows(connection, table, _of_number(table, epoch, receipt.sequence)):
             return event

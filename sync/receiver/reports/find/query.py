@@ -14,8 +14,8 @@ MAX_LENGTH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """The receipt of a capture."""
+class AskedReceipt:
+    """A receipt as a person typed it: the epoch need not exist."""
 
     epoch: str
     sequence: int
@@ -40,7 +40,7 @@ class Query:
     """The readings of a text: it can be an id or a number of the POS and look like another one."""
 
     text: str
-    receipt: Receipt | None = None
+    receipt: AskedReceipt | None = None
     store_and_time: StoreAndTime | None = None
 
 
@@ -54,7 +54,7 @@ def parse_query(text: str, zone: tzinfo | None, within: timedelta) -> Query:
         raise ValueError(f"expected 1 to {MAX_LENGTH} characters")
     receipt = None
     if match := _RECEIPT.fullmatch(text):
-        receipt = Receipt(match[1], int(match[2]))
+        receipt = AskedReceipt(match[1], int(match[2]))
     place = None
     if match := _STORE_AND_TIME.fullmatch(text):
         place = StoreAndTime(
