@@ -120,6 +120,7 @@ def test_watermark_in_an_earlier_epoch_is_zero_in_the_current_one(directory: Pat
     change(
         directory,
         "INSERT INTO destination (name, watermark) VALUES ('central', 3)",
+        "INSERT INTO delivery VALUES ('central', 3, 333)",
         "INSERT INTO epoch VALUES (2, 'epoch-2', 4, 0, 'a test', 0)",
     )
     with opened(directory, EpochIds()) as store:

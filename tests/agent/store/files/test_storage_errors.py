@@ -14,6 +14,7 @@ from agent.store.files.storage_errors import (
     StorageDownError,
     StorageError,
     StorageFullError,
+    StorageLockedError,
     TooManyOpenFilesError,
     storage_error_from,
 )
@@ -40,7 +41,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC), StorageDownError),
         (sqlite_error(sqlite3.SQLITE_CANTOPEN), StorageDownError),
         (sqlite_error(sqlite3.SQLITE_READONLY), StorageDownError),
-        (sqlite_error(sqlite3.SQLITE_BUSY), StorageDownError),
+        (sqlite_error(sqlite3.SQLITE_BUSY), StorageLockedError),
         (sqlite3.OperationalError("without a code"), StorageDownError),
         (OSError(errno.ENOSPC, "No space left on device"), StorageFullError),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), StorageFullError),
