@@ -22,6 +22,7 @@ from sync.runtime.cli.printing import count, echo
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import countdown
 from sync.runtime.files.atomic_file import atomic_file
+from sync.runtime.files.scratch_file import remove_abandoned
 from sync.runtime.identity import installed_version, read_boot_id
 
 # Behind the agent that serves the tills.
@@ -101,6 +102,7 @@ def _write(file: Path, backlog: Backlog, settings: Settings, seal: Seal) -> int:
     boot_id = read_boot_id(os.environ) or str(uuid4())
     sender = Sender(store.store_id, store.till_id, boot_id, installed_version(), _now)
     try:
+        remove_abandoned(file.parent)
         with atomic_file(file) as opened, countdown("Exporting") as show:
             return write_bundle(opened, backlog, sender, seal, show)
     except OSError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.store.crypto.vault import UnusableKey, Vault, open_vault, read_vault, write_new_key
 from sync.runtime.files.atomic_file import atomic_file, sync_directory
+from sync.runtime.files.scratch_file import abandoned_in
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,13 @@ def rotate(key_file: Path, directory: Path) -> Vault:
 
 
 def destroy_old_keys(directory: Path, needed: set[bytes]) -> None:
-    """Overwrite and delete the old keys whose header is not `needed`. Raises `OSError`."""
+    """Overwrite and delete the old keys whose header is not `needed`. Raises `OSError`.
+
+    So are copies of keys that a kill left unfinished.
+    """
+    for scratch in abandoned_in(directory):
+        _overwrite(scratch)
+        scratch.unlink()
     for file in _files(directory):
         try:
             vault = read_vault(file)

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from sync.receiver.cli.hq import HEAD_OFFICE
 from sync.runtime.files.atomic_file import atomic_file
+from sync.runtime.files.scratch_file import remove_abandoned
 from sync.runtime.printable import printable
 
 
@@ -53,9 +54,12 @@ def _printable_lines(data: bytes) -> bytes:
 def output_to(path: Path | None, hint: str) -> Iterator[Output]:
     """Yield the output; a file appears only if the block succeeds.
 
-    A write error is printed with `hint`, and the command exits with code 1.
+    What a killed export left beside it is removed. A write error is printed with `hint`, and the
+    command exits with code 1.
     """
     try:
+        if path:
+            remove_abandoned(path.parent)
         # Unbuffered: a flush that fails at interpreter exit would change the exit code.
         with (
             atomic_file(path) if path else open(sys.stdout.fileno(), "wb", 0, closefd=False) as file

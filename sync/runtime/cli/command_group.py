@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer._click.exceptions import ClickException
@@ -84,9 +84,23 @@ def _usage_errors(words: Sequence[str], on_wrong_usage: OnWrongUsage) -> Iterato
         raise
 
 
+def _exit_at_signals() -> None:
+    """Let a command that is ended by a signal remove its unfinished file, as Ctrl-C does."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Not what `nohup` ignores.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, leave)
+
+
 def _load_to_run(lazy: LazyCommand, name: str) -> "Command":
     if lazy.is_service:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    else:
+        _exit_at_signals()
     command = lazy.load(name)
     translate_help(command)
     return command

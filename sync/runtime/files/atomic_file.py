@@ -2,10 +2,11 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from sync.runtime.files.scratch_file import scratch_beside
 
 
 @contextlib.contextmanager
@@ -15,23 +16,16 @@ def atomic_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     The content is on the disk on exit. Until then `path` is unchanged, even after a crash.
     Raises `OSError`.
     """
-    try:
-        # mkstemp never opens an existing file or a planted symlink. The content may be secret.
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    scratch = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            # Without this sync a power cut after the rename can leave an empty file, ...
-            os.fsync(file.fileno())
+    with (
+        scratch_beside(path) as (descriptor, scratch),
+        os.fdopen(descriptor, "wb", closefd=False) as file,
+    ):
+        yield file
+        file.flush()
+        os.fchmod(descriptor, mode)
+        # Without this sync a power cut after the rename can leave an empty file, ...
+        os.fsync(descriptor)
         scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
     # ... and without this one it can undo the rename.
     sync_directory(path.parent)
 
@@ -41,20 +35,16 @@ def create_file(path: Path, content: bytes) -> None:
 
     Raises `OSError`.
     """
-    # mkstemp: mode 0600, never an existing file or a planted link.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    scratch = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with (
+        scratch_beside(path) as (descriptor, scratch),
+        os.fdopen(descriptor, "wb", closefd=False) as file,
+    ):
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
         # Unlike a rename, a link never replaces an existing file.
-        path.hardlink_to(scratch)
-    except FileExistsError:
-        pass
-    finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(scratch)
     sync_directory(path.parent)
 
 

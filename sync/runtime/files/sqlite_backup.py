@@ -7,13 +7,13 @@ synced step by step: one sync of it all would hold up the syncs of the program b
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sync.runtime.files.atomic_file import sync_directory
 from sync.runtime.files.ownership import acting_as_owner
+from sync.runtime.files.scratch_file import remove_abandoned, scratch_beside
 
 _STEP_PAGES = 2_048
 _RESERVE_BYTES = 1024 * 1024
@@ -54,12 +54,13 @@ def back_up(
 ) -> None:
     """Copy `database`, in use or not, into the new `file`: whole, checked and synced.
 
-    `file` appears at the end, mode 0600, and is left out if anything fails. `show` gets the
-    progress, `read` the finished copy. Root reads as the owner of the database. Raises
-    `BackupError`.
+    `file` appears at the end, mode 0600, and is left out if anything fails. A copy that a killed
+    backup left in its directory is removed. `show` gets the progress, `read` the finished copy.
+    Root reads as the owner of the database. Raises `BackupError`.
     """
     try:
-        with _scratch_beside(file) as scratch:
+        remove_abandoned(file.parent)
+        with scratch_beside(file) as (_, scratch):
             # Opened before the database: its owner may not be allowed to write here.
             with _target(scratch) as copy, _snapshot_of(database) as connection:
                 _require_room(connection, file.parent)
@@ -127,18 +128,10 @@ def _opened(database: Path, *, is_still: bool) -> sqlite3.Connection:
 
 
 @contextmanager
-def _scratch_beside(file: Path) -> Iterator[Path]:
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name[:64]}.", dir=file.parent)
-    os.close(descriptor)  # mode 0600
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-@contextmanager
 def _target(scratch: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(scratch, isolation_level=None)) as copy:
+    # Without locks of SQLite: over NFS they would wait for the one on the scratch file.
+    uri = f"{scratch.absolute().as_uri()}?nolock=1"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as copy:
         # Nothing of an incomplete copy is needed.
         copy.execute("PRAGMA journal_mode=OFF").fetchall()
         copy.execute("PRAGMA synchronous=OFF")

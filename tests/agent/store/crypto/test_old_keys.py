@@ -90,6 +90,19 @@ def test_kill_at_any_step_of_a_destruction_leaves_a_key_or_none(tmp_path: Path) 
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_destruction_removes_the_copies_of_keys_that_a_kill_left_unfinished(tmp_path: Path) -> None:
+    key_file = tmp_path / KEY_FILE
+    open_vault(key_file)
+    number = 1
+    while killed_at(number, lambda: rotate(key_file, tmp_path)):
+        number += 1
+    assert list(tmp_path.glob(".encryption.key.*"))
+
+    destroy_old_keys(tmp_path, set())
+
+    assert [one.name for one in tmp_path.iterdir()] == [KEY_FILE]
+
+
 def test_destroyed_key_is_overwritten_before_it_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

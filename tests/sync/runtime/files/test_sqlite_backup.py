@@ -1,6 +1,7 @@
 """A copy of a SQLite database in use: one state of it, complete or absent."""
 
 import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -143,3 +144,54 @@ def test_copy_is_synced_before_it_gets_its_name(
     assert not synced[-2][1]
     assert synced[-2][0].name.startswith(".copy.")
     assert synced[-1] == (tmp_path, True)
+
+
+def left_by_a_kill(database: Path, copy: Path) -> Path:
+    """Kill a backup in the middle; return the file that it left."""
+    child = os.fork()
+    if child == 0:
+        back_up(database, copy, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    os.waitpid(child, 0)
+    (left,) = copy.parent.glob(".copy-1.*")
+    return left
+
+
+def test_next_backup_removes_what_a_killed_one_left(
+    database: Path, writer: sqlite3.Connection, tmp_path: Path
+) -> None:
+    assert writer
+    assert left_by_a_kill(database, tmp_path / "copy-1").stat().st_size > 0
+
+    back_up(database, tmp_path / "copy-2", lambda _: None)
+
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy-2", "state"]
+
+
+def test_backup_leaves_the_unfinished_file_of_another_one_that_runs(
+    database: Path, writer: sqlite3.Connection, tmp_path: Path
+) -> None:
+    assert writer
+    others: list[list[str]] = []
+
+    def second(_: str) -> None:
+        if not others:
+            others.append([])
+            back_up(database, tmp_path / "copy-2", lambda _: None)
+
+    back_up(database, tmp_path / "copy-1", second)
+
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy-1", "copy-2", "state"]
+
+
+def test_backup_leaves_files_of_other_names_and_kinds(
+    database: Path, writer: sqlite3.Connection, tmp_path: Path
+) -> None:
+    assert writer
+    (tmp_path / ".notes.part").write_text("mine")
+    (tmp_path / ".link.loyalty-part").symlink_to(tmp_path / ".notes.part")
+    os.mkfifo(tmp_path / ".pipe.loyalty-part")
+
+    back_up(database, tmp_path / "copy", lambda _: None)
+
+    assert len(list(tmp_path.iterdir())) == 5
+    assert (tmp_path / ".notes.part").read_text() == "mine"
