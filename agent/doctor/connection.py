@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 
 from cryptography import x509
+from multidict import CIMultiDict
 from yarl import URL
 
 from sync.delivery.outcomes import Blocked
@@ -140,10 +141,15 @@ async def _read_certificate(
 async def _open(url: URL, options: HttpOptions) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
     hop = URL(options.proxy) if options.proxy else None
     via = hop or url
-    tls = ssl.create_default_context() if hop and hop.scheme == "https" else None
-    reader, writer = await asyncio.open_connection(
-        via.host, via.port, ssl=tls, limit=MAX_HEAD_BYTES
-    )
+    is_encrypted = hop is not None and hop.scheme == "https"
+    tls = await asyncio.to_thread(tls_context, options) if is_encrypted else None
+    try:
+        reader, writer = await asyncio.open_connection(
+            via.host, via.port, ssl=tls, limit=MAX_HEAD_BYTES
+        )
+    except ssl.SSLCertVerificationError as error:
+        reason = f"the proxy's certificate is not trusted: {error.verify_message}"
+        raise _ProxyRefusalError(reason) from None
     try:
         if hop is not None and url.scheme == "https":
             await _tunnel(reader, writer, f"{url.host_subcomponent}:{url.port}", options)
@@ -157,19 +163,20 @@ async def _tunnel(
     reader: StreamReader, writer: StreamWriter, target: str, options: HttpOptions
 ) -> None:
     """Open a CONNECT tunnel to `target` through a proxy (RFC 9110, 9.3.6)."""
-    headers = proxy.proxy_headers(options.proxy_user, options.proxy_password_file)
-    if isinstance(headers, Blocked):
-        raise _ProxyRefusalError(headers.detail)
+    ours = proxy.proxy_headers(options.proxy_user, options.proxy_password_file)
+    if isinstance(ours, Blocked):
+        raise _ProxyRefusalError(ours.detail)
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"{name}: {value}" for name, value in ours.items()]
     writer.write("\r\n".join([*lines, "", ""]).encode())
     await writer.drain()
     first, *rest = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     status = first.partition(" ")[2][:3]
     if status.isdecimal() and int(status) in proxy.REFUSES_TUNNEL:
-        challenges = dict(line.partition(": ")[::2] for line in rest)
+        # A proxy sends a line for each scheme that it takes.
+        headers = CIMultiDict(line.partition(":")[::2] for line in rest)
         refusal = proxy.refusal(
-            challenges,
+            headers,
             int(status),
             proxy=options.proxy,
             user=options.proxy_user,

@@ -26,6 +26,11 @@ _CONNECT_SECONDS = 10.0
 # Share of the total timeout for connecting, slow name resolution included. Below 1: the retry
 # policy then learns that no connection was made, and not only that there was no response.
 _CONNECT_SHARE = 0.9
+# One TLS context serves for the proxy and for the server in its tunnel.
+_UNVERIFIED_PROXY = (
+    "the proxy's certificate cannot be checked yet, so its password is not sent: put the"
+    " authorities of head office and of the proxy into central.ca_file"
+)
 # TCP keepalive: an idle dead connection is detected after a minute.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
@@ -103,6 +108,8 @@ class HttpClient:
         if isinstance(tls, Blocked):
             return tls
         options, attempt = self._options, _Attempt()
+        if options.proxy_user and not options.verifies_server and self._has_encrypted_proxy():
+            return Blocked(BlockedReason.PROXY, _UNVERIFIED_PROXY)
         for_proxy = proxy.proxy_headers(options.proxy_user, options.proxy_password_file)
         if isinstance(for_proxy, Blocked):
             return for_proxy
@@ -142,6 +149,8 @@ class HttpClient:
         # to a second, and a loaded machine handles both late.
         if isinstance(error, TimeoutError) and not attempt.has_connection:
             error = aiohttp.ConnectionTimeoutError()
+        if isinstance(error, aiohttp.ClientConnectorError) and self._is_of_proxy(error):
+            server = "the proxy"
         failure = failure_from(error, server)
         if failure.cause is FailureCause.UNTRUSTED_CERTIFICATE:
             self._tls = None  # the system's CAs may have changed: load them again next time
@@ -150,6 +159,14 @@ class HttpClient:
             detail = f"no connection through the proxy: {failure.detail}"
             return replace(failure, cause=FailureCause.NO_CONNECTION, detail=detail)
         return failure
+
+    def _has_encrypted_proxy(self) -> bool:
+        return URL(self._options.proxy).scheme == "https"
+
+    def _is_of_proxy(self, error: aiohttp.ClientConnectorError) -> bool:
+        """Return whether the connection to an encrypted proxy failed, not that in its tunnel."""
+        way = URL(self._options.proxy)
+        return way.scheme == "https" and (error.host, error.port) == (way.raw_host, way.port)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""

@@ -248,6 +248,34 @@ async def test_rejecting_proxy_is_a_fault_with_its_status(says: bytes, words: st
     assert words in check.found
 
 
+@pytest.mark.parametrize("colon", [b": ", b":"])
+async def test_proxy_that_takes_basic_among_others_is_not_said_to_refuse_it(colon: bytes) -> None:
+    """Squid sends a line for each scheme."""
+    lines = [b"Proxy-Authenticate" + colon + one for one in (b'Basic realm="x"', b"NTLM")]
+    says = b"\r\n".join([b"HTTP/1.1 407 Proxy Authentication Required", *lines, b"", b""])
+    async with proxy(says) as way:
+        check = await found_at("https://hq.example", replace(OPTIONS, proxy=way))
+
+    assert "the proxy wants a user and a password" in check.found
+
+
+async def test_certificate_of_an_encrypted_proxy_is_trusted_as_the_agent_trusts_it(
+    tmp_path: Path,
+) -> None:
+    made = make_certificate(tmp_path, ends_in_days=90)
+    trusting = replace(OPTIONS, ca_file=made.cert_file)
+    async with (
+        ScriptedCentral(made.served()) as central,
+        PasswordProxy(tls=made.served()) as way,
+    ):
+        trusted = await found_at(central.url, replace(trusting, proxy=way.url))
+        untrusted = await found_at(central.url, replace(OPTIONS, proxy=way.url))
+
+    assert trusted.verdict is Verdict.PASS
+    assert untrusted.verdict is Verdict.FAULT
+    assert "the proxy's certificate is not trusted" in untrusted.found
+
+
 @pytest.mark.parametrize(
     ("accepted", "verdict", "words"),
     [

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import ssl
 from typing import Self
 
 from yarl import URL
@@ -13,12 +14,19 @@ _BASIC = b'Basic realm="store"'
 class PasswordProxy:
     """Passes on what comes with the password; all else gets a 407 with `challenge`.
 
-    `accepted`: user and password. It may be set at any time, and closes no open tunnel.
+    `accepted`: user and password. It may be set at any time, and closes no open tunnel. With `tls`
+    it is an encrypted proxy.
     """
 
-    def __init__(self, accepted: str | None = None, challenge: bytes = _BASIC) -> None:
+    def __init__(
+        self,
+        accepted: str | None = None,
+        challenge: bytes = _BASIC,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.accepted = accepted
         self.challenge = challenge
+        self._tls = tls
         self.established = b"HTTP/1.1 200 Connection established\r\n\r\n"
         self.heads: list[bytes] = []
         self._server: asyncio.Server | None = None
@@ -28,10 +36,11 @@ class PasswordProxy:
     def url(self) -> str:
         """Return the URL to configure."""
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -219,3 +219,32 @@ async def test_password_is_in_no_log_and_no_error(
     for text in (caplog.text, repr(found), repr(options)):
         assert "s3cret" not in text
         assert "Basic" not in text
+
+
+async def test_password_is_not_sent_to_an_encrypted_proxy_that_is_not_verified(
+    tmp_path: Path,
+) -> None:
+    """As when a machine joins: it asks for the authority of head office before it can trust it."""
+    made = make_certificate(tmp_path)
+    options = HttpOptions(timeout_seconds=10, verifies_server=False)
+    async with ScriptedCentral(made.served()) as central, PasswordProxy(tls=made.served()) as proxy:
+        found = await response_of(central.url, with_password(options, proxy, tmp_path / "password"))
+    assert isinstance(found, Blocked)
+    assert "central.ca_file" in found.detail
+    assert proxy.heads == []
+
+
+async def test_untrusted_certificate_of_an_encrypted_proxy_is_not_said_to_be_head_offices(
+    tmp_path: Path,
+) -> None:
+    made, other = make_certificate(tmp_path / "office"), make_certificate(tmp_path / "proxy")
+    trust = HttpOptions(timeout_seconds=10, ca_file=made.cert_file)
+    async with ScriptedCentral(made.served()) as central:
+        async with PasswordProxy(tls=other.served()) as proxy:
+            found = await response_of(central.url, replace(trust, proxy=proxy.url))
+        async with PasswordProxy(tls=made.served()) as proxy:
+            assert isinstance(
+                await response_of(central.url, replace(trust, proxy=proxy.url)), HttpResponse
+            )
+    assert isinstance(found, RetryLater)
+    assert found.detail.startswith("the proxy's certificate is not trusted")
