@@ -60,11 +60,11 @@ def back_up(
     """
     try:
         remove_abandoned(file.parent)
-        with scratch_beside(file) as (_, scratch):
-            # Opened before the database: its owner may not be allowed to write here.
+        with scratch_beside(file) as (descriptor, scratch):
+            # Opened before the database, whose owner may not be allowed to enter this directory.
             with _target(scratch) as copy, _snapshot_of(database) as connection:
-                _require_room(connection, file.parent)
-                _copy(connection, copy, scratch, show)
+                _require_room(connection, descriptor)
+                _copy(connection, copy, descriptor, show)
             _mark_as_unopened(scratch)
             show("Checking the copy")
             with closing(_opened(scratch, is_still=True)) as finished:
@@ -72,7 +72,7 @@ def back_up(
                 if found != "ok":
                     raise BackupError(f"the database is damaged ({found}): see doctor")
                 read(finished)
-            _sync(scratch)
+            os.fsync(descriptor)
             if os.path.lexists(file):
                 raise UnfitTarget(f"{file} exists already: choose another name")
             scratch.replace(file)
@@ -138,21 +138,23 @@ def _target(scratch: Path) -> Iterator[sqlite3.Connection]:
         yield copy
 
 
-def _require_room(connection: sqlite3.Connection, directory: Path) -> None:
+def _require_room(connection: sqlite3.Connection, descriptor: int) -> None:
     pages, page_bytes = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "page_size")
     )
-    found = os.statvfs(directory)
+    found = os.fstatvfs(descriptor)
     needed, free = pages * page_bytes + _RESERVE_BYTES, found.f_bavail * found.f_frsize
     if free < needed:
         raise BackupError(_FULL % (f"{needed:,}", f"{free:,}"))
 
 
-def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, scratch: Path, show: Show) -> None:
+def _copy(
+    source: sqlite3.Connection, copy: sqlite3.Connection, descriptor: int, show: Show
+) -> None:
     def note(_: int, remaining: int, total: int) -> None:
         show(f"Copying: {100 * (total - remaining) // max(total, 1)} %")
-        _sync(scratch)
+        os.fsync(descriptor)
 
     source.backup(copy, pages=_STEP_PAGES, progress=note)
 
@@ -161,14 +163,6 @@ def _mark_as_unopened(scratch: Path) -> None:
     with scratch.open("r+b") as file:
         file.seek(_APPLICATION_ID)
         file.write(_UNOPENED.to_bytes(4))
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason_of(error: sqlite3.Error) -> str:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sync.runtime.files.sqlite_backup import BackupError, UnfitTarget, back_up
 
 _ROWS = 3_000
+NOBODY = 65_534
 
 
 @pytest.fixture
@@ -31,6 +33,22 @@ def writer(database: Path) -> Iterator[sqlite3.Connection]:
         connection.executemany("INSERT INTO row (filling) VALUES (?)", rows)
         connection.execute("COMMIT")
         yield connection
+
+
+@pytest.fixture
+def database_of_a_service() -> Iterator[Path]:
+    """An open database of another user, within its reach: the directories of tests are root's."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        database = Path(place) / "state" / "some.db"
+        database.parent.mkdir(mode=0o700)
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            connection.execute("CREATE TABLE row (number INTEGER PRIMARY KEY)")
+            connection.execute("INSERT INTO row VALUES (1)")
+            for one in (database.parent, *database.parent.iterdir()):
+                os.chown(one, NOBODY, NOBODY)
+            yield database
 
 
 def rows_in(file: Path) -> int:
@@ -61,6 +79,22 @@ def test_progress_is_shown_in_steps_that_are_synced(
     assert shown == ["Copying: 68 %", "Copying: 100 %", "Checking the copy"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_root_copies_a_services_database_to_where_only_root_may_write(
+    database_of_a_service: Path, tmp_path: Path
+) -> None:
+    private = tmp_path / "of-root"
+    private.mkdir(mode=0o700)
+
+    back_up(database_of_a_service, private / "copy", lambda _: None)
+
+    status = (private / "copy").stat()
+    assert rows_in(private / "copy") == 1
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
+    owners = {one.stat().st_uid for one in database_of_a_service.parent.iterdir()}
+    assert owners == {NOBODY}
+
+
 def test_interrupted_copy_leaves_nothing(
     database: Path, writer: sqlite3.Connection, tmp_path: Path
 ) -> None:
@@ -78,14 +112,14 @@ def test_copy_without_room_is_refused_before_anything_is_copied(
     database: Path, writer: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert writer
-    real = os.statvfs
+    real = os.fstatvfs
 
-    def nearly_full(place: Path) -> os.statvfs_result:
-        found = list(real(place))
+    def nearly_full(descriptor: int) -> os.statvfs_result:
+        found = list(real(descriptor))
         found[4] = 1  # f_bavail
         return os.statvfs_result(found)
 
-    monkeypatch.setattr("os.statvfs", nearly_full)
+    monkeypatch.setattr("os.fstatvfs", nearly_full)
     shown: list[str] = []
 
     with pytest.raises(BackupError, match=r"no room for it: .* bytes needed, .* free"):
