@@ -64,6 +64,24 @@ async def test_probe_without_a_host_header_is_answered(
     assert (at_agent.status, at_office.status) == (200, 200)
 
 
+async def test_probe_without_a_host_header_may_arrive_line_by_line(
+    agent: Agent, office: Receiver
+) -> None:
+    """As a shell script writes it."""
+    lines = [b"GET /healthz HTTP/1.1\r\n", b"User-Agent: probe\r\n", b"\r", b"\n"]
+
+    for port in (agent.address.port, office.address.port):
+        assert (await send_in_parts(port, lines)).status == 200
+
+
+async def test_probe_may_have_its_host_header_behind_large_cookies(agent: Agent) -> None:
+    head = [b"GET /readyz HTTP/1.1\r\n", b"Cookie: a=" + b"x" * 9 * KIB, b"\r\n"]
+
+    answer = await send_in_parts(agent.address.port, [*head, b"Host: localhost\r\n", b"\r\n"])
+
+    assert answer.status == 200
+
+
 async def test_other_paths_of_the_agent_still_need_a_host_header(agent: Agent) -> None:
     for path in ("/", "/agent/v1/status", "/healthz/", "/healthzz"):
         [old] = await agent.send_raw(f"GET {path} HTTP/1.0\r\n\r\n".encode())

@@ -20,6 +20,7 @@ _PROBES = tuple(
     for method in ("GET", "HEAD")
     for path in ("/healthz", "/readyz")
 )
+_MAX_PROBE_BYTES = 4 * 1024
 _HOST, _ANY_HOST = b"\r\nhost:", b"\r\nHost: localhost"
 # No head goes on after this byte: the parser gives the request up.
 _UNPARSABLE = b"\x00"
@@ -36,7 +37,8 @@ class LargeHead(BadHttpMessage):
 class RequestHead:
     """The head that arrives on one connection. Tell it when the parser has a request: `begin`."""
 
-    __slots__ = ("_bytes", "_last", "is_too_large")
+    # `_probe`: a probe's incomplete head, held back. `_bytes`, `_last`: of what was passed on.
+    __slots__ = ("_bytes", "_last", "_probe", "is_too_large")
 
     def __init__(self) -> None:
         self.is_too_large = False
@@ -44,12 +46,18 @@ class RequestHead:
 
     def begin(self) -> None:
         """Expect the next head."""
-        self._bytes, self._last = 0, b""
+        self._bytes, self._last, self._probe = 0, b"", b""
 
     def receive(self, data: bytes) -> bytes:
         """Return what the parser is to get instead of `data`."""
-        if not self._bytes and data.startswith(_PROBES) and _END in data:
-            data = _with_host(data)
+        if not self._bytes:
+            data = self._probe + data
+            if data.startswith(_PROBES):
+                if _END in data:
+                    data = _with_host(data)
+                elif len(data) <= _MAX_PROBE_BYTES:
+                    self._probe = data
+                    return b""
         self._bytes += len(data)
         # What follows the end of a head is its body. Empty lines before a head look like an end.
         if self._bytes > MAX_HEAD_BYTES and _END not in self._last + data:
@@ -60,8 +68,7 @@ class RequestHead:
 
 
 def _with_host(data: bytes) -> bytes:
-    end = data.index(_END)
-    if _HOST in data[:end].lower():
+    if _HOST in data.partition(_END)[0].lower():
         return data
-    line = data.index(b"\r\n")
-    return data[:line] + _ANY_HOST + data[line:]
+    line, _, rest = data.partition(b"\r\n")
+    return line + _ANY_HOST + b"\r\n" + rest
