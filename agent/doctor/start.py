@@ -6,12 +6,13 @@ from pathlib import Path
 from agent.config import SERVICE, SettingError, Settings
 from agent.doctor.disk_space import find_space_errors
 from agent.facts import HOW_TO_JOIN, unset_for_delivery
-from agent.store.crypto.vault import UnusableKey, check_key
+from agent.store.crypto.vault import UnusableKey, check_key, is_own_key
 from sync.runtime.checks.certificate import expiry_warning
 from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.start import find_directory_errors, find_shared_directory_errors
 
 _KEY = "storage.encryption_key_file"
+_OWN_KEY = "The agent sets the file aside at its start, and makes a new key"
 
 
 def find_start_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
@@ -19,7 +20,8 @@ def find_start_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
     api, storage = settings.api, settings.storage
     yield from find_directory_errors(storage.directory, "storage.directory", uid)
     key = storage.encryption_key_path
-    yield from find_key_errors(key)
+    if not is_own_key(key, storage.directory):
+        yield from find_key_errors(key)
     if storage.encryption_key_file is not None and not key.exists():
         yield from find_shared_directory_errors(key, _KEY)
     problem = find_listening_problem(api.host, api.port, "api", SERVICE.is_started_by)
@@ -44,7 +46,10 @@ def find_key_errors(key: Path) -> Iterator[SettingError]:
 
 
 def find_start_warnings(settings: Settings) -> Iterator[str]:
-    """Yield warnings: the agent starts, but the setting is probably a mistake."""
+    """Yield warnings: the agent starts, but something is probably a mistake."""
+    key = settings.storage.encryption_key_path
+    if is_own_key(key, settings.storage.directory):
+        yield from (f"{error} {_OWN_KEY}" for error in find_key_errors(key))
     yield from expiry_warning(settings.api.tls_cert_file, "api.tls_cert_file")
     store, url = settings.store, settings.central.url
     if unset := unset_for_delivery(store.store_id, store.till_id, url):

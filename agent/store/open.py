@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.store.crypto.old_keys import keep_as_old, open_with_old_keys, read_with_old_keys
-from agent.store.crypto.vault import UnusableKey, Vault, restore_key
+from agent.store.crypto.vault import (
+    UnusableKey,
+    Vault,
+    is_own_key,
+    restore_key,
+    set_unusable_key_aside,
+)
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.epochs import NEW_FILE, EpochCause
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
@@ -113,13 +119,16 @@ class StoreOpener:
     def renew_key(self, store: Store) -> bool:
         """Use the key in the key file if that is another one by now; keep the one in use before.
 
-        Returns whether it is. A key file that cannot be used changes nothing. Raises `OSError`.
+        Returns whether it is. With a key file that cannot be used the one in use goes on; if the
+        file is the agent's own, it is kept for the next start. Raises `OSError`.
         """
         try:
             vault = read_with_old_keys(self.key_file, self.directory)
         except (UnusableKey, OSError) as error:
             if str(error) != self._key_error:
                 log_event(_log, logging.ERROR, "store.key_unusable", reason=str(error))
+                if is_own_key(self.key_file, self.directory):
+                    keep_as_old(store.vault, self.directory)
             self._key_error = str(error)
             return False
         self._key_error = ""
@@ -163,17 +172,26 @@ class StoreOpener:
     def _vault(self) -> Vault:
         has_key = self.key_file.exists()
         try:
-            vault = open_with_old_keys(self.key_file, self.directory)
-        except UnusableKey as error:
-            raise StorageDownError(str(error)) from error
-        if not has_key and self._database.exists():
-            # Captures go on; only the addresses captured under the old key are lost.
-            reason = "the encryption key was missing: addresses stored under it cannot be decrypted"
-            log_event(
-                _log, logging.ERROR, "store.key_created", reason=reason, key=str(self.key_file)
-            )
-        self._vault_in_use = vault
-        return vault
+            self._vault_in_use = open_with_old_keys(self.key_file, self.directory)
+        except (UnusableKey, PermissionError, IsADirectoryError) as error:
+            # A credential, or a file on another disk, is not ours to replace.
+            if not (has_key and is_own_key(self.key_file, self.directory)):
+                if isinstance(error, UnusableKey):
+                    raise StorageDownError(str(error)) from error
+                raise
+            kept = set_unusable_key_aside(self.key_file, self.environment.now_us())
+            self._vault_in_use = open_with_old_keys(self.key_file, self.directory)
+            found = "held no key" if isinstance(error, UnusableKey) else f"{error.strerror}"
+            self._log_new_key(f"could not be used ({found}), and is kept as {kept.name}")
+        else:
+            if not has_key and self._database.exists():
+                self._log_new_key("was missing")
+        return self._vault_in_use
+
+    def _log_new_key(self, fault: str) -> None:
+        # Captures go on; only addresses captured under a key that nothing holds any more are lost.
+        reason = f"the encryption key {fault}: what only it decrypts cannot be sent, see doctor"
+        log_event(_log, logging.ERROR, "store.key_created", reason=reason, key=str(self.key_file))
 
 
 def _has_unfinished(directory: Path) -> bool:

@@ -156,7 +156,7 @@ def check_addresses(directory: Path, key_file: Path, *, is_owned: bool) -> Check
     try:
         headers = read_with_old_keys(key_file, directory).headers
     except (UnusableKey, OSError):
-        return None  # the agent does not start without its key, or makes a new one
+        return None  # said of the file itself; the agent makes a new key at its next start
     found = read_store(directory, lambda one: find_of_lost_keys(one, headers), is_owned=is_owned)
     if found is None or not found.number:
         return None

@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sync.runtime.files.atomic_file import atomic_file
+from sync.runtime.files.atomic_file import atomic_file, sync_directory
 from sync.runtime.files.private_files import read_secret_file
 
 KEY_BYTES = 32
+OWN_KEY_FILE = "encryption.key"
 _MAX_KEY_FILE_BYTES = 4_096
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
@@ -164,6 +165,21 @@ def check_key(key_file: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     _read_key(text, key_file)
+
+
+def is_own_key(key_file: Path, directory: Path) -> bool:
+    """Return whether the agent makes the key itself, in its storage directory."""
+    return key_file == directory / OWN_KEY_FILE
+
+
+def set_unusable_key_aside(key_file: Path, now_us: int) -> Path:
+    """Rename a file that holds no key, for a person to look at; return its new path.
+
+    Raises `OSError`.
+    """
+    kept = key_file.rename(key_file.with_name(f"{key_file.name}.unusable-{now_us}"))
+    sync_directory(key_file.parent)
+    return kept
 
 
 def restore_key(vault: Vault, key_file: Path) -> bool:

@@ -69,6 +69,23 @@ def test_check_config_names_a_limit_below_the_size_of_the_database(tmp_path: Pat
     assert expected in result.stderr
 
 
+@pytest.mark.parametrize(("is_own", "code"), [(True, 0), (False, 2)])
+def test_check_config_refuses_an_unusable_key_only_where_the_agent_does(
+    tmp_path: Path, is_own: bool, code: int
+) -> None:
+    key_file = tmp_path / ("encryption.key" if is_own else "elsewhere.key")
+    key_file.write_text("no key")
+    environment = {"LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path)}
+    if not is_own:
+        environment["LOYALTY_AGENT__STORAGE__ENCRYPTION_KEY_FILE"] = str(key_file)
+
+    result = CliRunner().invoke(app, ["check-config"], env=environment)
+
+    assert result.exit_code == code
+    assert f"{key_file}: storage.encryption_key_file: does not hold an encryption" in result.stderr
+    assert ("sets the file aside at its start" in result.stderr) is is_own
+
+
 class FakeService(types.ModuleType):
     """Fake composition root: records the settings, returns or raises the given outcome."""
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -143,3 +144,45 @@ def test_new_key_for_an_existing_database_is_logged(
     with opened(tmp_path) as store:
         record(store, session("two"))
     assert caplog.messages.count("store.key_created") == 1
+
+
+def unusable_key(tmp_path: Path) -> None:
+    (tmp_path / KEY_FILE).write_bytes(b"\0" * 45)
+
+
+def unreadable_key(tmp_path: Path) -> None:
+    (tmp_path / KEY_FILE).unlink()
+    (tmp_path / KEY_FILE).mkdir()
+
+
+@pytest.mark.parametrize("spoil", [unusable_key, unreadable_key])
+def test_own_key_that_cannot_be_used_is_kept_aside_and_captures_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
+) -> None:
+    with opened(tmp_path) as store:
+        record(store, session("one"), answer("one"))
+    spoil(tmp_path)
+
+    with opened(tmp_path) as store:
+        record(store, session("two"), answer("two"))
+
+    assert query(tmp_path, "SELECT count(*) FROM event") == [(4,)]
+    (kept,) = tmp_path.glob(f"{KEY_FILE}.unusable-*")
+    (line,) = [one for one in caplog.records if one.message == "store.key_created"]
+    assert kept.name in str(vars(line))
+    with opened(tmp_path):
+        assert caplog.messages.count("store.key_created") == 1
+
+
+def test_key_file_that_the_administrator_named_is_never_replaced(tmp_path: Path) -> None:
+    key_file = tmp_path / "elsewhere.key"
+    key_file.write_text("no key")
+    opening = replace(opener(tmp_path / "state"), key_file=key_file)
+
+    with pytest.raises(StorageDownError, match="does not hold an encryption key"):
+        opening.open()
+
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == ["elsewhere.key"]
+    assert key_file.read_text() == "no key"
+    key_file.unlink()
+    opening.open().close()

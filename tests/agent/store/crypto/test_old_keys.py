@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,32 @@ def test_unusable_key_file_beside_a_running_agent_changes_nothing(
 
         record(store, session("one"), answer("one"))
     assert caplog.messages.count("store.key_unusable") == 1
+
+
+async def test_key_spoilt_beside_a_running_agent_is_not_lost_at_its_restart(
+    tmp_path: Path,
+) -> None:
+    """It is in memory: it was lost there, and a restart then stopped all captures."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"))
+        (tmp_path / KEY_FILE).write_text("")
+        await rig.writer.run(renew_key)
+
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("two"), answer("two"))
+        assert await addresses_sent(rig) == 2
+
+
+def test_spoilt_credential_is_not_written_to_the_disk(tmp_path: Path) -> None:
+    state, credential = tmp_path / "state", tmp_path / "credential"
+    opening = replace(opener(state), key_file=credential)
+    store = opening.open()
+    credential.write_text("")
+
+    opening.renew_key(store)
+    store.close()
+
+    assert read_old_keys(state) == []
 
 
 async def addresses_sent(rig: OutboxRig) -> int:

@@ -18,8 +18,7 @@ from agent.store.crypto.vault import (
     open_vault,
     read_vault,
 )
-from agent.store.files.storage_errors import StorageDownError
-from tests.support.agent.store import ADDRESS, KEY_FILE, opener
+from tests.support.agent.store import ADDRESS, KEY_FILE
 
 VAULT = Vault(bytes(range(KEY_BYTES)))
 OTHER = Vault(bytes(KEY_BYTES))
@@ -106,14 +105,6 @@ def test_malformed_key_error_names_the_file_and_the_remedy(tmp_path: Path, text:
         open_vault(tmp_path / KEY_FILE)
     assert "Restore the key from your backup" in str(raised.value)
     assert (tmp_path / KEY_FILE).read_bytes() == text
-
-
-def test_store_with_a_malformed_key_opens_once_it_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / KEY_FILE).write_bytes(b"nonsense")
-    with pytest.raises(StorageDownError, match=KEY_FILE):
-        opener(tmp_path).open()
-    (tmp_path / KEY_FILE).unlink()
-    opener(tmp_path).open().close()
 
 
 @pytest.mark.parametrize("look_at", [check_key, read_vault])
