@@ -5,6 +5,7 @@ settings validation and the database library.
 """
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ def _exit_at_signals() -> None:
     def leave(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
 
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Not what `nohup` ignores.
         if signal.getsignal(number) is signal.SIG_DFL:
