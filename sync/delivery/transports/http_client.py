@@ -149,6 +149,8 @@ class HttpClient:
         # to a second, and a loaded machine handles both late.
         if isinstance(error, TimeoutError) and not attempt.has_connection:
             error = aiohttp.ConnectionTimeoutError()
+        if isinstance(error, aiohttp.ConnectionTimeoutError) and self._options.proxy:
+            server = f"{server} through the proxy"
         if isinstance(error, aiohttp.ClientConnectorError) and self._is_of_proxy(error):
             server = "the proxy"
         failure = failure_from(error, server)

@@ -248,3 +248,22 @@ async def test_untrusted_certificate_of_an_encrypted_proxy_is_not_said_to_be_hea
             )
     assert isinstance(found, RetryLater)
     assert found.detail.startswith("the proxy's certificate is not trusted")
+
+
+async def test_proxy_that_never_opens_the_tunnel_is_named_in_the_failure() -> None:
+    ended = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        proxy = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        options = HttpOptions(timeout_seconds=0.2, proxy=proxy)
+        found = await response_of("https://127.0.0.1:9", options)
+        await ended.wait()
+    assert isinstance(found, RetryLater)
+    assert found.cause is FailureCause.NO_CONNECTION
+    assert found.detail == "no connection to head office through the proxy in time"
