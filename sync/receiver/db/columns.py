@@ -39,7 +39,10 @@ class UtcTimestamp(TypeDecorator[datetime]):
                 return datetime.fromisoformat(value)
             except ValueError:
                 return UNREADABLE_TIME
-        return value.astimezone(UTC) if isinstance(value, datetime) else None
+        if not isinstance(value, datetime):
+            return None
+        # Without an offset: the driver writes the first and the last time there is as infinity.
+        return value.astimezone(UTC) if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 class JsonTexts(TypeDecorator[Collection[str]]):

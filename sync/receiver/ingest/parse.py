@@ -89,6 +89,7 @@ def parse_batch(
     if len(events) > MAX_EVENTS:
         raise too_large(f"The batch has more than {MAX_EVENTS} events")
     _check_ids(batch.epoch, batch.boot_id, batch.agent_version)
+    _check_numbers(abs(batch.sent_monotonic_us or 0))
     if events:
         # Events are ascending (anything else is rejected later), so the ends bound the rest.
         _check_numbers(batch.base_sequence, events[0].sequence - 1, events[-1].sequence)
@@ -115,6 +116,7 @@ def parse_heartbeat(
         *(event.epoch for event in cursor),
     )
     _check_numbers(
+        abs(heartbeat.sent_monotonic_us),
         heartbeat.last_sequence,
         heartbeat.base_sequence,
         heartbeat.watermark,

@@ -224,6 +224,14 @@ def test_base_sequence_out_of_range_is_rejected(number: int) -> None:
     assert problem.message == "A number is out of range"
 
 
+@pytest.mark.parametrize("number", [-(2**63), 2**63, 10**30])
+def test_monotonic_time_of_sending_out_of_range_is_rejected(number: int) -> None:
+    """The database cannot hold it: it was answered as a failure of the database, for ever."""
+    problem = error_of(batch([valid(1)], sentMonotonicUs=number))
+
+    assert problem.message == "A number is out of range"
+
+
 @pytest.mark.parametrize("number", ["1.0", "1e0", '"1"', "true", "null", "9" * 5000])
 def test_event_without_an_integer_sequence_rejects_the_batch(number: str) -> None:
     event = json.dumps(valid(1)).replace('"sequence": 1', f'"sequence": {number}').encode()
@@ -293,6 +301,13 @@ def test_arbitrary_heartbeat_body_is_a_client_error(body: bytes) -> None:
 @pytest.mark.parametrize("number", [-1, 2**63])
 def test_heartbeat_number_out_of_range_is_rejected(name: str, number: int) -> None:
     assert heartbeat_error_of({**HEARTBEAT, name: number}).message == "A number is out of range"
+
+
+@pytest.mark.parametrize("number", [-(2**63), 2**63])
+def test_monotonic_time_of_a_heartbeat_out_of_range_is_rejected(number: int) -> None:
+    problem = heartbeat_error_of({**HEARTBEAT, "sentMonotonicUs": number})
+
+    assert problem.message == "A number is out of range"
 
 
 @pytest.mark.parametrize(
