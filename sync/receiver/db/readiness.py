@@ -72,11 +72,12 @@ class Readiness:
         self._error: Exception | None = None
         self._expires_at = now_seconds()
         self._probe: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
         """Raise an `HttpError` with the reason if the ledger cannot be read or written."""
         try:
-            await self._database.read(_read)
+            await self._read()
         except (SQLAlchemyError, OSError) as error:
             raise _not_ready("read", error) from error
         await self._refresh()
@@ -86,13 +87,26 @@ class Readiness:
     async def is_responding(self) -> bool:
         """Return True once the database has responded, even with an error."""
         with contextlib.suppress(SQLAlchemyError, OSError):
-            await self._database.read(_read)
+            await self._read()
         return True
 
     async def close(self) -> None:
-        """Wait for the probe in progress. Idempotent."""
-        if self._probe is not None:
-            await asyncio.wait([self._probe])
+        """Wait for what is in progress. Idempotent."""
+        if running := [task for task in (self._reading, self._probe) if task is not None]:
+            await asyncio.wait(running)
+
+    async def _read(self) -> None:
+        """Read the ledger. All that ask at once share a read: nobody needs a token for it."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._database.read(_read))
+            self._reading.add_done_callback(self._end_reading)
+        await asyncio.shield(self._reading)
+
+    def _end_reading(self, done: asyncio.Task[None]) -> None:
+        self._reading = None
+        if not done.cancelled():
+            # Retrieved: no warning if all that asked are gone.
+            done.exception()
 
     async def _refresh(self) -> None:
         if self._probe is None and self._now_seconds() >= self._expires_at:

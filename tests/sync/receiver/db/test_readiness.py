@@ -33,10 +33,15 @@ class FaultyDatabase(SqliteFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.writes = 0
+        self.reads = self.writes = 0
         self.fault: Exception | None = None
         self.may_write = asyncio.Event()
         self.may_write.set()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Count and read."""
+        self.reads += 1
+        return await super().read(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Wait for `may_write`; then write, or raise the fault."""
@@ -79,12 +84,25 @@ async def test_repeated_checks_write_once_per_ttl(database: FaultyDatabase) -> N
     assert database.writes == 2
 
 
-async def test_concurrent_checks_share_one_write(database: FaultyDatabase) -> None:
+async def test_concurrent_checks_share_one_read_and_one_write(database: FaultyDatabase) -> None:
+    """Anybody may ask, without a token: else a flood takes the connections of the batches."""
     readiness = Readiness(database, MonotonicClock())
 
     await asyncio.gather(*(readiness.check() for _ in range(100)))
 
-    assert database.writes == 1
+    assert (database.reads, database.writes) == (1, 1)
+
+
+async def test_check_whose_asker_is_gone_fails_no_other(database: FaultyDatabase) -> None:
+    readiness = Readiness(database, MonotonicClock())
+    gone = asyncio.ensure_future(readiness.check())
+    other = asyncio.ensure_future(readiness.check())
+    await asyncio.sleep(0)
+
+    gone.cancel()
+
+    await other
+    await readiness.close()
 
 
 async def test_recovery_is_detected_after_the_failure_ttl(database: FaultyDatabase) -> None:
