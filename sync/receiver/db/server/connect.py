@@ -7,6 +7,7 @@ only one that is ever tried (MagicStack/asyncpg#1155).
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -140,7 +141,9 @@ class Connector:
 
 def words_of(error: BaseException) -> str:
     """Return the message of a server or the system without details, which may quote values."""
-    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+    # Of these the number is the library's.
+    is_of_system = not isinstance(error, (socket.gaierror, ssl.SSLError))
+    if isinstance(error, OSError) and is_of_system and error.errno:
         return os.strerror(error.errno)
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__

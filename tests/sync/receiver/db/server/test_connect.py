@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from sync.receiver.database_url import parse_server_url
 from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.readiness import outage_cause
 from sync.receiver.db.server.connect import Connector
+from tests.support.certificates import make_certificate
 
 _PASSWORD = "hunter2"  # noqa: S105 - of the test
 
@@ -29,8 +31,8 @@ async def silent_port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     server.close()
 
 
-def connector(where: str) -> Connector:
-    url = parse_server_url(f"postgresql+asyncpg://hq@{where}/hq?ssl=disable")
+def connector(where: str, ssl: str = "disable") -> Connector:
+    url = parse_server_url(f"postgresql+asyncpg://hq@{where}/hq?ssl={ssl}")
     return Connector(url, lambda: _PASSWORD, {})
 
 
@@ -59,3 +61,24 @@ async def test_a_host_without_an_address_is_named() -> None:
         await connector("no-such-host.invalid").connect()
 
     assert "no-such-host.invalid:5432: " in str(raised.value)
+
+
+async def test_a_certificate_that_is_not_trusted_is_called_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is the library's, which is that of "Operation not permitted" for the system."""
+    served = make_certificate(tmp_path / "served").served()
+    trusted = make_certificate(tmp_path / "trusted").cert_file
+    monkeypatch.setenv("PGSSLROOTCERT", str(trusted))
+
+    async def offer_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"S")
+        await writer.start_tls(served)
+
+    async with await asyncio.start_server(offer_tls, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(DatabaseUnavailableError) as raised:
+            await connector(f"127.0.0.1:{port}", "verify-full").connect()
+
+    assert "certificate verify failed" in str(raised.value)
