@@ -2,9 +2,9 @@
 
 import asyncio
 import signal
-import sqlite3
 import sys
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,28 @@ from tests.support.agent.store import opened, record, session
 pytestmark = pytest.mark.process
 
 
-def locked(database: Path) -> sqlite3.Connection:
-    """Return a connection without which nobody can read: a backup waits for it."""
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("CREATE TABLE of_another_program (number)")
-    connection.execute("COMMIT")
-    return connection
+# In a process of its own: a lock ends when its process closes any descriptor of the file.
+_LOCKER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+connection.execute("CREATE TABLE of_another_program (number)")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@asynccontextmanager
+async def locked(database: Path) -> AsyncIterator[None]:
+    """Let nobody read `database` until the block ends: a backup waits."""
+    pipe = asyncio.subprocess.PIPE
+    locker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _LOCKER, str(database), stdin=pipe, stdout=pipe
+    )
+    assert locker.stdout is not None
+    await locker.stdout.readline()
+    yield
+    await locker.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -35,7 +49,7 @@ async def test_backup_that_a_signal_ends_leaves_no_file(
         record(store, session("one"))
     config = tmp_path / "agent.toml"
     config.write_text(f'[storage]\ndirectory = "{state}"\n')
-    with closing(locked(state / DATABASE_FILE)):
+    async with locked(state / DATABASE_FILE):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "agent", "backup", "--config", str(config)),
             str(target / "copy.db"),
