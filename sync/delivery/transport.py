@@ -3,24 +3,44 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
-from sync.delivery.outcomes import Blocked, BlockedReason, Deferred, Refused, RetryLater, Stop
+from sync.delivery.outcomes import (
+    Blocked,
+    BlockedReason,
+    Deferred,
+    FailureCause,
+    Refused,
+    RetryLater,
+    Stop,
+)
 from sync.protocol.wire import ErrorCode
 
 # A firewall or gateway also answers so to a single body that it dislikes.
-MAYBE_ABOUT_AN_EVENT = {
+_MAYBE_ABOUT_AN_EVENT = {
     BlockedReason.UNAUTHORIZED,
     BlockedReason.FORBIDDEN,
     BlockedReason.NOT_FOUND,
 }
+_CREDENTIALS_REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 # The verdict on an event that must not overtake.
 SESSION_WAITS = Deferred(
     ErrorCode.SESSION_WAITS, "an earlier event of its session waits for a verdict", is_waiting=True
 )
 # An event that a gateway refuses is tried so often before it becomes a dead letter.
 MAX_TRIES_AT_GATEWAY = 3
+
+
+def may_be_about_an_event(failure: Blocked | RetryLater) -> bool:
+    """Return whether the answer to one event looks like a refusal of this agent.
+
+    Also if there was no newer token to repeat the request with: the one in use may be good.
+    """
+    if isinstance(failure, Blocked):
+        return failure.reason in _MAYBE_ABOUT_AN_EVENT
+    return failure.cause is FailureCause.NO_TOKEN and failure.http_status in _CREDENTIALS_REFUSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Client of central: adds credentials and handles the failures common to both protocols."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 
@@ -41,7 +41,10 @@ class CentralClient:
         response = await self.http.request(method, url, headers={**headers, **auth}, body=body)
         if isinstance(response, HttpResponse) and response.status in _REFUSED_CREDENTIALS:
             newer = await self.credentials.headers(refused=auth)
-            if isinstance(newer, (Blocked, RetryLater)):
+            if isinstance(newer, RetryLater):
+                # Its status is that of the request: perhaps no other one is refused.
+                return replace(newer, http_status=response.status)
+            if isinstance(newer, Blocked):
                 return newer
             if newer != auth:
                 merged = {**headers, **newer}

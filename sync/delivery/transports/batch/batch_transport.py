@@ -26,10 +26,10 @@ from sync.delivery.outcomes import (
 )
 from sync.delivery.transport import (
     MAX_TRIES_AT_GATEWAY,
-    MAYBE_ABOUT_AN_EVENT,
     SESSION_WAITS,
     Suspect,
     WindowResult,
+    may_be_about_an_event,
     refused_by_gateway,
 )
 from sync.delivery.transports import responses
@@ -93,7 +93,7 @@ class BatchTransport:
         self, window: Window, part: Sequence[OutboxEvent], outcome: Outcome
     ) -> Outcome | Deferred:
         """Return `outcome`, or what it is if it is about the content of `part`."""
-        if isinstance(outcome, Blocked) and await self._is_about_content(outcome):
+        if isinstance(outcome, (Blocked, RetryLater)) and await self._is_about_content(outcome):
             refused = refused_by_gateway(outcome.http_status, is_last=True)
             self._adapt_limits(len(part), refused)
             return refused
@@ -123,12 +123,12 @@ class BatchTransport:
             verdict = refused_by_gateway(verdict.http_status, is_last=is_last)
         return [EventResult(one.event, one.event.damage or verdict) for one in known], stop
 
-    async def _is_about_content(self, blocked: Blocked) -> bool:
+    async def _is_about_content(self, failure: Blocked | RetryLater) -> bool:
         """Return whether other requests of this agent are answered: a firewall looks into bodies.
 
         Asked once for each window, by a request that has no effect.
         """
-        if blocked.reason not in MAYBE_ABOUT_AN_EVENT:
+        if not may_be_about_an_event(failure):
             return False
         if self._is_welcome is None:
             self._is_welcome = not isinstance(

@@ -23,10 +23,10 @@ from sync.delivery.outcomes import (
     Verdict,
 )
 from sync.delivery.transport import (
-    MAYBE_ABOUT_AN_EVENT,
     Suspect,
     WindowCancelled,
     WindowResult,
+    may_be_about_an_event,
 )
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpResponse
@@ -236,9 +236,8 @@ def _may_be_its_own(failure: Blocked | RetryLater) -> bool:
 
     If its request was never sent, the next one would not be either.
     """
-    if isinstance(failure, RetryLater):
-        return failure.may_have_arrived
-    return failure.reason in MAYBE_ABOUT_AN_EVENT
+    has_arrived = isinstance(failure, RetryLater) and failure.may_have_arrived
+    return has_arrived or may_be_about_an_event(failure)
 
 
 def _common(

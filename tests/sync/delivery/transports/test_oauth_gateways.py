@@ -1,6 +1,6 @@
 """OAuth 2.0 as gateways do it: status codes, token types, lifetimes, ways to authenticate."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +8,17 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
+from sync.delivery.outcomes import Blocked, BlockedReason, Deferred, FailureCause, RetryLater
+from sync.delivery.transports.batch.batch_transport import BatchTransport
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpResponse
 from sync.delivery.transports.oauth import ClientCredentials, OAuthClient
+from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from tests.support.central import Answer, ScriptedCentral, faults
 from tests.support.central.faults import Fault
 from tests.support.central.scripted import TOKEN_PATH
 from tests.support.clocks import MonotonicClock
-from tests.support.transports import NOW
+from tests.support.transports import NOW, batch_transport, replay_transport, sessions, window
 
 SECRET = "s3cret/+&"  # noqa: S105 - a test value
 DENIED = faults.gateway(403)
@@ -113,6 +115,37 @@ class TestRefusedTokens:
         assert found.cause is FailureCause.NO_TOKEN
         assert await status_of(client) == 200
         assert central.tokens_granted == 1
+
+    @pytest.mark.parametrize("protocol", ["batch", "replay"])
+    async def test_denied_event_does_not_hold_the_others_while_no_token_is_granted(
+        self, central: ScriptedCentral, client: CentralClient, protocol: str
+    ) -> None:
+        """A firewall denies it; the token in use is good, and the endpoint is down."""
+        await asked(client)
+        central.script(*[faults.html(503)] * 9, on=TOKEN_PATH)
+        if protocol == "batch":
+            central.script(DENIED, DENIED, on="/sync/v1/batches")  # both events, the first one
+            found = await batch_transport(client).send(window(*sessions(1, 2)), probing=False)
+        else:
+            central.script(DENIED, on="/client")
+            found = await replay_transport(client).send(window(*sessions(1, 1)), probing=True)
+        assert found.stop is None
+        assert isinstance(found.results[0].verdict, Deferred)
+
+    @pytest.mark.parametrize("build", [batch_transport, replay_transport])
+    async def test_expired_token_without_a_new_one_is_not_said_to_be_the_events_trouble(
+        self,
+        central: ScriptedCentral,
+        client: CentralClient,
+        build: Callable[[CentralClient], BatchTransport | ReplayTransport],
+    ) -> None:
+        await asked(client)
+        central.credentials = {"Bearer another"}
+        central.script(*[faults.html(503)] * 9, on=TOKEN_PATH)
+        found = await build(client).send(window(*sessions(1, 2)), probing=True)
+        assert isinstance(found.stop, RetryLater)
+        assert found.stop.cause is FailureCause.NO_TOKEN
+        assert not found.results
 
 
 class TestTokens:
