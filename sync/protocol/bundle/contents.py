@@ -24,6 +24,9 @@ _MAX_WINDOW_BYTES = 8 * 1024 * 1024
 _RECORD = struct.Struct(">cI")
 _BATCH, _END = b"B", b"E"
 _READ_BYTES = 1024 * 1024
+# Bounds the time as well: captures with ids and times of their own compress by a tenth of that.
+_MAX_RATIO = 2_000
+_MIN_CONTENT_BYTES = 64 * 1024 * 1024
 
 
 class BundleHead(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
@@ -106,16 +109,23 @@ class BundleWriter:
             self._sealed.write(self._compressor.compress(part))
 
 
-def read_records(file: BinaryIO, content_key: bytes) -> Iterator[bytes | BundleEnd]:
+def read_records(
+    file: BinaryIO, content_key: bytes, file_bytes: int
+) -> Iterator[bytes | BundleEnd]:
     """Yield the batches as JSON, and then the end. Raises `BundleError`.
 
-    The end is yielded once all of the file is authenticated, and nothing follows.
+    The end is yielded once all of the file is authenticated, and nothing follows. Content out of
+    proportion to the size of the file is refused.
     """
+    remaining = max(_MAX_RATIO * file_bytes, _MIN_CONTENT_BYTES)
     sealed = io.BufferedReader(SealedReader(file, content_key), CHUNK_BYTES)
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
     try:
         with decompressor.stream_reader(sealed, read_size=_READ_BYTES) as content:
             while isinstance(record := _read_record(content), bytes):
+                remaining -= len(record) + _RECORD.size
+                if remaining < 0:
+                    raise _malformed()
                 yield record
             if content.read(1) or sealed.read(1):
                 raise _malformed()

@@ -1,5 +1,6 @@
 """A bundle opened with head office's private keys."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -41,8 +42,9 @@ class BundleFile:
                 yield record
 
     def _records(self) -> Iterator[bytes | BundleEnd]:
+        file_bytes = self._file.seek(0, os.SEEK_END)
         self._file.seek(self._start)
-        return read_records(self._file, self.head.content_key)
+        return read_records(self._file, self.head.content_key, file_bytes)
 
 
 def open_bundle(file: BinaryIO, keys: Mapping[str, X25519PrivateKey]) -> BundleFile:

@@ -49,6 +49,18 @@ def test_empty_bundle_is_whole() -> None:
     assert (bundle.verify(), list(bundle.batches())) == (0, [])
 
 
+def test_content_out_of_proportion_to_its_file_is_refused_early() -> None:
+    """Whoever has the public key can seal zeros: 25 MB of them took half an hour to check."""
+    bomb = sealed(SimulatedAgent(), [(bytes(4 * 1024**2), 0)] * 40)
+    taken = 0
+
+    with pytest.raises(BundleError, match="not that of a bundle"):
+        for batch in open_bundle(io.BytesIO(bomb), KEYS).batches():
+            taken += len(batch)
+
+    assert taken <= 64 * 1024**2 < 40 * 4 * 1024**2
+
+
 @given(st.integers(0, len(BUNDLE) - 1))
 def test_any_prefix_is_refused(length: int) -> None:
     with pytest.raises(BundleError):
