@@ -52,13 +52,13 @@ def test_empty_bundle_is_whole() -> None:
 def test_content_out_of_proportion_to_its_file_is_refused_early() -> None:
     """Whoever has the public key can seal zeros: 25 MB of them took half an hour to check."""
     bomb = sealed(SimulatedAgent(), [(bytes(4 * 1024**2), 0)] * 40)
-    taken = 0
+    bundle = open_bundle(io.BytesIO(bomb), KEYS)
+    taken: list[int] = []
 
     with pytest.raises(BundleError, match="not that of a bundle"):
-        for batch in open_bundle(io.BytesIO(bomb), KEYS).batches():
-            taken += len(batch)
+        taken.extend(map(len, bundle.batches()))
 
-    assert taken <= 64 * 1024**2 < 40 * 4 * 1024**2
+    assert sum(taken) <= 64 * 1024**2
 
 
 @given(st.integers(0, len(BUNDLE) - 1))
