@@ -40,6 +40,10 @@ from sync.receiver.ingest.times.clock_skew import BootZero, SkewCorrector
 from sync.receiver.ingest.times.uncertain_times import note_uncertain
 from sync.runtime.settings.types import EVERY_STORE
 
+# Each takes transactions of its own. The answer to a batch with more comes before its sender gives
+# up, and confirms only the events up to there; the agent sends the others next.
+MOST_REFUSED = 100
+
 
 class Ledger:
     """Head office's ledger in one database.
@@ -64,6 +68,7 @@ class Ledger:
         named = {EVERY_STORE, inbound.sender.name.store_id}
         shares_sessions = not named.isdisjoint(self._shared_session_stores)
         result: AcceptedBatch | None = None
+        refused = 0
         turns = deque(turns_of(inbound))
         while turns:
             turn = turns.popleft()
@@ -82,6 +87,7 @@ class Ledger:
                 if not (parts := _without_refused(turn, reason)):
                     raise
                 turns.extendleft(reversed(parts))
+                refused += len(parts) == 1
                 continue
             if not isinstance(outcome, AcceptedBatch):
                 return outcome
@@ -89,6 +95,10 @@ class Ledger:
                 result.extend(outcome)
                 outcome = replace(result, accepted_through=outcome.accepted_through)
             result = outcome
+            if refused >= MOST_REFUSED and turns and not inbound.is_carried:
+                # Those of a repeat may be known, and rejected without being named in this answer.
+                through = min(result.accepted_through, turn.events[-1].sequence)
+                return replace(result, accepted_through=through)
         assert result is not None, "a batch has one turn at least"  # noqa: S101 - for the types
         return result
 

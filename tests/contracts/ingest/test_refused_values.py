@@ -109,6 +109,36 @@ async def test_every_event_may_be_unstorable(refusing: LedgerDriver) -> None:
     assert [one.sequence for one in taken.rejections] == [1, 2, 3, 4, 5]
 
 
+async def test_batch_full_of_unstorable_events_is_answered_before_its_sender_gives_up(
+    refusing: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes transactions of its own: of 2,000 none was confirmed before the agent's limit."""
+    monkeypatch.setattr("sync.receiver.ingest.ledger.MOST_REFUSED", 2)
+    events = [session(1), *(unstorable(session(number)) for number in range(2, 7)), session(7)]
+
+    first = await refusing.take(TILL, *events)
+    second = await refusing.take(TILL, *events[3:])
+    third = await refusing.take(TILL, *events[5:])
+
+    assert [one.accepted_through for one in (first, second, third)] == [3, 5, 7]
+    assert [one.sequence for one in (*first.rejections, *second.rejections)] == [2, 3, 4, 5]
+    assert [one.sequence for one in third.rejections] == [6]
+
+
+async def test_repeat_of_unstorable_events_confirms_only_what_it_looked_at(
+    refusing: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head office knows higher numbers, but has not named those of them that it rejects."""
+    events = [unstorable(session(number)) for number in range(1, 6)]
+    await refusing.take(TILL, *events)
+    monkeypatch.setattr("sync.receiver.ingest.ledger.MOST_REFUSED", 2)
+
+    repeated = await refusing.take(TILL, *events)
+
+    assert repeated.accepted_through == 2
+    assert [one.sequence for one in repeated.rejections] == [1, 2]
+
+
 async def test_event_is_stored_once_the_database_takes_its_value(
     office: LedgerDriver,
 ) -> None:
