@@ -37,6 +37,7 @@ _RETRY_AFTER_SECONDS = 5
 FULL, _READ_ONLY = "the disk is full", "the database is read-only"
 _LOCKED, _DOWN = "another process locks the database", "the database server is not reachable"
 _OTHER = "the database reports an error, see the log"
+_LOST = "the connection was lost"
 _BUSY = "all connections to the database are in use"
 # SQLSTATE classes whose messages quote no values: connection, transaction state, login, database
 # name, resources, prerequisite state, operator intervention, system error.
@@ -175,11 +176,14 @@ def outage_cause(error: Exception) -> str | None:
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, DatabaseUnavailableError):
         return str(cause)
-    if not (getattr(cause, "sqlstate", None) or "").startswith(_ABOUT_THE_SERVER):
+    if (getattr(cause, "sqlstate", None) or "").startswith(_ABOUT_THE_SERVER):
+        said = str((cause.__cause__ or cause).args[0])
+    elif getattr(error, "connection_invalidated", False):
+        said = _LOST  # in the driver's words, which could be about a value
+    else:
         return None
-    said = cause.__cause__ or cause
     place = next(iter(getattr(cause, "__notes__", ())), None)
-    return f"PostgreSQL: {place}: {said.args[0]}" if place else str(said.args[0])
+    return f"PostgreSQL: {place}: {said}" if place else said
 
 
 def outage_reason(error: Exception) -> str:

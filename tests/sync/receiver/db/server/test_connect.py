@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from sync.receiver.database_url import parse_server_url
 from sync.receiver.db.database import DatabaseUnavailableError
@@ -54,6 +56,17 @@ async def test_the_cause_for_the_log_names_host_and_port_and_no_password() -> No
         await connector("[::1]:1").connect()
 
     assert outage_cause(raised.value) == "PostgreSQL: [::1]:1: Connection refused"
+
+
+def test_the_cause_for_the_log_names_a_lost_connection_whatever_the_driver_calls_it() -> None:
+    """It said "see the log" in the log, and nothing else there."""
+    of_driver = asyncpg.InterfaceError("cannot call Transaction.start(): guest@example.com")
+    of_driver.add_note("db1:5432")
+    lost = DBAPIError("INSERT", {}, of_driver, connection_invalidated=True)
+    other = DBAPIError("INSERT", {}, of_driver)
+
+    assert outage_cause(lost) == "PostgreSQL: db1:5432: the connection was lost"
+    assert outage_cause(other) is None
 
 
 async def test_a_host_without_an_address_is_named() -> None:
