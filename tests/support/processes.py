@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import tests
+from tests.support.fork_server import run_forked
 
 ROOT = Path(tests.__file__).resolve().parents[1]
 WAIT_SECONDS = 30.0
@@ -148,6 +149,16 @@ def run_command(
         text=True,
         timeout=WAIT_SECONDS,
         check=False,
+    )
+
+
+def run_program(
+    module: str, arguments: Sequence[str], variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m module arguments` as `run_command` does, in a fork of what is imported."""
+    environment = {**clean_environment(), **variables}
+    return run_forked(
+        module, arguments, directory=ROOT, environment=environment, timeout_seconds=WAIT_SECONDS
     )
 
 

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.fork_server import started
+
 COLUMNS = 80
+_TERMINAL = {"TERM": "xterm", "COLUMNS": str(COLUMNS), "LINES": "24"}
 
 
 @contextmanager
@@ -33,16 +36,28 @@ def service_on_terminal(
 def run_on_terminal(program: Sequence[str], directory: Path, environment: Mapping[str, str]) -> str:
     """Run `program` in `directory` to completion; return its terminal output."""
     mine, its = pty.openpty()
-    terminal = {"TERM": "xterm", "COLUMNS": str(COLUMNS), "LINES": "24"}
-    with subprocess.Popen(
-        program, cwd=directory, env={**environment, **terminal}, stdin=its, stdout=its, stderr=its
-    ):
+    variables = {**environment, **_TERMINAL}
+    with subprocess.Popen(program, cwd=directory, env=variables, stdin=its, stdout=its, stderr=its):
         os.close(its)
-        shown = b""
-        try:
-            while more := os.read(mine, 65_536):
-                shown += more
-        except OSError:  # EIO: how Linux reports that the other end is closed
-            pass
-    os.close(mine)
+        return _read(mine)
+
+
+def run_forked_on_terminal(
+    module: str, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]
+) -> str:
+    """Run `python -m module arguments` likewise, in a fork of what is imported."""
+    mine, its = pty.openpty()
+    with started(module, arguments, directory, {**environment, **_TERMINAL}, (its, its, its)):
+        return _read(mine)
+
+
+def _read(terminal: int) -> str:
+    """Return all output on the terminal, and close it."""
+    shown = b""
+    try:
+        while more := os.read(terminal, 65_536):
+            shown += more
+    except OSError:  # EIO: how Linux reports that the other end is closed
+        pass
+    os.close(terminal)
     return shown.decode()

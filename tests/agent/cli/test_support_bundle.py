@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -46,6 +47,8 @@ def test_bundle_holds_the_status_of_the_running_agent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with agent_in_a_thread(settings_in(tmp_path / "state")) as running:
+        # Answered once the store is open.
+        urlopen(f"http://{running.host}:{running.port}/readyz").close()
         monkeypatch.setenv("LOYALTY_AGENT__API__PORT", str(running.port))
         assert exit_code_of(tmp_path / "b.tar.gz") == 0
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.processes import LoggedProcess, run_command, running_service
+from tests.support.processes import LoggedProcess, run_program, running_service
 
 AGENT = (sys.executable, "-m", "agent")
 
@@ -63,4 +63,4 @@ async def agent_process(
 
 def agent(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command to completion."""
-    return run_command([*AGENT, *arguments], variables)
+    return run_program("agent", arguments, variables)

@@ -12,9 +12,10 @@ from tests.support.processes import (
     clean_environment,
     messages,
     run_command,
+    run_program,
     running_service,
 )
-from tests.support.terminal import run_on_terminal
+from tests.support.terminal import run_forked_on_terminal
 
 HQ = (sys.executable, "-m", "sync.receiver")
 
@@ -33,6 +34,8 @@ def hq(
     *arguments: str, program: Sequence[str] = HQ, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to completion."""
+    if program is HQ:
+        return run_program("sync.receiver", arguments, variables)
     return run_command([*program, *arguments], variables)
 
 
@@ -41,7 +44,9 @@ def hq_on_terminal(*arguments: str) -> list[str]:
 
     Without the line on its configuration.
     """
-    return messages(run_on_terminal([*HQ, *arguments], ROOT, clean_environment())).splitlines()
+    variables = clean_environment()
+    shown = run_forked_on_terminal("sync.receiver", arguments, ROOT, variables)
+    return messages(shown).splitlines()
 
 
 class ReceiverProcess(LoggedProcess):
