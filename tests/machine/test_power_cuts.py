@@ -16,7 +16,6 @@ SEED = int(os.environ.get("CRASH_SEED", "20250109"))
 CUTS = int(os.environ.get("POWER_CUTS", "20"))
 CONTROL_CUTS = 5
 TILLS = 8
-SERVES_WITHIN_SECONDS = 5.0
 PRAGMA = '"PRAGMA synchronous=FULL"'
 STORE_CODE = "opt/loyalty-agent/current/lib/python3.11/site-packages/agent/store"
 
@@ -56,7 +55,6 @@ async def boot_again(service: Service) -> float:
     service.machine.boot()
     seconds = await service.seconds_to_first_answer()
     await service.wait_until_active()
-    assert service.seconds_to_ready() < SERVES_WITHIN_SECONDS
     return seconds
 
 
