@@ -15,13 +15,13 @@ from typing import NamedTuple, TypeVar
 from agent.doctor.storage_directory import find_lock_holder
 from agent.store.crypto.vault import UnusableKey
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.cursor import DeliveryCursor, read_cursor
+from agent.store.db.cursor import LETTER_IS_SETTLED, DeliveryCursor, read_cursor
 from agent.store.db.epochs import Epochs, read_epochs
 from agent.store.db.inspection import inspect_database
 from agent.store.db.migrate import NEWEST_REVISION, revision_of
 from agent.store.files.storage_errors import StorageError, storage_error_from
 from agent.store.outbox.outbox import KNOWS_EPOCH
-from agent.store.outbox.window_sql import PENDING, RETRIES
+from agent.store.outbox.window_sql import IS_UNDELIVERED, PENDING, UNDELIVERED_APART
 from agent.store.outbox.windows import WindowReader
 from sync.delivery.outbox import BatchLimits, Window
 from sync.protocol.wire import EpochExtent
@@ -34,10 +34,11 @@ _READ_SECONDS = 60.0
 _ALL_ARE_DUE = 2**62
 # As many as a heartbeat names, and all that have undelivered events.
 _MOST_DELIVERED_EPOCHS = 100
-_TO_RETRY = """
+_APART = f"""
 SELECT count(*) FROM dead_letter
-WHERE destination = 'central' AND retry_wanted = 1 AND discarded_at_us IS NULL
-"""
+WHERE destination = 'central' AND {IS_UNDELIVERED} AND discarded_at_us IS NULL
+    AND {LETTER_IS_SETTLED}
+"""  # noqa: S608 - contains no value
 _SETTLED_AHEAD = "SELECT count(*) FROM settled WHERE destination = 'central' AND position > ?"
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ class BacklogExtent(NamedTuple):
 
 
 class Backlog:
-    """The undelivered events of the database in `directory`: pending, and dead letters to retry.
+    """The undelivered events of the database in `directory`: pending, deferred, and to retry.
 
     Every method raises `BacklogError`.
     """
@@ -75,7 +76,7 @@ class Backlog:
 
     def windows(self, last_position: int) -> Iterator[Window]:
         """Yield the events up to `last_position`, and few that were captured since."""
-        for sql in (RETRIES, PENDING):
+        for sql in (UNDELIVERED_APART, PENDING):
             after, is_last = 0, False
             while not is_last:
                 windows = self._query(partial(self._read, sql=sql, after=after))
@@ -139,10 +140,10 @@ def _current_epoch(connection: sqlite3.Connection) -> str:
 
 def _read_extent(connection: sqlite3.Connection) -> BacklogExtent:
     epochs, cursor = read_epochs(connection), read_cursor(connection)
-    (to_retry,) = connection.execute(_TO_RETRY).fetchone()
+    (apart,) = connection.execute(_APART, {"watermark": cursor.watermark}).fetchone()
     (ahead,) = connection.execute(_SETTLED_AHEAD, (cursor.watermark,)).fetchone()
     pending = max(epochs.last_position - cursor.watermark - ahead, 0)
-    return BacklogExtent(list(_extents(epochs, cursor)), pending + to_retry, epochs.last_position)
+    return BacklogExtent(list(_extents(epochs, cursor)), pending + apart, epochs.last_position)
 
 
 def _extents(epochs: Epochs, cursor: DeliveryCursor) -> Iterator[EpochExtent]:

@@ -197,7 +197,7 @@ class DeliveryPass:
                 return await self._correct(window, result.stop)
             case Blocked() | RetryLater():
                 if result.suspects and await self._passes_elsewhere(result.suspects, window):
-                    await self._defer(result.suspects, window)
+                    await self._defer(result, window)
                     self.probing = False
                     return 0
                 self.report.stop = result.stop
@@ -232,10 +232,13 @@ class DeliveryPass:
                 return None
             back *= 2
 
-    async def _defer(self, suspects: Sequence[Suspect], window: Window) -> None:
+    async def _defer(self, stopped: WindowResult, window: Window) -> None:
+        """Settle the suspects of a stopped window; those in doubt after any try of it remain so."""
+        suspects = stopped.suspects
         events = [suspect.event for suspect in suspects]
         results = [EventResult(one.event, one.own_verdict(others_passed=True)) for one in suspects]
-        doubtful = [one.event for one in suspects if one.may_have_arrived or one.event.is_doubtful]
+        in_doubt = {event.position for event in stopped.doubtful}
+        doubtful = [event for event in events if event.position in in_doubt]
         await self.outbox.settle(replace(window, events=events), results, doubtful)
         self.report.add(results)
 

@@ -24,7 +24,9 @@ class Refused:
 class Deferred:
     """No verdict on this event while others get one: it is set apart and tried again later.
 
-    `is_waiting`: it was not sent, as an earlier event of its session is deferred.
+    `is_waiting`: it was not sent, as an earlier event of its session is deferred. Without
+    `others_passed` only a request without effect showed that central does not fail on all: then
+    the time counts anew after which the event may be set aside.
     """
 
     error_code: str
@@ -32,6 +34,7 @@ class Deferred:
     http_status: int | None = None
     retry_after_seconds: float | None = None
     is_waiting: bool = False
+    others_passed: bool = True
 
 
 class BlockedReason(StrEnum):

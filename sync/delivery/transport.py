@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Protocol
 
@@ -50,11 +50,6 @@ class Suspect:
     event: OutboxEvent
     failure: Blocked | RetryLater
 
-    @property
-    def may_have_arrived(self) -> bool:
-        """Whether central may have the event."""
-        return isinstance(self.failure, RetryLater) and self.failure.may_have_arrived
-
     def own_verdict(self, *, others_passed: bool) -> Refused | Deferred:
         """Return the verdict on the event, as its failure is its own.
 
@@ -62,12 +57,18 @@ class Suspect:
         """
         failure = self.failure
         if isinstance(failure, RetryLater):
-            message = f"no verdict on this event: {failure.cause.value}, {failure.detail}"
             return Deferred(
-                ErrorCode.NO_VERDICT, message, failure.http_status, failure.retry_after_seconds
+                ErrorCode.NO_VERDICT,
+                f"no verdict on this event: {failure.cause.value}, {failure.detail}",
+                failure.http_status,
+                failure.retry_after_seconds,
+                others_passed=others_passed,
             )
         is_last = others_passed and self.event.attempts + 1 >= MAX_TRIES_AT_GATEWAY
-        return refused_by_gateway(failure.http_status, is_last=is_last)
+        verdict = refused_by_gateway(failure.http_status, is_last=is_last)
+        if isinstance(verdict, Deferred):
+            return replace(verdict, others_passed=others_passed)
+        return verdict
 
 
 def refused_by_gateway(status: int | None, *, is_last: bool) -> Refused | Deferred:

@@ -5,6 +5,7 @@ behind an in-memory connection.
 """
 
 import asyncio
+import re
 import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -31,7 +32,8 @@ from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.settings.program import ProgramSettings
 from tests.support.agent.outbox import OutboxRig, start_outbox
 from tests.support.agent.store import AT, EpochIds, crashed_copy, opener, query
-from tests.support.central import Answer, ScriptedCentral
+from tests.support.central import Answer, Fault, Request, ScriptedCentral
+from tests.support.central.batch_protocol import read_batch
 from tests.support.central.faults import Lost, Serve
 from tests.support.central.in_memory import InMemoryClient
 from tests.support.clocks import WallClock
@@ -40,6 +42,7 @@ T = TypeVar("T")
 NO_RETENTION = RetentionDays(delivered_days=0, email_days=0)
 LIMITS = BatchLimits(events=3, max_bytes=2**20)
 TIMEOUT_SECONDS = 60
+_NUMBER = re.compile(rb'"n":(\d+)')
 # State of each event, by the number that a test wrote into its capture.
 _STORED_EVENTS = """
 SELECT json_extract(CAST(event.body AS TEXT), '$.n'),
@@ -80,6 +83,7 @@ class DeliveryHarness:
         self.central = self.runner.run(_call(ScriptedCentral))
         self.http = InMemoryClient(self.central)
         self.directory = Path(self._temporary.name) / "0"
+        self.failing: dict[int, Fault] = {}
         self._starts = 0
         self._start()
 
@@ -140,13 +144,35 @@ class DeliveryHarness:
     def decide_dead_letter(self, which: int, *, discarding: bool) -> int | None:
         """Retry or discard one dead letter; return its sequence."""
         letters = self.rig.outbox.dead_letters
-        shown = self.runner.run(letters.page(100))
+        shown = self.dead_letters_shown()
         if not shown:
             return None
         receipt = shown[which % len(shown)].receipt
         decided = letters.discard if discarding else letters.retry
         assert self.runner.run(decided(receipt.epoch, receipt.sequence))
         return receipt.sequence
+
+    def set_aside(self, which: int) -> None:
+        """Make one deferred event a dead letter, if there is one."""
+        deferred = [one for one in self.dead_letters_shown() if one.stuck_since_us is not None]
+        if deferred:
+            receipt = deferred[which % len(deferred)].receipt
+            setting = self.rig.outbox.dead_letters.set_aside(receipt.epoch, receipt.sequence)
+            assert self.runner.run(setting)
+
+    def set_aside_stuck(self, days: int) -> None:
+        """Make the events that are stuck for so many days dead letters, as each hour."""
+        self.runner.run(self.rig.outbox.dead_letters.set_aside_stuck(days))
+
+    def fail_on(self, number: int, fault: Fault) -> None:
+        """Meet `fault` with every request that holds this capture."""
+        self.failing[number] = fault
+        self.central.default_fault = self._fault_of
+
+    def accept_all(self) -> None:
+        """Let head office, and what is before it, take every event."""
+        self.failing.clear()
+        self.central.accept_all()
 
     def held(self) -> dict[int, tuple[bool, bool, bool]]:
         """Return by number: is pending, is a dead letter, has an address."""
@@ -205,6 +231,14 @@ class DeliveryHarness:
         return ReplayTransport(
             client, retries, LIMITS, max_in_flight=2, on_terms=lambda _kind, _terms: None
         )
+
+    def _fault_of(self, request: Request) -> Fault | None:
+        content = request.body
+        if request.encoding == "zstd":
+            batch = read_batch(request.body, request.encoding)
+            content = b" ".join(bytes(event.body) for event in batch.events)
+        held = {int(number) for number in _NUMBER.findall(content)}
+        return next((self.failing[one] for one in sorted(held) if one in self.failing), None)
 
     def _restart_in(self, directory: Path) -> None:
         self.runner.run(self.rig.writer.close())

@@ -1,8 +1,9 @@
 """Random histories from till to head office: no event is lost or duplicated.
 
 Steps: captures, passes under faults, cancelled passes, crashes during a pass, a head office
-restored from a backup or refusing events, decisions about dead letters, erasing, purging, and
-clock steps. Each capture carries a number that identifies it everywhere.
+restored from a backup, refusing events or failing on some, decisions about dead letters and
+deferred events, erasing, purging, and clock steps. Each capture carries a number that identifies it
+everywhere.
 
 A failure is printed as a sequence of steps. Before fixing it, add these steps to
 `test_histories.py` as a test named for the fault.
@@ -42,6 +43,8 @@ FAULTS: dict[str, Fault] = {
     "failed": faults.problem(500, "INTERNAL_ERROR"),
     "too large": faults.gateway(413),
 }
+# Of a firewall, a gateway or head office for one event, whenever it is sent.
+FAULTS_OF_ONE = [name for name in sorted(FAULTS) if name != "too large"]
 MAX_ROUNDS = 20
 
 
@@ -115,9 +118,15 @@ class DeliveryMachine(RuleBasedStateMachine):
         name, _ = self.captured[which % len(self.captured)]
         self.harness.central.refuse(name, kind)
 
+    @precondition(lambda self: self.captured)
+    @rule(which=CHOICES, fault=st.sampled_from(FAULTS_OF_ONE))
+    def fail_on(self, which: int, fault: str) -> None:
+        """Fail on one event: it is deferred while others pass."""
+        self.harness.fail_on(1 + which % len(self.captured), FAULTS[fault])
+
     @rule()
     def accept_all(self) -> None:
-        self.harness.central.accept_all()
+        self.harness.accept_all()
 
     # Store IT, housekeeping and time.
 
@@ -126,6 +135,16 @@ class DeliveryMachine(RuleBasedStateMachine):
         sequence = self.harness.decide_dead_letter(which, discarding=discarding)
         if sequence is not None and discarding:
             self.discarded.add(sequence)
+
+    @rule(which=CHOICES)
+    def set_aside(self, which: int) -> None:
+        self.harness.set_aside(which)
+
+    @rule(seconds=st.sampled_from([2, 30, 3_600]))
+    def wait_and_push(self, seconds: int) -> None:
+        """Let some deferred events become due, and try them again."""
+        self.harness.clock.pass_seconds(seconds)
+        self.harness.push()
 
     @rule()
     def retry_all(self) -> None:
@@ -186,7 +205,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule()
     def recover(self) -> None:
         """When nothing fails any more, all events arrive without intervention."""
-        self.harness.central.accept_all()
+        self.harness.accept_all()
         self.harness.retry_all()
         for _ in range(MAX_ROUNDS):
             if self.is_finished():

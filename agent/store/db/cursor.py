@@ -13,6 +13,11 @@ DELIVERED_THROUGH = """
 SELECT max(through_position) FROM delivery
 WHERE destination = 'central' AND through_position <= ?
 """
+# Of a dead letter or a deferred event; if not, it is pending again since a rewind.
+LETTER_IS_SETTLED = """(dead_letter.position <= :watermark OR EXISTS (
+    SELECT 1 FROM settled
+    WHERE settled.destination = 'central' AND settled.position = dead_letter.position
+))"""
 ADD_CURSOR = (
     "INSERT INTO destination (name, watermark) VALUES ('central', 0) ON CONFLICT DO NOTHING"
 )

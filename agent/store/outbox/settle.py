@@ -15,6 +15,8 @@ from agent.store.db.rows import as_list
 from sync.delivery.outcomes import Deferred, Refused, Verdict
 
 _SECOND_US = 1_000_000
+# Of a dead letter that waits behind another one: it is looked at again, but not in each pass.
+_WAITING_SECONDS = 60
 
 SET_WATERMARK = "UPDATE destination SET watermark = ? WHERE name = 'central'"
 AHEAD = """
@@ -61,7 +63,9 @@ ON CONFLICT (destination, position) DO UPDATE SET
     error_message = iif(stuck_since_us IS NULL, error_message, excluded.error_message),
     http_status = iif(stuck_since_us IS NULL, http_status, excluded.http_status),
     refused_at_us = iif(stuck_since_us IS NULL, refused_at_us, excluded.refused_at_us),
-    attempts = attempts + excluded.attempts, retry_wanted = excluded.retry_wanted,
+    attempts = attempts + excluded.attempts,
+    retry_wanted = iif(stuck_since_us IS NULL, retry_wanted, excluded.retry_wanted),
+    stuck_since_us = iif(stuck_since_us IS NULL OR :others_passed, stuck_since_us, :at_us),
     next_try_at_us = :at_us + max(
         :wait_us, :tries * min(3600000000, 2000000 << min(attempts, 12))
     )
@@ -142,9 +146,11 @@ def _add_deferred(
             "at_us": at_us,
             "version": agent_version,
             "tries": int(not why.is_waiting),
-            "wait_us": int((why.retry_after_seconds or 0) * _SECOND_US),
+            "others_passed": why.others_passed,
+            "wait_us": int(wait_seconds * _SECOND_US),
         }
         for position, why in deferred.items()
+        for wait_seconds in [_WAITING_SECONDS if why.is_waiting else why.retry_after_seconds or 0]
     ]
     connection.executemany(ADD_DEFERRED, rows)
 

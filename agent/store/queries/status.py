@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.store.db.connect import DATABASE_FILE, database_bytes
-from agent.store.db.cursor import read_cursor
+from agent.store.db.cursor import LETTER_IS_SETTLED, read_cursor
 from agent.store.db.epochs import read_epochs
 from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
@@ -32,7 +32,7 @@ SELECT
     (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND {IS_OPEN}
         AND stuck_since_us IS NULL),
     (SELECT count(*) FROM dead_letter
-        WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND position <= :watermark),
+        WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND {LETTER_IS_SETTLED}),
     (SELECT count(*) FROM dead_letter WHERE destination = 'central'
         AND stuck_since_us IS NOT NULL AND attempts >= {STUCK_ATTEMPTS}),
     (SELECT occurred_at_us FROM event WHERE position = (

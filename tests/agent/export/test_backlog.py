@@ -7,7 +7,8 @@ import pytest
 from agent.export import backlog as module
 from agent.export.backlog import Backlog, BacklogError
 from agent.store.files.quarantine import copy_into_quarantine
-from sync.delivery.outbox import BatchLimits, OutboxEvent
+from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent
+from sync.delivery.outcomes import Deferred
 from sync.protocol.wire import EpochExtent
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.store import KEY_FILE, EpochIds, answer, change, opened, record, session
@@ -51,6 +52,22 @@ async def test_dead_letters_are_exported_only_if_they_are_to_be_retried(tmp_path
         await rig.outbox.dead_letters.retry("epoch-1", 2)
 
         assert exported(tmp_path) == [("epoch-1", 2), ("epoch-1", 3)]
+
+
+async def test_deferred_events_are_exported_with_those_that_wait_behind_them(
+    tmp_path: Path,
+) -> None:
+    """A line that does not come back brings no verdict for which they could wait."""
+    failed = Deferred("NO_VERDICT", "answered 500", 500)
+    waits = Deferred("SESSION_WAITS", "an earlier event waits", is_waiting=True)
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), answer("one"), session("two"))
+        window = await rig.window()
+        first, second, _ = window.events
+        results = [EventResult(first, failed), EventResult(second, waits)]
+        await rig.outbox.settle(window, results)
+
+        assert exported(tmp_path) == [("epoch-1", 1), ("epoch-1", 2), ("epoch-1", 3)]
 
 
 async def test_all_epochs_are_exported_in_their_order(tmp_path: Path) -> None:

@@ -146,6 +146,33 @@ def test_answers_of_a_session_that_is_set_aside_are_set_aside_with_it(
     ]
 
 
+def test_answer_does_not_overtake_its_session_when_the_retry_of_both_fails(
+    replay: DeliveryHarness,
+) -> None:
+    """The session's next try was later, the answer's was due: it was sent first."""
+    replay.central.refuse("bad")
+    capture(replay, "bad", "good-1")
+    replay.capture(numbered_answer("bad", 3))
+    replay.push()
+    assert len(replay.dead_letters_shown()) == 2
+
+    replay.central.accept_all()
+    disturb(replay, '"n":1}', REFUSALS["500"])
+    replay.retry_all()
+    for number in range(4, 7):
+        capture(replay, f"good-{number}")
+        replay.push()
+    assert not any(
+        request.path.endswith("bad/profile/email") for request in replay.central.requests
+    )
+
+    replay.central.default_fault = lambda _: None
+    replay.clock.pass_seconds(60)
+    replay.push()
+    assert delivered(replay)[-2:] == ["bad", "bad"]
+    assert replay.dead_letters_shown() == []
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
@@ -218,6 +245,74 @@ def test_failure_of_everything_leaves_the_order_as_it_was(replay: DeliveryHarnes
     assert delivered(replay) == names
 
 
+def test_event_that_arrived_before_a_gateway_refused_its_repeat_stays_in_doubt(
+    replay: DeliveryHarness,
+) -> None:
+    """Else "already exists" is a refusal, and what head office has becomes a dead letter."""
+    replay.central.conflicts = True
+    seen: set[bytes] = set()
+
+    def lost_then_refused(request: Request) -> Fault | None:
+        if b"bad" not in request.body:
+            return None
+        is_repeat = request.body in seen
+        seen.add(request.body)
+        return REFUSALS["403"] if is_repeat else faults.answer_lost
+
+    replay.central.default_fault = lost_then_refused
+    capture(replay, "bad-1", "bad-2", "bad-3", "good-1", "good-2")
+    assert replay.push().deferred == 3
+    assert len(delivered(replay)) == 5
+
+    replay.central.default_fault = lambda _: None
+    replay.clock.pass_seconds(3_600)
+    assert replay.push().assumed == 3
+    assert replay.dead_letters_shown() == []
+
+
+def test_deferred_event_is_sent_once_when_it_is_tried_again(replay: DeliveryHarness) -> None:
+    """A repeat at once would triple the load of thousands of them."""
+    disturb(replay, "bad", REFUSALS["500"])
+    for names in (["bad", "good-1"], ["good-2"]):
+        capture(replay, *names)
+        replay.push()
+    replay.clock.pass_seconds(3_600)
+    before = len(replay.central.requests)
+    replay.push()
+    assert len(replay.central.requests) - before == 2  # and the harmless request
+
+
+def test_no_session_is_set_aside_while_their_endpoint_is_down(replay: DeliveryHarness) -> None:
+    """A harmless request is answered, and no event passes: it is no trouble of their own."""
+    replay.central.default_fault = lambda request: (
+        faults.html(500) if request.method == "POST" else None
+    )
+    for day in range(1, 10):
+        replay.capture(numbered_session(f"s{day}", day))
+        for _ in range(12):
+            replay.push(probing=True)
+            replay.clock.pass_seconds(7_200)
+        replay.set_aside_stuck(days=7)
+    assert all(letter.stuck_since_us is not None for letter in replay.dead_letters_shown())
+
+    replay.central.default_fault = lambda _: None
+    replay.push(probing=True)
+    assert len(delivered(replay)) == 9
+
+
+def test_session_that_fails_while_others_pass_is_set_aside(replay: DeliveryHarness) -> None:
+    disturb(replay, "bad", REFUSALS["500"])
+    capture(replay, "bad")
+    for day in range(2, 12):
+        replay.capture(numbered_session(f"s{day}", day))
+        for _ in range(12):
+            replay.push()
+            replay.clock.pass_seconds(7_200)
+        replay.set_aside_stuck(days=7)
+    (letter,) = replay.dead_letters_shown()
+    assert letter.stuck_since_us is None
+
+
 @pytest.mark.parametrize("kind", BY_GATEWAY)
 def test_batch_finds_the_single_event_that_a_gateway_dislikes(kind: str) -> None:
     with harness("batch") as shop:
@@ -243,6 +338,16 @@ def test_batch_finds_the_single_event_that_head_office_fails_on() -> None:
         assert delivered(shop) == ["s1", "s3", "s4", "s5"]
         (letter,) = shop.dead_letters_shown()
         assert (letter.error_code, letter.http_status) == ("NO_VERDICT", 500)
+
+
+def test_batch_passes_many_events_in_a_row_on_which_head_office_fails() -> None:
+    """Each took three passes, with the longest backoff after each: an hour for forty."""
+    with harness("batch") as shop:
+        disturb(shop, "bad", REFUSALS["500"])
+        capture(shop, *(f"bad-{number}" for number in range(40)), "good-1", "good-2")
+        for _ in range(6):
+            shop.push(probing=True)
+        assert delivered(shop) == ["good-1", "good-2"]
 
 
 def test_answers_wait_behind_a_session_that_a_batch_defers() -> None:

@@ -62,6 +62,8 @@ class BatchTransport:
         self._client = client
         self._is_welcome: bool | None = None
         self._failed_alone: tuple[tuple[str, int], int] = ("", 0), 0
+        # The number of the last event that failed alone passed, and no event since.
+        self._has_number_passed = False
         self._sender = sender
         self._retries = retries
         self.limits = self._max_limits = limits
@@ -98,7 +100,7 @@ class BatchTransport:
             self._adapt_limits(len(part), refused)
             return refused
         if isinstance(outcome, RetryLater) and self._fails_alone(window, part, outcome):
-            return Suspect(part[0], outcome).own_verdict(others_passed=False)
+            return Suspect(part[0], outcome).own_verdict(others_passed=True)
         return outcome
 
     async def _without_content(
@@ -118,6 +120,7 @@ class BatchTransport:
             # Only the sequence number counts here: ignore rejections such as `ALTERED`.
             outcome = msgspec.structs.replace(outcome, rejected=[])
         known, stop = verdicts_on(part, outcome)
+        self._has_number_passed = bool(known)
         if verdict.error_code == ErrorCode.REFUSED_BY_GATEWAY:
             is_last = part[0].attempts + 1 >= MAX_TRIES_AT_GATEWAY
             verdict = refused_by_gateway(verdict.http_status, is_last=is_last)
@@ -141,14 +144,16 @@ class BatchTransport:
     ) -> bool:
         """Return whether an event alone got no verdict several times, and was sent each time.
 
-        Without its content its number passes, if not head office is at fault.
+        Without its content its number passes, if not head office is at fault. Behind such an event,
+        and when it is tried again, once is enough: thousands in a row would take days.
         """
         if len(part) > 1 or not failure.may_have_arrived or failure.http_status == _TOO_MANY:
             return False
         name = window.epoch, part[0].sequence
         before, tries = self._failed_alone
         self._failed_alone = name, tries + 1 if before == name else 1
-        return self._failed_alone[1] >= MAX_TRIES_ALONE
+        is_in_a_row = self._has_number_passed or part[0].attempts > 0
+        return is_in_a_row or self._failed_alone[1] >= MAX_TRIES_ALONE
 
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
@@ -162,6 +167,7 @@ class BatchTransport:
 
         outcome = await (attempt() if once else self._retries.run(attempt))
         if isinstance(outcome, BatchAccepted):
+            self._has_number_passed = False
             self._sender.round_trip.note(sent_us, self._sender.clock().monotonic_us)
         self._adapt_limits(len(part), outcome)
         return outcome

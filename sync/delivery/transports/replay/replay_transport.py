@@ -167,8 +167,8 @@ class ReplayTransport:
 
     async def _send_event(self, run: WindowRun, event: OutboxEvent) -> _Outcome:
         attempt = partial(self._attempt, run, event, request_of(event))
-        # Where others fail, a repeat at once would triple the load.
-        is_once = run.once or self._failures_in_a_row
+        # Where this one or others failed, a repeat at once would triple the load.
+        is_once = run.once or self._failures_in_a_row or event.attempts
         outcome = await (attempt() if is_once else self._retries.run(attempt))
         if isinstance(outcome, (Delivered, Refused)):
             self._failures_in_a_row = 0

@@ -29,3 +29,9 @@ async def test_every_metric_in_an_alert_is_exported(start_agent: StartAgent) -> 
     named = re.findall(r"loyalty_agent_[a-z_]+", " ".join(rule["expr"] for rule in RULES))
     assert set(named) - exported == set()
     assert len(named) >= len(RULES) - 1
+
+
+def test_events_that_need_a_person_have_a_rule() -> None:
+    named = " ".join(rule["expr"] for rule in RULES)
+    for metric in ("dead_letters", "stuck_events", "lost_captures", "oldest_waiting_seconds"):
+        assert f"loyalty_agent_{metric}" in named

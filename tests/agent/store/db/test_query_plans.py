@@ -124,6 +124,16 @@ async def test_open_dead_letters_are_read_without_the_discarded_ones(
     assert len(of_sessions) == 3
 
 
+@pytest.mark.parametrize("sql", [window_sql.PENDING, window_sql.RETRIES])
+def test_whether_an_event_waits_is_looked_up_by_its_session(tmp_path: Path, sql: str) -> None:
+    """All deferred events below it were read for each: 2 s for a window behind 10,000."""
+    with opened(tmp_path), read_only(tmp_path) as connection:
+        values = dict.fromkeys(re.findall(r":(\w+)", sql), 0)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
+    steps = [step for *_, step in plan if " earlier " in step or " before " in step]
+    assert ["by_session" in steps[0], "position=?" in steps[1]] == [True, True], steps
+
+
 def test_queries_under_test_are_those_in_use() -> None:
     used = {
         session_cache.SESSIONS_BY_ID,

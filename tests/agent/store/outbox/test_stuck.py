@@ -64,6 +64,16 @@ async def test_deferred_event_waits_and_the_watermark_passes_it(tmp_path: Path) 
         assert await rig.outbox.dead_letters.page(10) == []
 
 
+async def test_deferred_event_ahead_of_the_watermark_counts_as_waiting(tmp_path: Path) -> None:
+    """It is settled, and head office has no verdict on it."""
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"), session("two"), session("three"))
+        _, second, third = (await rig.window()).events
+        await rig.deliver(third)
+        await settle(rig, FAILED, second)
+        assert (await status(rig)).waiting == 2
+
+
 async def test_event_is_tried_again_after_waits_that_grow_to_an_hour(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await one_stuck(rig, tries=1)
