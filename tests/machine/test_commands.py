@@ -84,3 +84,43 @@ async def test_check_config_beside_the_running_services_passes(
         assert "exit 0" in said(machine, f"{program} check-config")
         as_user = said(machine, f"runuser -u {program} -- {program} check-config")
         assert "exit 0" in as_user
+
+
+@pytest.mark.parametrize(
+    ("user", "file", "owner"),
+    [("", "/root/copy.db", "root 600"), (AS_AGENT, "/srv/copy.db", "loyalty-agent 600")],
+    ids=["root", "its user"],
+)
+async def test_backup_and_new_key_beside_the_running_service(
+    service: Service, machine: Machine, user: str, file: str, owner: str
+) -> None:
+    """The service's sandbox does not hold for commands: they write where they are told to."""
+    assert (await service.start_session()).status == 200
+    process = service.unit_property("MainPID")
+    machine.run("chmod", "1777", "/srv")
+
+    copied = said(machine, f"{user}loyalty-agent backup {file}")
+    rotated = said(machine, f"{user}loyalty-agent rotate-key")
+
+    assert "1 capture of them not delivered" in copied
+    assert machine.run("stat", "-c", "%U %a", file).strip() == owner
+    assert "holds a new key" in rotated
+    assert copied.endswith("exit 0\n")
+    assert rotated.endswith("exit 0\n")
+    assert len(owners(machine, AGENT_STATE)) == 1
+    keys = machine.run("sh", "-c", "stat -c %a /var/lib/loyalty-agent/encryption.key*")
+    assert set(keys.split()) == {"600"}
+    assert (await service.start_session()).status == 200
+    assert service.unit_property("MainPID") == process
+
+
+async def test_root_backs_up_head_office_while_it_serves(
+    service: Service, machine: Machine
+) -> None:
+    machine.run("systemctl", "enable", "--now", RECEIVER)
+
+    copied = said(machine, "loyalty-hq backup /root/hq.db")
+
+    assert copied.endswith("exit 0\n")
+    assert machine.run("stat", "-c", "%U %a", "/root/hq.db").strip() == "root 600"
+    assert len(owners(machine, HQ_STATE)) == 1

@@ -73,6 +73,28 @@ async def test_pages_need_the_token_that_only_the_service_can_read(
     assert machine.run("stat", "-c", "%U %a", TOKEN) == "loyalty-hq 600\n"
 
 
+async def test_reload_takes_a_new_readers_token_and_wrong_settings_end_nothing(
+    service: Service, machine: Machine
+) -> None:
+    machine.run("systemctl", "enable", "--now", RECEIVER)
+    (machine.root / TOKEN.removeprefix("/")).write_text("another-token-of-more-than-20\n")
+    machine.run("systemctl", "reload", RECEIVER)
+    process = service.unit_property("MainPID", RECEIVER)
+    config = machine.root / "etc/loyalty-hq/config.toml"
+    config.write_text(config.read_text().replace("[server]\n", "[server]\nprot = 1\n", 1))
+    reloaded = machine.run("systemctl", "reload", RECEIVER, check=False)
+    machine.run("systemctl", "kill", "--signal=HUP", "--kill-who=main", RECEIVER)
+
+    url = "http://127.0.0.1:8580/v1/stores"
+    by_new = machine.run(
+        "curl", "-s", "-H", "Authorization: Bearer another-token-of-more-than-20", url
+    )
+
+    assert "failed" in reloaded
+    assert by_new.strip().endswith('"stores":[]}')
+    assert service.unit_property("MainPID", RECEIVER) == process
+
+
 async def test_killed_receiver_is_restarted(service: Service, machine: Machine) -> None:
     machine.run("systemctl", "enable", "--now", RECEIVER)
     machine.run("systemctl", "kill", "--signal=KILL", RECEIVER)
