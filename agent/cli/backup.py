@@ -15,7 +15,7 @@ from agent.store.db.epochs import read_epochs
 from agent.store.files.quarantine import list_unfinished
 from agent.store.files.storage_errors import CorruptRow
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.printing import count, say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 from sync.runtime.files.ownership import acting_as_owner
@@ -49,8 +49,8 @@ def backup(
         AGENT.fail(str(error), ExitCode.USAGE)
     except BackupError as error:
         AGENT.fail(f"no backup was made: {error}")
-    echo(f"{file} holds {contents[0]}.")
-    echo(_describe_key(settings))
+    say(f"{file} holds {contents[0]}.")
+    say(_describe_key(settings))
     _warn_of_others(directory)
 
 

@@ -89,7 +89,10 @@ def retry(number: DeadLetterNumber, config: ConfigFile = None) -> None:
 
 @dead_letters.command()
 def set_aside(number: DeadLetterNumber, config: ConfigFile = None) -> None:
-    """Make a stuck capture a dead letter now: it is not sent again by itself before tomorrow."""
+    """Make a stuck capture a dead letter now.
+
+    It is not sent again by itself before tomorrow.
+    """
     with agent_client(config) as client:
         client.request("POST", f"{_path_of(number)}/set-aside", as_admin=True)
     echo(_say("set_aside", number=number))

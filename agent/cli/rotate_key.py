@@ -7,7 +7,7 @@ from agent.cli.client import AGENT
 from agent.store.crypto.old_keys import keep_as_old, rotate
 from agent.store.crypto.vault import UnusableKey, read_vault
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import echo
+from sync.runtime.cli.printing import say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.files.ownership import acting_as_owner
 
@@ -39,8 +39,8 @@ def rotate_key(config: ConfigFile = None) -> None:
         AGENT.fail(str(error), ExitCode.USAGE)
     except OSError as error:
         AGENT.fail(f"the key was not changed: {error.filename or key}: {error.strerror or error}")
-    echo(f"{key} holds a new key ({new.name}): keep a copy of it in another place.")
-    echo("The old key is kept until nothing needs it, and is destroyed then (see the log).")
+    say(f"{key} holds a new key ({new.name}): keep a copy of it in another place.")
+    say("The old key is kept until nothing needs it, and is destroyed then (see the log).")
 
 
 def _what_to_do(key: Path, kept: Path) -> str:

@@ -18,7 +18,7 @@ from sync.delivery.transports.batch.documents import Sender
 from sync.protocol.agent_token import hash_token
 from sync.protocol.bundle.sealing import CONTENT_KEY_BYTES, key_id_of, read_public_key
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.printing import count, say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import countdown
 from sync.runtime.files.atomic_file import atomic_file
@@ -53,15 +53,15 @@ def export(
     try:
         backlog = Backlog(settings.storage.directory, settings.storage.encryption_key_path)
         if not backlog.extent().events:
-            echo("Nothing is undelivered: no file is written.")
+            say("Nothing is undelivered: no file is written.")
             return
         events = _write(file, backlog, settings, seal)
     except BacklogError as error:
         AGENT.fail(str(error))
     till = f"{settings.store.store_id}/{settings.store.till_id}"
-    echo(f"{file} has {count(events, 'undelivered capture')} of {till}.")
-    echo(f"Only head office can read it, with its key {key_id_of(seal.key)}.")
-    echo("Nothing is marked as delivered. At head office: loyalty-hq import FILE")
+    say(f"{file} has {count(events, 'undelivered capture')} of {till}.")
+    say(f"Only head office can read it, with its key {key_id_of(seal.key)}.")
+    say("Nothing is marked as delivered. At head office: loyalty-hq import FILE")
     if seal.token_hash is None:
         AGENT.warn(
             "without a token of head office nothing proves that it is this till's: head office"

@@ -1,7 +1,6 @@
 """`loyalty-agent join`: join head office with the code that `loyalty-hq enroll --url` printed."""
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -57,14 +56,14 @@ def join(
     elsewhere = joined_elsewhere(joining.code, settings)
     if elsewhere and not force:
         _refuse_other(elsewhere)
+    token_file = _run(joining).token_file
+    restart = restart_service(exit_code_of, is_service=joining.place.is_service)
+    if restart is not Restart.DONE:
+        _report_without_service(joining, restart)
+    with AGENT.exit_on_configuration_error():
+        settings = load_settings(joining.place.config, joining.environ)
+    refusal = partial(joining.refusal, token_file, settings.central.ca_file)
     with current_step("Joining") as show:
-        token_file = _run(joining, show).token_file
-        restart = restart_service(exit_code_of, is_service=joining.place.is_service)
-        if restart is not Restart.DONE:
-            _report_without_service(joining, restart)
-        with AGENT.exit_on_configuration_error():
-            settings = load_settings(joining.place.config, joining.environ)
-        refusal = partial(joining.refusal, token_file, settings.central.ca_file)
         found = Waiting(AgentClient(settings), joining.code, show, refusal).wait()
     if not found.is_confirmed:
         AGENT.fail(
@@ -74,9 +73,10 @@ def join(
     say(f"{_joined(joining.code)}. {found.text}")
 
 
-def _run(joining: Joining, show: Callable[[str], None]) -> Plan:
+def _run(joining: Joining) -> Plan:
+    # What is printed while a step is displayed would stand on its line: errors are, after it.
     try:
-        with AGENT.exit_on_configuration_error():
+        with AGENT.exit_on_configuration_error(), current_step("Joining") as show:
             office = HeadOffice(joining.code, joining.place.settings, say=AGENT.warn)
             return joining.run(office, show)
     except RegistrationError as error:

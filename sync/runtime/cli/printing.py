@@ -103,7 +103,7 @@ def print_entries(title: str, entries: Sequence[Mapping[str, object]]) -> None:
         first, second = map(one_line, list(entry.values())[:2])
         console.print(Text.assemble((first, "bold"), f"  {second}"), soft_wrap=True)
         others = flatten({name: entry[name] for name in list(entry)[2:]})
-        named = [f"{_in_words(n)}: {one_line(v)}" for n, v in others.items() if v is not None]
+        named = [f"{_in_words(n)}: {one_line(v)}" for n, v in others.items() if v not in {None, ""}]
         below = "\n".join(_lines_of(named, console.width - _INDENT))
         console.print(Padding(Text(below, overflow="fold"), (0, 0, 0, _INDENT)))
 

@@ -21,7 +21,7 @@ _WAIT_SECONDS = 5.0
 # The application id (https://www.sqlite.org/fileformat2.html#application_id) of a backup that no
 # program has opened yet: a log beside it is that of another file.
 _APPLICATION_ID, _UNOPENED = 68, int.from_bytes(b"Copy")
-_FULL = "there is no room for it: %s bytes needed, %s free"
+_FULL = "there is no room for it: {needed:,} bytes needed, {free:,} free"
 Show = Callable[[str], None]
 
 
@@ -146,7 +146,7 @@ def _require_room(connection: sqlite3.Connection, descriptor: int) -> None:
     found = os.fstatvfs(descriptor)
     needed, free = pages * page_bytes + _RESERVE_BYTES, found.f_bavail * found.f_frsize
     if free < needed:
-        raise BackupError(_FULL % (f"{needed:,}", f"{free:,}"))
+        raise BackupError(_FULL.format(needed=needed, free=free))
 
 
 def _copy(

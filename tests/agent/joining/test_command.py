@@ -1,6 +1,8 @@
 """`loyalty-agent join`: where the code comes from, messages, exit codes."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from agent.joining.service import Restart, restart_service
 from sync.protocol.join_code import JoinCode
 from sync.runtime.cli import discovery
 from tests.agent.joining.conftest import EXAMPLE, Machine, Office
-from tests.support.processes import messages
+from tests.support.processes import ROOT, messages
+from tests.support.terminal import run_on_terminal
 
+_LINE_ERASED = "\x1b[2K"
 CODE = JoinCode("0042", "till-1", "https://127.0.0.1:9", "S" * 25)
 
 
@@ -45,6 +49,22 @@ async def test_code_comes_from_the_command_line_standard_input_or_a_file(
     assert f"Joined {office.url} as 0042/till-1" in result.stdout
     assert f"loyalty-agent --config {machine.config} run" in result.stdout
     assert 'token_file = "' in machine.config.read_text()
+
+
+@pytest.mark.process
+async def test_report_does_not_stand_on_the_line_of_the_step_on_a_terminal(
+    office: Office, machine: Machine
+) -> None:
+    """It was printed while the step was displayed, on the same line, and the step again below."""
+    code = str(await office.issue())
+    program = [sys.executable, "-m", "agent", "--config", str(machine.config), "join", code]
+
+    shown = await asyncio.to_thread(run_on_terminal, program, ROOT, dict(os.environ))
+
+    step, _, report = shown.rpartition("Joined ")
+    assert "Writing the settings" in step
+    assert "Writing the settings" not in report
+    assert step.endswith(_LINE_ERASED)
 
 
 @pytest.mark.parametrize(

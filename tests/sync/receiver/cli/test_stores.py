@@ -11,12 +11,15 @@ import pytest
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.config import DATABASE_FILE
 from sync.receiver.ingest.epochs.shared_name import MIN_RETURNS
+from sync.receiver.reports.conditions import STATES, Condition
+from sync.runtime.cli.translation import read_texts
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.process import hq, hq_on_terminal, write_config
 from tests.support.head_office.receiver import Receiver
-from tests.support.processes import messages
+from tests.support.processes import ROOT, messages
 from tests.support.terminal import COLUMNS
 
+LANGUAGES = ROOT / "sync" / "receiver" / "cli" / "languages"
 pytestmark = pytest.mark.process
 
 
@@ -98,6 +101,13 @@ async def test_shared_name_has_the_same_advice_in_the_table_and_as_json(
     (shown,) = json.loads(printed.stdout)["stores"]
     assert "loyalty-hq enroll 0042 …" in shown["advice"]
     assert f"0042/till-1: {shown['advice']}" in " ".join(listed.stdout.split())
+
+
+def test_each_state_has_a_french_name() -> None:
+    names = read_texts(LANGUAGES / "fr.toml")
+
+    states = {*STATES, Condition.DELIVERING}
+    assert {one.value for one in states} - names.keys() == set()
 
 
 async def test_tables_are_french_with_a_french_locale(

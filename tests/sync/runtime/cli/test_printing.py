@@ -39,7 +39,7 @@ def test_entry_on_a_terminal_breaks_between_values_and_leaves_out_what_is_missin
     epoch, at = "5b0c0bba-6f29-4a39-9d53-6f53e4d1f2aa", "2026-03-04T05:06:07.000Z"
     entry = {"state": "here", "type": "email.answered", "epoch": epoch, "sequence": 2}
     entry |= {"correlationId": epoch, "lastHeardAt": None, "capturedAt": at}
-    entry |= {"detail": {"codes": 1, "by": "address"}}
+    entry |= {"storeId": "", "detail": {"codes": 1, "by": "address"}}
 
     print_entries("", [entry])
 

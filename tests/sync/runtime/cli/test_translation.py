@@ -31,10 +31,15 @@ SPEAKING = {
         *("agent/cli/join/command.py", "agent/cli/join/first_delivery.py", "agent/cli/sync.py"),
         *("agent/cli/drill.py", "agent/cli/dead_letters.py", "agent/cli/doctor.py"),
         *("agent/cli/client.py", "agent/cli/certify", "agent/doctor", "agent/certify"),
+        *("agent/cli/backup.py", "agent/cli/rotate_key.py", "agent/cli/export", "agent/export"),
         *("agent/joining", "agent/drill/scenario.py", "sync/protocol/join_code.py"),
     ],
     HEAD_OFFICE: ["sync/receiver/cli/doctor.py", "sync/receiver/doctor"],
-    SHARED: ["sync/runtime/cli/program.py", "sync/runtime/checks/units.py"],
+    SHARED: [
+        "sync/runtime/cli/program.py",
+        "sync/runtime/checks/units.py",
+        "sync/runtime/files/sqlite_backup.py",
+    ],
 }
 # Statements and documents for programs, wrong usage, and errors of the configuration.
 NOT_SHOWN = re.compile(
@@ -44,7 +49,7 @@ NOT_SHOWN = re.compile(
 )
 # A command to type, to the end of the text.
 COMMAND = re.compile(
-    r"(systemctl|journalctl|sudo|chown|chmod|loyalty-agent|loyalty-hq) .*", re.DOTALL
+    r"(systemctl|journalctl|sudo|chown|chmod|head -c|loyalty-agent|loyalty-hq) .*", re.DOTALL
 )
 # Between clauses, which a text may be composed of; and words that a value brings with it.
 BETWEEN = re.compile(r"[.:;,()?!\n\"'>\[\]]|MiB|ahead of|behind|^0 ")
