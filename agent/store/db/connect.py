@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, NullPool, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -49,6 +50,39 @@ _PRAGMAS = (
 )
 
 
+class _Cursor(sqlite3.Cursor):
+    def execute(self, sql: str, parameters: Any = ()) -> "_Cursor":  # noqa: ANN401 - as the driver's
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError as error:
+            raise _damaged() from error
+
+
+class Connection(sqlite3.Connection):
+    """Raises SQLite's error also where its message quotes damaged text that is not UTF-8.
+
+    The driver cannot decode such a message, as of a damaged schema, and raises a
+    `UnicodeDecodeError` in its place.
+    """
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:  # noqa: ANN401 - as the driver's
+        """Run a statement; return its cursor."""
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError as error:
+            raise _damaged() from error
+
+    def cursor(self, factory: Any = _Cursor) -> Any:  # noqa: ANN401 - as the driver's
+        """Return a cursor that raises the same."""
+        return super().cursor(factory)
+
+
+def _damaged() -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError("its schema has unexpected bytes")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
 def connect_for_writing(
     path: Path, last_commit: Receipt | None, now_us: Callable[[], int]
 ) -> sqlite3.Connection:
@@ -62,7 +96,11 @@ def connect_for_writing(
     create_private(path)
     set_foreign_wal_aside(path, now_us)
     connection = sqlite3.connect(
-        path, isolation_level=None, cached_statements=64, timeout=_LOCK_SECONDS
+        path,
+        isolation_level=None,
+        cached_statements=64,
+        timeout=_LOCK_SECONDS,
+        factory=Connection,
     )
     # A text that is not UTF-8 is that row's trouble: it fails where the row is checked.
     connection.text_factory = text_or_bytes
@@ -196,7 +234,11 @@ def _connect_for_reading(directory: Path) -> sqlite3.Connection:
     if is_owned_and_closed(path) and is_nearly_full(directory):
         return _connect_without_index(path)
     return sqlite3.connect(
-        f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_READ_TIMEOUT_SECONDS
+        f"{path.as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=_READ_TIMEOUT_SECONDS,
+        factory=Connection,
     )
 
 
@@ -205,7 +247,9 @@ def _connect_without_index(path: Path) -> sqlite3.Connection:
 
     In exclusive mode the index of the WAL is in memory, so that delivery goes on.
     """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=_READ_TIMEOUT_SECONDS)
+    connection = sqlite3.connect(
+        path, isolation_level=None, timeout=_READ_TIMEOUT_SECONDS, factory=Connection
+    )
     connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
     connection.execute("PRAGMA query_only=ON")
     return connection

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from agent.store.db.connect import DATABASE_FILE
+from agent.store.db.connect import DATABASE_FILE, Connection
 from agent.store.db.wal import require_no_orphan_wal, wal_of
 from agent.store.files.quarantine import has_content
 
@@ -29,7 +29,10 @@ def inspect_database(
     is_still = not is_owned and not has_content(wal_of(path))
     uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
     ends_at = time.monotonic() + within_seconds
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)) as connection:
+    connecting = sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=2.0, factory=Connection
+    )
+    with closing(connecting) as connection:
         connection.set_progress_handler(lambda: time.monotonic() > ends_at, _STEPS)
         yield connection
 
