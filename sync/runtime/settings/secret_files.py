@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sync.runtime.files.regular_file import read_regular
 from sync.runtime.settings.names import dotted, known_settings, value_of
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
@@ -149,8 +150,7 @@ def _unusable_directory(settings: SettingsTree) -> Iterator[SettingError]:
 
 def _content(path: Path, setting: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_SECRET_BYTES + 1)
+        return read_regular(path, _MAX_SECRET_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a usable path"
         raise _error(path, setting, f"the file cannot be read ({reason})") from None
