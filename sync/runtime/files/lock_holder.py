@@ -7,6 +7,8 @@ from pathlib import Path
 _PROC = Path("/proc")
 # Fields of a line in proc_locks(5), after the number of the lock.
 _MODE, _PROCESS, _FILE = 3, 4, 5
+# In place of the process: an open file description holds the lock, and may belong to several.
+_OF_OPEN_FILE = "-1"
 
 
 def lock_holder(*files: Path) -> str | None:
@@ -48,6 +50,8 @@ def _name_in_table(file: Path) -> tuple[str, str] | None:
 
 
 def _named(pid: str) -> str:
+    if pid == _OF_OPEN_FILE:
+        return "a process that the kernel does not name"
     try:
         # Not its command line: arguments may hold secrets.
         command = (_PROC / pid / "comm").read_text("utf-8", "replace").strip()
