@@ -112,13 +112,20 @@ def _reloading_on_hangup(name: str, reload: Callable[[], None]) -> Iterator[None
     Not by `add_signal_handler`: to remove that one restores the default, which ends the process.
     """
     loop = asyncio.get_running_loop()
+    is_due = False
 
     def reload_and_log() -> None:
+        nonlocal is_due
+        is_due = False
         reload()
         log_event(_log, logging.INFO, f"{name}.reloaded", reason=_RELOADED)
 
     def on_hangup(_number: int, _frame: object) -> None:
-        loop.call_soon_threadsafe(reload_and_log)
+        nonlocal is_due
+        # One reload after the last of many signals is enough.
+        if not is_due:
+            is_due = True
+            loop.call_soon_threadsafe(reload_and_log)
 
     before = signal.signal(signal.SIGHUP, on_hangup)
     try:

@@ -20,6 +20,7 @@ from typer.main import get_group
 
 from sync.runtime.cli import translation
 from sync.runtime.cli.help_texts import TranslatedContext, translate_help
+from sync.runtime.hangup import ignore_hangup, restore_hangup
 from sync.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -101,8 +102,9 @@ def _exit_at_signals() -> None:
 
 def _load_to_run(lazy: LazyCommand, name: str) -> "Command":
     if lazy.is_service:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        ignore_hangup()
     else:
+        restore_hangup()
         _exit_at_signals()
     command = lazy.load(name)
     translate_help(command)

@@ -81,3 +81,26 @@ def test_files_of_a_service_are_readable_by_its_user_only() -> None:
 )
 def test_start_error_names_the_file_or_the_address(error: OSError, message: str) -> None:
     assert message in explain_os_error(error, "127.0.0.1:8480", "api")
+
+
+async def reload_often(service: RunningService, signals: int) -> None:
+    """Send SIGHUPs as soon as the service reloads at one, then end the service."""
+    before = signal.getsignal(signal.SIGHUP)
+    while signal.getsignal(signal.SIGHUP) == before:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0)
+    for _ in range(signals):
+        os.kill(os.getpid(), signal.SIGHUP)
+    # A signal between two iterations is handled in the next one.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    die(service)
+
+
+def test_many_hangup_signals_at_once_are_one_reload(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    tasks = []
+
+    run(lambda service: tasks.append(asyncio.ensure_future(reload_often(service, 50))))
+
+    events = [record.getMessage() for record in caplog.records]
+    assert events.count("agent.reloaded") == 1
