@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from agent.facts import Capture, EmailAnswered, Recorded, SessionStarted
+from sync.runtime.logging import dropped_lines
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _KINDS: dict[type[Capture], str] = {SessionStarted: "session", EmailAnswered: "email"}
@@ -58,7 +59,9 @@ class Metrics:
 
     def render(self, families: Iterable[Metric]) -> bytes:
         """Return all metrics and these `families` in text format 0.0.4."""
-        return generate_latest(self._registry) + render([self._info, self._counted(), *families])
+        return generate_latest(self._registry) + render(
+            [self._info, self._counted(), _dropped_lines(), *families]
+        )
 
     def _counted(self) -> CounterMetricFamily:
         family = CounterMetricFamily(
@@ -69,6 +72,11 @@ class Metrics:
         for (kind, repeated), count in self._captures.items():
             family.add_metric([_KINDS[kind], "repeated" if repeated else "recorded"], count)
         return family
+
+
+def _dropped_lines() -> CounterMetricFamily:
+    words = "Lines of the log that were dropped because nobody read it"
+    return CounterMetricFamily("loyalty_agent_log_lines_dropped", words, value=dropped_lines())
 
 
 class _Snapshot(Collector):

@@ -9,6 +9,7 @@ import os
 import select
 import threading
 from collections import deque
+from contextlib import suppress
 
 _MOST_BYTES = 1024 * 1024
 # Several lines in one write: after each the thread has to get the interpreter's lock back.
@@ -21,7 +22,8 @@ _DROPPED = "log.lines_dropped"
 class LogWriter(logging.Handler):
     """Writes lines to a descriptor, from a thread that starts with the first one.
 
-    `emit` never blocks. Where lines are missing, a line says how many (`log.lines_dropped`).
+    `emit` never blocks. Where lines are missing, a line says how many (`log.lines_dropped`);
+    `dropped_total` counts all of them.
     """
 
     def __init__(self, descriptor: int, most_bytes: int = _MOST_BYTES) -> None:
@@ -31,10 +33,11 @@ class LogWriter(logging.Handler):
         # The handler's own lock, and reentrant: a finalizer may log at any point of this class.
         assert self.lock is not None, "made above"  # noqa: S101 - for the types
         self._changed = threading.Condition(self.lock)
-        # Each line with the number of lines that it stands for: a line on dropped ones for these.
+        # Each line with the number of dropped lines that it reports, 0 for an ordinary one.
         self._lines: deque[tuple[bytes, int]] = deque()
         self._bytes = 0
         self._dropped = 0
+        self.dropped_total = 0
         self._is_failing = False
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -48,14 +51,14 @@ class LogWriter(logging.Handler):
             return
         if self._bytes + len(line) > self._most_bytes:
             self._dropped += 1
+            self.dropped_total += 1
             return
         self._add_gap()
-        self._add(line, 1)
+        self._add(line)
         if self._is_closed:
             self._write_at_once()
         elif self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-            self._thread.start()
+            self._start()
 
     def flush(self) -> None:
         """Wait until all is written, or for a moment if it cannot be."""
@@ -69,11 +72,18 @@ class LogWriter(logging.Handler):
             self._changed.notify_all()
         super().close()
 
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="log", daemon=True)
+        # If this user may have no more threads, the next line tries again.
+        with suppress(RuntimeError):
+            thread.start()
+            self._thread = thread
+
     def _line(self, record: logging.LogRecord) -> bytes:
         return (self.format(record) + "\n").encode(errors="backslashreplace")
 
-    def _add(self, line: bytes, stands_for: int) -> None:
-        self._lines.append((line, stands_for))
+    def _add(self, line: bytes, reports: int = 0) -> None:
+        self._lines.append((line, reports))
         self._bytes += len(line)
         self._changed.notify_all()
 
@@ -120,10 +130,11 @@ class LogWriter(logging.Handler):
     def _count_unwritten(self, lines: list[tuple[bytes, int]], written: int) -> None:
         """Count the lines of a write that are not in the first `written` bytes as dropped."""
         end = 0
-        for line, stands_for in lines:
+        for line, reports in lines:
             end += len(line)
             if end > written:
-                self._dropped += stands_for
+                self._dropped += reports or 1
+                self.dropped_total += 0 if reports else 1
         self._is_failing = end > written
 
     def _write(self, content: bytes) -> int:

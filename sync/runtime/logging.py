@@ -83,6 +83,12 @@ def configure_logging(level: str, format: str, stream: TextIO | None = None) -> 
     logging.captureWarnings(capture=True)
 
 
+def dropped_lines() -> int:
+    """Return how many lines the log has dropped because nobody read it."""
+    writers = (one for one in logging.getLogger().handlers if isinstance(one, LogWriter))
+    return sum(one.dropped_total for one in writers)
+
+
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Return whether `stream` is connected to journald (`$JOURNAL_STREAM`, systemd.exec(5))."""
     try:

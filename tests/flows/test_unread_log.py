@@ -23,6 +23,7 @@ pytestmark = pytest.mark.process
 PAGE_BYTES = 4_096
 LINES = 20_000
 BURST = 5_000
+DROPPED = "loyalty_agent_log_lines_dropped_total"
 LOG_MUCH = f"""
 import logging, signal, sys
 signal.alarm({WAIT_SECONDS:.0f})
@@ -167,3 +168,34 @@ def test_lines_of_a_burst_are_all_written_before_the_process_ends() -> None:
 
     lines = [json.loads(line) for line in result.stderr.splitlines()]
     assert [line["number"] for line in lines] == list(range(BURST))
+
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [(AGENT, "run"), (HQ, "serve")],
+    ids=["loyalty-agent", "loyalty-hq"],
+)
+async def test_service_with_a_wrong_setting_ends_though_nobody_reads_its_message(
+    tmp_path: Path, program: tuple[str, ...], command: str
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[lgo]\n")
+    with closing(UnreadPipe()) as pipe, manager_in(tmp_path) as manager:
+        async with logging_into(pipe, manager, config, *program, command) as process:
+            async with asyncio.timeout(WAIT_SECONDS):
+                assert await process.wait() == 2
+
+
+async def test_dropped_lines_are_a_metric(tmp_path: Path) -> None:
+    config, port = tmp_path / "config.toml", free_port()
+    config.write_text(f'[api]\nport = {port}\n[storage]\ndirectory = "{tmp_path / "state"}"\n')
+    with closing(UnreadPipe()) as pipe, manager_in(tmp_path) as manager:
+        # The disk of the log is full.
+        pipe.close_writing()
+        pipe.writing = os.open("/dev/full", os.O_WRONLY)
+        async with logging_into(pipe, manager, config, *AGENT, "run"):
+            await manager.hears_at_last("READY=1")
+            metrics = (await get(port, "/metrics")).body.decode()
+
+    (line,) = (one for one in metrics.splitlines() if one.startswith(DROPPED))
+    assert float(line.split()[1]) > 1

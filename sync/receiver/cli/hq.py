@@ -77,7 +77,7 @@ def serve(config: ConfigFile = None) -> None:
         )
     except NotStartedError as error:
         if str(error):
-            HEAD_OFFICE.warn(str(error))
+            HEAD_OFFICE.warn_unread(str(error))
         raise SystemExit(error.code) from None
 
 

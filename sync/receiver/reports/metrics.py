@@ -1,15 +1,18 @@
 """Prometheus metrics: counters of this process, and gauges of the fleet from the database."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.reports.fleet_figures import MAX_COUNTED, FleetFigures
+from sync.runtime.logging import dropped_lines
 from sync.runtime.network.own_certificate import days_until, read_end
 
 _NAMESPACE = "loyalty_hq"
@@ -52,6 +55,7 @@ class ReceiverMetrics:
         by_route = f"{_PROCESS}Requests by route and HTTP status"
         self.requests = counter("requests", by_route, ("route", "status"))
         self.errors = counter("problems", f"{_PROCESS}Error responses by code", ("code",))
+        self._registry.register(_DroppedLines())
 
     def watch_bodies(self, reserved_bytes: Callable[[], float]) -> None:
         """Export the memory held by request bodies; `reserved_bytes` returns it."""
@@ -85,6 +89,12 @@ class ReceiverMetrics:
         self._database_up.set(figures is not None)
         fleet = b"" if figures is None else _fleet_metrics(figures)
         return generate_latest(self._registry) + fleet
+
+
+class _DroppedLines(Collector):
+    def collect(self) -> Iterable[Metric]:
+        words = f"{_PROCESS}Lines of the log that were dropped because nobody read it"
+        yield CounterMetricFamily(f"{_NAMESPACE}_log_lines_dropped", words, value=dropped_lines())
 
 
 def _fleet_metrics(figures: FleetFigures) -> bytes:

@@ -6,6 +6,7 @@ sequence in them would drive the terminal. The linter forbids other ways of prin
 """
 
 import json
+import logging
 import re
 import shutil
 import sys
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sync.runtime.cli.translation import in_language
+from sync.runtime.log_writer import LogWriter
 from sync.runtime.printable import printable, printable_json
 
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
@@ -27,9 +29,22 @@ _INDENT = 4
 
 def echo(text: str, *, err: bool = False, bold: bool = False, fg: str | None = None) -> None:
     """Print lines, escaped; `err`: on standard error. Line breaks in a value: see `one_line`."""
-    lines = "\n".join(printable(line) for line in text.split("\n"))
+    lines = _escaped(text)
     # Styling appends a reset in any case.
     typer.echo(typer.style(lines, bold=bold or None, fg=fg) if bold or fg else lines, err=err)
+
+
+def echo_unread(text: str) -> None:
+    """Print lines on standard error, escaped; do not wait for a reader who has stopped."""
+    writer = LogWriter(sys.stderr.fileno())
+    writer.setFormatter(logging.Formatter("%(message)s"))
+    writer.handle(logging.makeLogRecord({"msg": _escaped(text)}))
+    writer.flush()
+    writer.close()
+
+
+def _escaped(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def say(text: str, *, err: bool = False, bold: bool = False, fg: str | None = None) -> None:

@@ -143,9 +143,19 @@ class Program(Generic[SettingsT]):
         """Print `message` on standard error."""
         # Imported here: a service that starts need not wait for it.
         from sync.runtime.cli.printing import echo  # noqa: PLC0415 - see above
-        from sync.runtime.cli.translation import in_language  # noqa: PLC0415 - see above
 
-        echo(f"{self.name}: {in_language(message, err=True)}", err=True)
+        echo(self._warning(message), err=True)
+
+    def warn_unread(self, message: str) -> None:
+        """Print `message` on standard error; do not wait for a reader, as a service must not."""
+        from sync.runtime.cli.printing import echo_unread  # noqa: PLC0415 - as in `warn`
+
+        echo_unread(self._warning(message))
+
+    def _warning(self, message: str) -> str:
+        from sync.runtime.cli.translation import in_language  # noqa: PLC0415 - as in `warn`
+
+        return f"{self.name}: {in_language(message, err=True)}"
 
     def _find(self, config: Path | None) -> tuple[Configuration, SettingsT]:
         found, settings = self.configuration(config)

@@ -11,7 +11,7 @@ _IRREGULAR = "it is no regular file"
 def read_regular(file: Path, max_bytes: int = -1) -> bytes:
     """Return the start of a file, -1: all of it. Raises `OSError`, also for a pipe or a device."""
     # Nonblocking: to open a pipe waits for its writer.
-    with open(file, "rb", opener=_open_nonblocking) as opened:  # noqa: PTH123 - Path.open has no opener
+    with open(file, "rb", opener=_open_nonblocking) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise OSError(errno.EINVAL, _IRREGULAR, str(file))
         return opened.read(max_bytes)

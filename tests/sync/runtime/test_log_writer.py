@@ -2,10 +2,13 @@
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from select import select
+
+import pytest
 
 from sync.runtime.log_writer import LogWriter
 from sync.runtime.logging import TextFormatter
@@ -79,3 +82,31 @@ def test_line_logged_after_the_end_into_a_full_pipe_is_no_reason_to_wait() -> No
 
     os.close(reading)
     os.close(writing)
+
+
+def test_lines_are_counted_as_dropped_once() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    with writer_to(descriptor) as writer:
+        for event in ("a.a", "b.b", "c.c"):
+            writer.handle(record(event))
+            # The next line follows one on those that are missing, which is dropped, too.
+            writer.flush()
+
+        assert writer.dropped_total == 3
+    os.close(descriptor)
+
+
+def test_line_is_no_error_where_no_thread_can_be_started_and_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with (tmp_path / "log").open("wb") as file, writer_to(file.fileno()) as writer:
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(threading.Thread, "start", fail)
+            writer.handle(record("early.early"))
+        writer.handle(record("late.late"))
+
+    events = [line.split()[2] for line in (tmp_path / "log").read_text().splitlines()]
+    assert events == ["early.early", "late.late"]
