@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -51,8 +52,8 @@ def test_pipe_in_place_of_the_own_certificate_or_its_key_is_an_error(
 ) -> None:
     pair = make_certificate(tmp_path)
 
-    for files in ((pipe, pair.key_file), (pair.cert_file, pipe)):
-        error = outcome_of(lambda files=files: serving_tls(*files, "api.tls_cert_file"))
+    for certificate, key in ((pipe, pair.key_file), (pair.cert_file, pipe)):
+        error = outcome_of(partial(serving_tls, certificate, key, "api.tls_cert_file"))
         assert isinstance(error, ConfigurationError)
     assert outcome_of(lambda: read_end(pipe)) is None
 
