@@ -36,7 +36,11 @@ def echo(text: str, *, err: bool = False, bold: bool = False, fg: str | None = N
 
 def echo_unread(text: str) -> None:
     """Print lines on standard error, escaped; do not wait for a reader who has stopped."""
-    writer = LogWriter(sys.stderr.fileno())
+    try:
+        writer = LogWriter(sys.stderr.fileno())
+    except OSError:  # a stream in memory
+        echo(text, err=True)
+        return
     writer.setFormatter(logging.Formatter("%(message)s"))
     writer.handle(logging.makeLogRecord({"msg": _escaped(text)}))
     writer.flush()
