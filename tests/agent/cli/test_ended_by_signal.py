@@ -36,7 +36,7 @@ async def locked(database: Path) -> AsyncIterator[None]:
     assert locker.stdout is not None
     await locker.stdout.readline()
     yield
-    await locker.communicate()
+    await locker.communicate(b"")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
