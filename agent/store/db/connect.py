@@ -58,7 +58,7 @@ class _Cursor(sqlite3.Cursor):
             raise _damaged() from error
 
 
-class Connection(sqlite3.Connection):
+class StoreConnection(sqlite3.Connection):
     """Raises SQLite's error also where its message quotes damaged text that is not UTF-8.
 
     The driver cannot decode such a message, as of a damaged schema, and raises a
@@ -100,7 +100,7 @@ def connect_for_writing(
         isolation_level=None,
         cached_statements=64,
         timeout=_LOCK_SECONDS,
-        factory=Connection,
+        factory=StoreConnection,
     )
     # A text that is not UTF-8 is that row's trouble: it fails where the row is checked.
     connection.text_factory = text_or_bytes
@@ -238,7 +238,7 @@ def _connect_for_reading(directory: Path) -> sqlite3.Connection:
         uri=True,
         isolation_level=None,
         timeout=_READ_TIMEOUT_SECONDS,
-        factory=Connection,
+        factory=StoreConnection,
     )
 
 
@@ -248,7 +248,7 @@ def _connect_without_index(path: Path) -> sqlite3.Connection:
     In exclusive mode the index of the WAL is in memory, so that delivery goes on.
     """
     connection = sqlite3.connect(
-        path, isolation_level=None, timeout=_READ_TIMEOUT_SECONDS, factory=Connection
+        path, isolation_level=None, timeout=_READ_TIMEOUT_SECONDS, factory=StoreConnection
     )
     connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
     connection.execute("PRAGMA query_only=ON")

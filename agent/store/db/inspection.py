@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from agent.store.db.connect import DATABASE_FILE, Connection
+from agent.store.db.connect import DATABASE_FILE, StoreConnection
 from agent.store.db.wal import require_no_orphan_wal, wal_of
 from agent.store.files.quarantine import has_content
 
@@ -30,7 +30,7 @@ def inspect_database(
     uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
     ends_at = time.monotonic() + within_seconds
     connecting = sqlite3.connect(
-        uri, uri=True, isolation_level=None, timeout=2.0, factory=Connection
+        uri, uri=True, isolation_level=None, timeout=2.0, factory=StoreConnection
     )
     with closing(connecting) as connection:
         connection.set_progress_handler(lambda: time.monotonic() > ends_at, _STEPS)
