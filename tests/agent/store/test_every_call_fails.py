@@ -73,7 +73,9 @@ def failing(fault: OneFault) -> Iterator[None]:
             error = OSError(code, os.strerror(code))
             patch.setattr(os, name, fault.around(getattr(os, name), error))
         patch.setattr(
-            sqlite3, "connect", lambda *given, **named: usual(*given, factory=Connection, **named)
+            sqlite3,
+            "connect",
+            lambda *given, **named: usual(*given, **named | {"factory": Connection}),
         )
         yield
 

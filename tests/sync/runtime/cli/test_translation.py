@@ -43,7 +43,7 @@ SPEAKING = {
 }
 # Statements and documents for programs, wrong usage, and errors of the configuration.
 NOT_SHOWN = re.compile(
-    r"SELECT|GROUP BY|LIMIT|PRAGMA|Bearer|HTTP/1\.1|dev/block|bold red|AS t"
+    r"SELECT|GROUP BY|LIMIT|PRAGMA|IS NULL|Bearer|HTTP/1\.1|dev/block|bold red|AS t"
     r"|(^|\n)\s*(server|storage|store|api)[. ]|expected CODE|delivers under"
     r"|the file cannot be read as a certificate"
 )
