@@ -14,8 +14,10 @@ from tests.support.agent.store import EpochIds, answer, change, opened, record, 
 # Tables that take any value in any column.
 ANY_VALUE = (
     "PRAGMA writable_schema=ON",
-    "UPDATE sqlite_schema SET sql = replace(replace(sql, 'NOT NULL', ''), 'STRICT', '')"
-    " WHERE type = 'table'",
+    """
+UPDATE sqlite_schema SET sql = replace(replace(sql, 'NOT NULL', ''), 'STRICT', '')
+WHERE type = 'table'
+""",
 )
 UNKNOWN_TYPE = "UPDATE event SET type = 'nonsense'"
 NO_TEXT = "UPDATE session SET correlation_id = CAST(x'ff' || position AS TEXT)"

@@ -39,8 +39,10 @@ SESSION, ANSWER = 7, 8
 # Tables that take any value in any column.
 ANY_VALUE = (
     "PRAGMA writable_schema=ON",
-    "UPDATE sqlite_schema SET sql = replace(replace(sql, 'NOT NULL', ''), 'STRICT', '')"
-    " WHERE type = 'table'",
+    """
+UPDATE sqlite_schema SET sql = replace(replace(sql, 'NOT NULL', ''), 'STRICT', '')
+WHERE type = 'table'
+""",
 )
 NOT_UTF8 = "CAST(x'ff61' AS TEXT)"
 
