@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 # shared machine.
 TIMES = 4
 LIMIT = 2.2
-_ROUNDS = 3
+_ROUNDS = 6
 
 
 async def growth(
