@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fi
 
 from agent.store.access import StoreAccess
 from agent.store.crypto.old_keys import destroy_old_keys, read_old_keys
+from agent.store.files.quarantine import list_unfinished
 from agent.store.retention.delivery_times import has_impossible_times, repair_times
 from agent.store.retention.erase import (
     erase_addresses,
@@ -176,7 +177,10 @@ def _header_in_use(store: Store) -> bytes:
 
 
 def _destroy_old_keys(store: Store, needed: set[bytes]) -> None:
-    # In the writer's thread, which is the one that begins to use another key.
+    # In the writer's thread, which is the one that begins to use another key, and that quarantines
+    # a database: one that it did since the query may hold addresses of any key.
+    if list_unfinished(store.directory):
+        return
     try:
         destroy_old_keys(store.directory, needed | {store.vault.header})
     except OSError as error:

@@ -117,7 +117,7 @@ def _files(settings: SettingsTree) -> Iterator[tuple[SettingPath, Path]]:
         if path == _OF_COMMANDS:
             continue
         # A user who may not enter its directory sees no file: Path.exists would raise.
-        if path != _CREATED_IF_ABSENT or os.path.exists(file):  # noqa: PTH110
+        if path != _CREATED_IF_ABSENT or os.path.exists(file):  # noqa: PTH110 - see above
             yield path, file
 
 

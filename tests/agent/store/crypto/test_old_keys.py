@@ -16,6 +16,8 @@ from agent.store.crypto.old_keys import (
     rotate,
 )
 from agent.store.crypto.vault import KEY_BYTES, UnusableKey, Vault, open_vault, read_vault
+from agent.store.db.connect import DATABASE_FILE
+from agent.store.files.quarantine import QUARANTINE
 from agent.store.retention.retention import RetentionDays
 from agent.store.store import Store
 from tests.support.agent.outbox import OutboxRig, outbox_on, receipt_of
@@ -269,6 +271,28 @@ async def test_key_in_use_is_not_destroyed_between_rotation_and_its_first_use(
         await rig.writer.run(renew_key)
 
         assert await addresses_sent(rig) == 1
+
+
+async def test_old_key_is_kept_if_a_database_is_quarantined_after_the_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Addresses in it may be encrypted with the key, and are salvaged."""
+
+    def quarantined_after(*arguments: object) -> set[bytes]:
+        place = tmp_path / QUARANTINE / "20261129T120000Z"
+        place.mkdir(parents=True)
+        (place / DATABASE_FILE).touch()
+        return set()
+
+    monkeypatch.setattr("agent.store.retention.retention.find_needed_keys", quarantined_after)
+    async with outbox_on(tmp_path) as rig:
+        await rig.capture(session("one"))
+        rotate(tmp_path / KEY_FILE, tmp_path)
+        await rig.writer.run(renew_key)
+
+        await rig.outbox.retention.destroy_old_keys()
+
+    assert len(read_old_keys(tmp_path)) == 1
 
 
 async def test_dead_letter_keeps_its_old_key(tmp_path: Path) -> None:
