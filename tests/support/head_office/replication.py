@@ -62,13 +62,11 @@ class Server:
 
     def freeze(self) -> None:
         """Stop all processes of the server where they are: it accepts, and answers nothing."""
-        for process in self._processes():
-            process.send_signal(signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
-        for process in self._processes():
-            process.send_signal(signal.SIGCONT)
+        self._send(signal.SIGCONT)
 
     def end(self) -> None:
         """End the server at once, whatever its state."""
@@ -85,6 +83,12 @@ class Server:
         connection = await asyncpg.connect(self.url(database))
         await connection.execute(statement)
         await connection.close()
+
+    def _send(self, signal_number: signal.Signals) -> None:
+        for process in self._processes():
+            # A process of a connection ends by itself at any time, also just before its signal.
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal_number)
 
     def _processes(self) -> list[psutil.Process]:
         pid = int((self.data / "postmaster.pid").read_text().partition("\n")[0])
