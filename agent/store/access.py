@@ -10,7 +10,8 @@ from typing import TypeVar, TypeVarTuple
 from sqlmodel import Session
 
 from agent.store.crypto.vault import UnusableKey
-from agent.store.db.connect import DATABASE_FILE, read_only, reading_engine, session_on
+from agent.store.db.connect import DATABASE_FILE, read_only, reading_engine
+from agent.store.db.transaction import session_on
 from agent.store.files.storage_errors import (
     DamagedRowError,
     StorageDamagedError,

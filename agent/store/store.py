@@ -11,19 +11,11 @@ from sqlmodel import Session
 
 from agent.facts import Capture, Outcome, Receipt, Timestamp
 from agent.store.crypto.vault import Vault
-from agent.store.db.boots import open_boot
-from agent.store.db.connect import (
-    DATABASE_FILE,
-    connect_for_writing,
-    expect_lock,
-    limit_wal,
-    session_on,
-    transaction,
-    writing_engine,
-)
+from agent.store.db.connect import DATABASE_FILE, connect_for_writing, expect_lock, limit_wal
 from agent.store.db.epochs import Epochs
 from agent.store.db.repair.repair import open_repaired_epochs
 from agent.store.db.stale_frames import overwrite_stale_frames, restart_log
+from agent.store.db.transaction import session_on, transaction, writing_engine
 from agent.store.db.wal import WAL_BYTES, preallocate_wal, wal_of
 from agent.store.files.disk_space import DiskSpace, SpaceLimits
 from agent.store.files.file_identity import OpenFiles
@@ -35,6 +27,7 @@ from agent.store.files.storage_errors import (
     StorageMovedError,
     storage_error_from,
 )
+from agent.store.journal.boots import open_boot
 from agent.store.journal.journal import Group, Journal
 from agent.store.retention.make_room import purge_oldest_delivered
 from agent.store.room import EarlyPurgeLog, EarlyPurgeReason, Room, wal_bytes

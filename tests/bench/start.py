@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from agent.store.crypto.vault import Vault, open_vault
-from agent.store.db.connect import transaction
+from agent.store.db.transaction import transaction
 from agent.store.files.disk_space import SpaceLimits
 from agent.store.open import StoreOpener
 from agent.store.store import StoreEnvironment

@@ -1,8 +1,4 @@
-"""Connections to the database file, for writing and reading, and their transactions.
-
-Statements on the hot paths run on the driver's connection; everything else uses an SQLModel
-session (`session_on`), about 0.3 ms slower for each transaction.
-"""
+"""Connections to the database file, for writing and reading, and the sizes of the file."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -10,9 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, NullPool, StaticPool, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session
+from sqlalchemy import Engine, NullPool, create_engine, event
 
 from agent.facts import Receipt
 from agent.store.db.migrate import migrate
@@ -88,9 +82,7 @@ def connect_for_writing(
 ) -> sqlite3.Connection:
     """Open the only writing connection, on a file of the newest schema.
 
-    The driver's transaction handling is off: its deferred BEGIN can fail on the first write at
-    once, regardless of the busy timeout. Raises `sqlite3.Error`, or `OSError` if the file is not
-    ours or a suspect WAL cannot be copied.
+    Raises `sqlite3.Error`, or `OSError` if the file is not ours or a suspect WAL cannot be copied.
     """
     # The WAL and its index get the mode of the database.
     create_private(path)
@@ -129,23 +121,6 @@ def expect_lock(connection: sqlite3.Connection, *, is_locked: bool) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the body in one transaction of the writer, committed and synced on return.
-
-    After a full disk or an I/O error SQLite has already rolled back; a second ROLLBACK would
-    only hide the error.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
 def read_only(directory: Path) -> Iterator[sqlite3.Connection]:
     """Open the database of `directory` read-only for one query. Raises `sqlite3.Error`.
 
@@ -158,32 +133,17 @@ def read_only(directory: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def writing_engine(connection: sqlite3.Connection) -> Engine:
-    """Return an engine for sessions on the writer's `connection`, which stays open."""
-    engine = create_engine(
-        "sqlite://", creator=lambda: connection, poolclass=StaticPool, pool_reset_on_return=None
-    )
-    event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
-
-
 def reading_engine(directory: Path) -> Engine:
     """Return an engine for read-only sessions, each on a connection of its own."""
-    engine = create_engine(
-        "sqlite://", creator=lambda: _connect_with_bytes(directory), poolclass=NullPool
-    )
+
+    def connect() -> sqlite3.Connection:
+        connection = _connect_for_reading(directory)
+        connection.text_factory = text_or_bytes
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
     return engine
-
-
-@contextmanager
-def session_on(engine: Engine) -> Iterator[Session]:
-    """Run the body in one transaction of a session. Raises the driver's own errors."""
-    try:
-        with Session(engine) as session, session.begin():
-            yield session
-    except DBAPIError as error:
-        raise error.orig or error from error
 
 
 def database_bytes(directory: Path) -> int:
@@ -219,12 +179,6 @@ def reusable_bytes_in(database: Path) -> int:
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def _connect_with_bytes(directory: Path) -> sqlite3.Connection:
-    connection = _connect_for_reading(directory)
-    connection.text_factory = text_or_bytes
-    return connection
 
 
 def _connect_for_reading(directory: Path) -> sqlite3.Connection:

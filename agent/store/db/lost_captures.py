@@ -11,9 +11,10 @@ would ever know how many captures are lost.
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import asdict, replace
 
 from agent.store.db.returned_numbers import Numbers, count_returned, returned_without_hole
 from agent.store.db.rows import intact_rows
@@ -22,6 +23,10 @@ from agent.store.files.quarantine import list_unfinished
 # Reasons of epochs whose end no version recorded; of the second it is not known where that was.
 SET_ASIDE_BEFORE = "an earlier version set its database aside"
 END_UNKNOWN = "an earlier version set its database aside, and not all of it is readable"
+COLUMNS = (
+    "epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,"
+    " returned, moved_through, named_through, acknowledged_at_us, found_with"
+)
 _ADD = """
 INSERT INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us)
 VALUES (?, ?, ?, ?, ?)
@@ -29,30 +34,23 @@ ON CONFLICT (epoch) DO UPDATE SET lost_through = max(lost_through, excluded.lost
     told_at_us = NULL, acknowledged_at_us = NULL, found_with = ''
 """
 # Answers of head office from before it was told of a loss stand: its later numbers count them.
-_ADD_FOUND = """
-INSERT INTO lost_captures (epoch, held_through, lost_through, reason, noticed_at_us,
-    accepted_through, told_at_us, returned, moved_through, named_through, acknowledged_at_us,
-    found_with)
-SELECT :epoch, :held_through, :lost_through, :reason, :noticed_at_us,
-    :accepted_through, :told_at_us, :returned, :moved_through, :named_through, :acknowledged_at_us,
-    :found_with
+_ADD_FOUND = f"""
+INSERT INTO lost_captures ({COLUMNS})
+SELECT {", ".join(f":{name}" for name in COLUMNS.split(", "))}
 WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE epoch = :epoch)
 ON CONFLICT (epoch) DO UPDATE SET accepted_through = excluded.accepted_through,
     told_at_us = excluded.told_at_us, named_through = excluded.named_through,
     acknowledged_at_us = excluded.acknowledged_at_us
 WHERE excluded.named_through > lost_captures.named_through
     AND excluded.lost_through >= lost_captures.lost_through
-"""
-_ALL = """
-SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
-    returned, moved_through, named_through, acknowledged_at_us, found_with
-FROM lost_captures ORDER BY noticed_at_us, epoch
-"""
+"""  # noqa: S608 - contains no value
+_ALL = f"SELECT {COLUMNS} FROM lost_captures ORDER BY noticed_at_us, epoch"  # noqa: S608 - no value
 _KNOWN_EPOCHS = "SELECT epoch FROM epoch"
 # Not if more was lost meanwhile: head office has not answered that.
 _SET_ANSWER = """
-UPDATE lost_captures SET accepted_through = ?, told_at_us = ?, acknowledged_at_us = ?
-WHERE epoch = ? AND lost_through = ?
+UPDATE lost_captures SET accepted_through = :accepted_through, told_at_us = :told_at_us,
+    acknowledged_at_us = :acknowledged_at_us
+WHERE epoch = :epoch AND lost_through = :lost_through
 """
 _SET_NAMED = """
 UPDATE lost_captures SET named_through = max(named_through, ?) WHERE epoch = ?
@@ -60,26 +58,10 @@ UPDATE lost_captures SET named_through = max(named_through, ?) WHERE epoch = ?
 _SALVAGED = "SELECT source FROM salvage WHERE is_read = 1"
 
 
-class LostRow(NamedTuple):
-    """A row, in the order of its columns."""
-
-    epoch: str
-    held_through: int
-    lost_through: int
-    reason: str
-    noticed_at_us: int
-    accepted_through: int | None
-    told_at_us: int | None
-    returned: int
-    moved_through: int
-    named_through: int
-    acknowledged_at_us: int | None
-    found_with: str
-
-
-@dataclass(frozen=True, slots=True)
-class LostCaptures:
+class LostCaptures(msgspec.Struct, frozen=True, array_like=True):
     """Numbers of `epoch` above `held_through`, up to `lost_through`, that this machine has not.
+
+    A row in the order of its columns, and `may_return`.
 
     `accepted_through`: how far head office has the epoch; None if it has not answered yet.
     `named_through`: the loss that a heartbeat may have named; from then on the numbers that head
@@ -155,7 +137,7 @@ def read_lost_captures(connection: sqlite3.Connection, directory: Path) -> list[
     """
     read = {source for (source,) in connection.execute(_SALVAGED)}
     may_return = not read.issuperset(list_unfinished(directory))
-    own = _own(connection, list(intact_rows(connection.execute(_ALL), LostRow)))
+    own = _own(connection, list(intact_rows(connection.execute(_ALL), LostCaptures)))
     return [replace(_counted(connection, lost), may_return=may_return) for lost in own]
 
 
@@ -177,19 +159,7 @@ def after_answer(
 
 def record_answers(connection: sqlite3.Connection, changed: Sequence[LostCaptures]) -> None:
     """Store the answers of head office."""
-    connection.executemany(
-        _SET_ANSWER,
-        [
-            (
-                one.accepted_through,
-                one.told_at_us,
-                one.acknowledged_at_us,
-                one.epoch,
-                one.lost_through,
-            )
-            for one in changed
-        ],
-    )
+    connection.executemany(_SET_ANSWER, [asdict(one) for one in changed])
 
 
 def record_named(connection: sqlite3.Connection, named: Mapping[str, int]) -> None:
@@ -197,7 +167,7 @@ def record_named(connection: sqlite3.Connection, named: Mapping[str, int]) -> No
     connection.executemany(_SET_NAMED, [(through, epoch) for epoch, through in named.items()])
 
 
-def _own(connection: sqlite3.Connection, rows: Sequence[LostRow]) -> list[LostCaptures]:
+def _own(connection: sqlite3.Connection, rows: Sequence[LostCaptures]) -> list[LostCaptures]:
     """Return those of this machine: by the mark, or found in a file whose last epoch is."""
     known = {epoch for (epoch,) in connection.execute(_KNOWN_EPOCHS)} | {""}
     known |= {row.epoch for row in rows if not row.found_with}
@@ -210,7 +180,7 @@ def _own(connection: sqlite3.Connection, rows: Sequence[LostRow]) -> list[LostCa
             if epoch not in known:
                 known.add(epoch)
                 waiting.append(epoch)
-    return [LostCaptures(*row) for row in rows if row.found_with in known]
+    return [row for row in rows if row.found_with in known]
 
 
 def _counted(connection: sqlite3.Connection, lost: LostCaptures) -> LostCaptures:

@@ -5,9 +5,9 @@ import re
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from agent.store.db.transaction import transaction, writing_engine
 from agent.store.files.storage_errors import is_undecodable
 from sync.runtime.logging import log_event
 from sync.runtime.schema_migration import copy_before_migration, upgrade
@@ -77,16 +77,10 @@ def _revision_of_tables(connection: sqlite3.Connection) -> str | None:
 def _record(connection: sqlite3.Connection, revision: str) -> None:
     """Record `revision`, in place of one that cannot be believed."""
     log_event(_log, logging.ERROR, "store.schema_revision_restored", revision=revision)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for statement in _RECORD:
             connection.execute(statement)
         connection.execute("INSERT INTO alembic_version (version_num) VALUES (?)", (revision,))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -101,11 +95,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         return
     if found is not None:
         copy_before_migration(connection, path, NEWEST_REVISION)
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    # The driver's transaction handling is off, so this listener begins the transaction.
-    event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
-        with engine.begin() as migrating:
+        with writing_engine(connection).begin() as migrating:
             upgrade(migrating, MIGRATIONS)
     except DBAPIError as error:
         # The caller classifies the driver's own error: disk full or database damaged.

@@ -16,8 +16,8 @@ import os
 import sqlite3
 from pathlib import Path
 
-from agent.store.db.connect import transaction
 from agent.store.db.cursor import ensure_cursor
+from agent.store.db.transaction import transaction
 
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24

@@ -11,8 +11,8 @@ View and trigger are temporary: they belong to the connection, not to the file.
 import sqlite3
 from collections.abc import Sequence
 
-from agent.store.db.connect import transaction
 from agent.store.db.tables import EmailAnswerRow, EventRow, SessionRow, table_of
+from agent.store.db.transaction import transaction
 from sync.protocol.wire import EventType
 
 MAX_ROWS = 64

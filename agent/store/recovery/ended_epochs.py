@@ -8,17 +8,13 @@ from pathlib import Path
 
 from agent.facts import Receipt
 from agent.store.db.epochs import Epochs
-from agent.store.db.lost_captures import LostCaptures, LostRow, add_found
+from agent.store.db.lost_captures import COLUMNS, LostCaptures, add_found
 from agent.store.db.returned_numbers import Numbers, add_returned, add_returned_range
 from agent.store.db.rows import checked_rows
 from agent.store.recovery.last_epochs import name_last_epoch, set_aside_at_us
 from agent.store.recovery.salvaged import number_at, read_result, reading_scratch
 
-_LOST = """
-SELECT epoch, held_through, lost_through, reason, noticed_at_us, accepted_through, told_at_us,
-    returned, moved_through, named_through, acknowledged_at_us, found_with
-FROM lost_captures
-"""
+_LOST = f"SELECT {COLUMNS} FROM lost_captures"  # noqa: S608 - contains no value
 _RETURNED = "SELECT epoch, first_sequence, last_sequence FROM returned"
 # Of captures that are not fed in: their events are unreadable, or delivered.
 _LEFT_ALIASES = """
@@ -57,7 +53,7 @@ def read_ended_epochs(place: Path, epochs: Epochs) -> EndedEpochs:
     Head office tells later how far it has them; what was salvaged is counted.
     """
     with reading_scratch(place) as connection:
-        lost = [LostCaptures(*row) for row in checked_rows(connection.execute(_LOST), LostRow)]
+        lost = list(checked_rows(connection.execute(_LOST), LostCaptures))
         returned = list(checked_rows(connection.execute(_RETURNED), tuple[str, int, int]))
         aliases = list(checked_rows(connection.execute(_LEFT_ALIASES), tuple[int, str, int]))
         (last_position,) = connection.execute(_LAST_POSITION).fetchone()
@@ -65,11 +61,9 @@ def read_ended_epochs(place: Path, epochs: Epochs) -> EndedEpochs:
     known = {one.epoch for one in lost}
     ended = [one for one in epochs.ranges[:-1] if one.ended_reason and one.epoch not in known]
     lost += [
-        LostCaptures(
-            *(one.epoch, 0, max(one.last_sequence, one.moved_through)),
-            *(one.ended_reason, at_us),
-        )
+        LostCaptures(one.epoch, 0, through, one.ended_reason, at_us)
         for one in ended
+        for through in [max(one.last_sequence, one.moved_through)]
     ]
     ranges = [(epoch, Numbers(first, last)) for epoch, first, last in returned]
     ranges += [
@@ -83,7 +77,8 @@ def read_ended_epochs(place: Path, epochs: Epochs) -> EndedEpochs:
         if (number := number_at(epochs, position)) is not None
     ]
     last = epochs.ending_at(last_position or 0).last
-    return EndedEpochs(at_us, last, read_result(place)[2], lost, ranges, pairs)
+    is_whole = bool(read_result(place).is_whole)
+    return EndedEpochs(at_us, last, is_whole, lost, ranges, pairs)
 
 
 def add_ended(connection: sqlite3.Connection, ended: EndedEpochs) -> None:

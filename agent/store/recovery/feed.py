@@ -19,6 +19,7 @@ from agent.store.db.event_rows import event_checksum
 from agent.store.db.receipt_aliases import ReceiptAliases
 from agent.store.db.returned_numbers import add_returned
 from agent.store.db.rows import checked, checked_rows
+from agent.store.journal.boots import open_boot
 from agent.store.outbox.in_flight import add_doubt
 from agent.store.recovery.salvaged import SalvagedCapture
 from agent.store.store import Store
@@ -46,11 +47,6 @@ INSERT INTO session (position, correlation_id, query_locale, closed) VALUES (?, 
 _ADD_ANSWER = """
 INSERT INTO email_answer (position, session_position, status, address, address_mark)
 VALUES (?, ?, ?, ?, ?)
-"""
-_FIND_BOOT = "SELECT number FROM boot WHERE boot_id = ?"
-_ADD_BOOT = """
-INSERT INTO boot (number, boot_id, first_seen_us)
-SELECT 1 + coalesce(max(number), 0), ?, ? FROM boot RETURNING number
 """
 _RECORD = """
 INSERT INTO salvage (source, fed_through, last_position, salvaged, unreadable, is_read)
@@ -247,10 +243,7 @@ class _Step:
     def _boot(self, capture: SalvagedCapture) -> int:
         """Return the number of the capture's boot; head office knows no clock of an unknown one."""
         boot_id = capture.boot_id or f"unknown-{self._source}-{capture.boot_number}"
-        row = self._connection.execute(_FIND_BOOT, (boot_id,)).fetchone()
-        if row is None:
-            row = self._connection.execute(_ADD_BOOT, (boot_id, 0)).fetchone()
-        return checked(row, tuple[int])[0]
+        return open_boot(self._connection, boot_id, 0)
 
     def _original(self, stored: bytes, capture: SalvagedCapture) -> bytes:
         try:

@@ -32,12 +32,7 @@ from agent.store.files.quarantine import (
 from agent.store.files.storage_errors import free_bytes
 from agent.store.recovery.ended_epochs import EndedEpochs, add_ended, read_ended_epochs
 from agent.store.recovery.feed import CAPTURES_PER_STEP, feed
-from agent.store.recovery.last_epochs import (
-    name_marks,
-    read_marks,
-    restore_mark,
-    unnamed_marks,
-)
+from agent.store.recovery.last_epochs import name_marks, read_marks, restore_mark, unnamed_marks
 from agent.store.recovery.process import (
     Erase,
     Extract,
@@ -46,8 +41,8 @@ from agent.store.recovery.process import (
     extract_in_process,
 )
 from agent.store.recovery.salvaged import (
-    SalvagedCapture,
-    is_of_this_version,
+    is_extracted,
+    is_whole,
     read_captures,
     read_result,
     read_source_epochs,
@@ -156,7 +151,7 @@ class Salvage:
         state = await self._access.read_hot(_read_state, source)
         was_read = bool(state.is_read)
         if not was_read:
-            if not await asyncio.to_thread(_is_extracted, place):
+            if not await asyncio.to_thread(is_extracted, place):
                 await self._extract_all(place)
             await self._feed(place, state.fed_through)
             state = await self._access.read_hot(_read_state, source)
@@ -180,7 +175,7 @@ class Salvage:
             ended = await asyncio.to_thread(read_ended_epochs, place, epochs)
         else:
             epochs = await self._access.read_hot(_live_epochs_of, place)
-        while captures := await _next_captures(place, after):
+        while captures := await asyncio.to_thread(read_captures, place, after, CAPTURES_PER_STEP):
             started = time.perf_counter()
             fed = await self._access.run(feed, source, captures, epochs)
             if fed.conflicts:
@@ -189,7 +184,7 @@ class Salvage:
                 )
             after = captures[-1].position
             await asyncio.sleep(time.perf_counter() - started)
-        _, unreadable, _ = await asyncio.to_thread(read_result, place)
+        unreadable = (await asyncio.to_thread(read_result, place)).unreadable
         salvaged, lost = await self._access.write_hot(_end, source, unreadable, ended)
         level = logging.ERROR if lost else logging.WARNING
         log_event(_log, level, "salvage.read", source=source, salvaged=salvaged, unreadable=lost)
@@ -202,16 +197,13 @@ class Salvage:
         cursor = await self._access.read_hot(read_cursor)
         if cursor.watermark < state.last_position:
             return
-        stays = bool(state.unreadable) or not await asyncio.to_thread(_is_whole, place)
-        if stays:
-            await self._erase(place)
-        await asyncio.to_thread(_keep if stays else _delete, place, state)
-        name = "salvage.kept" if stays else "salvage.deleted"
-        log_event(_log, logging.INFO, name, source=place.name)
-
-
-async def _next_captures(place: Path, after: int) -> list[SalvagedCapture]:
-    return await asyncio.to_thread(read_captures, place, after, CAPTURES_PER_STEP)
+        if not state.unreadable and await asyncio.to_thread(is_whole, place):
+            await asyncio.to_thread(_delete, place)
+            log_event(_log, logging.INFO, "salvage.deleted", source=place.name)
+            return
+        await self._erase(place)
+        await asyncio.to_thread(_keep, place, state.unreadable)
+        log_event(_log, logging.INFO, "salvage.kept", source=place.name)
 
 
 def _read_state(connection: sqlite3.Connection, source: str) -> _State:
@@ -242,36 +234,17 @@ def _mark_position(connection: sqlite3.Connection, place: Path) -> int:
     return 0 if known is None or mark is None else known.base_position + mark.sequence
 
 
-def _is_extracted(place: Path) -> bool:
-    """Return whether the scratch file is complete; one that is unusable is begun again."""
-    try:
-        has_scratch = (place / SCRATCH_FILE).exists()
-        return has_scratch and is_of_this_version(place) and read_result(place)[0]
-    except sqlite3.Error:
-        return False
-
-
-def _is_whole(place: Path) -> bool:
-    """Return whether the scratch file says that nothing is missing; False if it is lost."""
-    try:
-        return (place / SCRATCH_FILE).exists() and read_result(place)[2]
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError:
-        return False
-
-
 def _size_of(place: Path) -> int:
     return sum(file.stat().st_size for file in place.iterdir() if file.is_file())
 
 
-def _keep(place: Path, state: _State) -> None:
+def _keep(place: Path, unreadable: int) -> None:
     with atomic_file(place / DELIVERED_FILE) as delivered:
-        delivered.write(f"{state.unreadable}\n".encode())
+        delivered.write(f"{unreadable}\n".encode())
     (place / SCRATCH_FILE).unlink(missing_ok=True)
 
 
-def _delete(place: Path, _state: _State) -> None:
+def _delete(place: Path) -> None:
     """Delete the files in `place`, the scratch file last."""
     for file in place.iterdir():
         if file.name != SCRATCH_FILE:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from agent.facts import EmailStatus, Receipt
 from agent.store.db.epochs import Epochs, EpochStart
 from agent.store.db.event_rows import DamagedEvent, check_event
-from agent.store.db.rows import checked, checked_rows
+from agent.store.db.rows import checked_rows
 from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.files.storage_errors import CorruptRow
-from agent.store.recovery.scratch import VERSION, version_of
+from agent.store.recovery.scratch import VERSION, Progress, read_progress, version_of
 from sync.protocol.wire import EventType
 
 _AFTER = """
@@ -94,20 +94,32 @@ def number_at(epochs: Epochs, position: int) -> Receipt | None:
         return None
 
 
-def is_of_this_version(place: Path) -> bool:
-    """Return whether the scratch file has the tables of this version. Raises `sqlite3.Error`."""
-    with reading_scratch(place) as connection:
-        return version_of(connection) == VERSION
+def is_extracted(place: Path) -> bool:
+    """Return whether the scratch file is complete; one that is unusable is begun again."""
+    try:
+        if not (place / SCRATCH_FILE).exists():
+            return False
+        with reading_scratch(place) as connection:
+            is_usable = version_of(connection) == VERSION
+            return is_usable and bool(read_progress(connection).is_complete)
+    except sqlite3.Error:
+        return False
 
 
-def read_result(place: Path) -> tuple[bool, int, bool]:
-    """Return `is_complete`, the number of unreadable captures, and `is_whole`."""
+def is_whole(place: Path) -> bool:
+    """Return whether the scratch file says that nothing is missing; False if it is lost."""
+    try:
+        return (place / SCRATCH_FILE).exists() and bool(read_result(place).is_whole)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return False
+
+
+def read_result(place: Path) -> Progress:
+    """Return the progress of the extraction, at its end. Raises `sqlite3.Error`."""
     with reading_scratch(place) as connection:
-        row = connection.execute(
-            "SELECT is_complete, unreadable, is_whole FROM progress"
-        ).fetchone()
-    is_complete, unreadable, is_whole = checked(row, tuple[int, int, int])
-    return bool(is_complete), unreadable, bool(is_whole)
+        return read_progress(connection)
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.store.db import lost_captures
+from agent.store.db.rows import checked
+from agent.store.db.transaction import transaction
 from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.recovery.rows import Row
 from sync.runtime.files.private_files import create_private
@@ -20,9 +23,7 @@ _COLUMNS = {
     "session": "position, correlation_id, query_locale, closed",
     "answer": "position, session_position, status, address, address_mark",
     "epoch": "number, epoch, base_position, reason, moved_events",
-    "lost_captures": "number, epoch, held_through, lost_through, reason, noticed_at_us,"
-    " accepted_through, told_at_us, returned, moved_through, named_through, acknowledged_at_us,"
-    " found_with",
+    "lost_captures": f"number, {lost_captures.COLUMNS}",
     "returned": "number, epoch, first_sequence, last_sequence",
     "boot": "number, boot_id, first_seen_us",
     "alias": "position, sequence, epoch",
@@ -68,6 +69,7 @@ _SCHEMA = (
 
 # Raised with each change of the tables: a file of another version is begun again.
 VERSION = 1
+_PROGRESS = "SELECT versions, is_complete, unreadable, is_whole FROM progress"
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 
 
@@ -88,7 +90,7 @@ class Scratch:
 
     def __init__(self, path: Path) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
-        with self._transaction():
+        with transaction(self.connection):
             if version_of(self.connection) != VERSION:
                 for (table,) in self.connection.execute(_TABLES).fetchall():
                     self.connection.execute(f"DROP TABLE {table}")
@@ -97,20 +99,18 @@ class Scratch:
 
     def progress(self) -> Progress:
         """Return the progress as of the last transaction."""
-        columns = ", ".join(Progress._fields)
-        row = self.connection.execute(f"SELECT {columns} FROM progress").fetchone()  # noqa: S608 - no value
-        return Progress(*row)
+        return read_progress(self.connection)
 
     def put(self, rows: Iterable[tuple[Row, int]], versions: int) -> None:
         """Add rows with their ranks, and record that `versions` are read."""
-        with self._transaction():
+        with transaction(self.connection):
             for row, rank in rows:
                 self.connection.execute(_PUT[row.table], (*row.values, rank))
             self.connection.execute("UPDATE progress SET versions = ?", (versions,))
 
     def complete(self, statements: Iterable[str], unreadable: int, *, is_whole: bool) -> None:
         """Run `statements` and record that all is read."""
-        with self._transaction():
+        with transaction(self.connection):
             for statement in statements:
                 self.connection.execute(statement)
             self.connection.execute(
@@ -118,16 +118,10 @@ class Scratch:
                 (unreadable, int(is_whole)),
             )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.connection.execute("COMMIT")
-        except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
+
+def read_progress(connection: sqlite3.Connection) -> Progress:
+    """Return the progress as of the last transaction."""
+    return checked(connection.execute(_PROGRESS).fetchone(), Progress)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -12,7 +12,7 @@ from agent.config import Settings
 from agent.config.central import AuthSettings, CentralSettings, Protocol
 from agent.config.settings import ApiSettings, StoreSettings
 from agent.doctor.checkup import Instruments, run_checks
-from agent.store.db.connect import transaction
+from agent.store.db.transaction import transaction
 from agent.store.learned_terms import TermsFetch, keep_fetch
 from sync.runtime.checks.check import Check, Verdict
 from sync.runtime.checks.units import Run

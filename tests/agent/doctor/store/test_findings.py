@@ -17,8 +17,8 @@ from agent.doctor.store.findings import (
     check_terms,
 )
 from agent.store.crypto.old_keys import rotate
-from agent.store.db.connect import transaction
 from agent.store.db.epochs import begin_epoch
+from agent.store.db.transaction import transaction
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.learned_terms import TermsFetch, keep_fetch
 from agent.store.retention.window import RetentionWindow
