@@ -23,6 +23,7 @@ from agent.doctor import (
     systemd_units,
 )
 from agent.doctor.store import database, findings, kept_data, shared_name
+from agent.store.files.lock import find_lock_holder
 from agent.store.retention.window import RetentionWindow
 from agent.uplink.connection import credentials, http_options
 from sync.delivery.transports.central_client import CentralClient
@@ -66,7 +67,7 @@ def run_checks(settings: Settings, instruments: Instruments, show: Show) -> list
 
 def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> Iterator[Check]:
     api, storage, directory = settings.api, settings.storage, settings.storage.directory
-    agent = storage_directory.find_lock_holder(directory)
+    agent = find_lock_holder(directory)
     show("Checking the storage directory")
     yield storage_directory.check_directory(directory, storage.encryption_key_path)
     yield from disk_space.check_space(storage)
@@ -77,35 +78,31 @@ def _check_machine(settings: Settings, instruments: Instruments, show: Show) -> 
     yield database.check_sqlite_version(sqlite3.sqlite_version_info)
     show("Checking the database")
     moved = None if agent is None else database.check_in_place(directory, agent)
-    yield moved or database.check_integrity(
-        directory, within_seconds=instruments.integrity_seconds, is_owned=agent is not None
-    )
+    yield moved or database.check_integrity(directory, within_seconds=instruments.integrity_seconds)
     yield from database.check_lock(directory, time.sleep, agent)
     yield database.check_quarantine(directory, instruments.now())
-    yield from _check_store(settings, instruments.now(), is_owned=agent is not None)
+    yield from _check_store(settings, instruments.now())
     show("Checking port and service")
     yield from port.check_ports(api.host, api.port, agent)
     yield systemd_units.check_units(instruments.run)
 
 
-def _check_store(settings: Settings, now: datetime, *, is_owned: bool) -> list[Check]:
+def _check_store(settings: Settings, now: datetime) -> list[Check]:
     directory = settings.storage.directory
     kept = RetentionWindow(settings.retention.delivered_days, round(now.timestamp() * 1e6))
     found = [
-        findings.check_lost_captures(directory, is_owned=is_owned),
-        findings.check_dead_letters(directory, is_owned=is_owned),
-        findings.check_stuck(directory, is_owned=is_owned),
-        findings.check_damaged_rows(directory, is_owned=is_owned),
-        findings.check_addresses(
-            directory, settings.storage.encryption_key_path, is_owned=is_owned
-        ),
-        findings.check_epoch(directory, kept, is_owned=is_owned),
+        findings.check_lost_captures(directory),
+        findings.check_dead_letters(directory),
+        findings.check_stuck(directory),
+        findings.check_damaged_rows(directory),
+        findings.check_addresses(directory, settings.storage.encryption_key_path),
+        findings.check_epoch(directory, kept),
         shared_name.check_shared_name(directory),
         kept_data.check_copies(directory, now),
-        kept_data.check_retention(directory, kept, is_owned=is_owned),
+        kept_data.check_retention(directory, kept),
     ]
     if settings.central.url and settings.central.protocol is Protocol.BATCH:
-        found.append(findings.check_terms(directory, now, is_owned=is_owned))
+        found.append(findings.check_terms(directory, now))
     return [check for check in found if check is not None]
 
 

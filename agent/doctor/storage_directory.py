@@ -1,21 +1,16 @@
-"""Checks of the storage directory: owner, permissions, foreign files; holder of its lock."""
+"""Checks of the storage directory: owner, permissions, foreign files."""
 
 import contextlib
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.store.files.lock import LOCK_FILE
 from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.files.private_files import UnsafeFileError, require_safe_ancestors, user_name
 
 _NAME = "storage directory"
 _OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO
-_LOCK_CONTENT = re.compile(r"process ([0-9]{1,10})\n?")
-# Fields of a line in proc_locks(5).
-_KIND, _PROCESS, _INODE = 1, 4, 5
 
 
 def check_directory(path: Path, key_file: Path) -> Check:
@@ -66,22 +61,6 @@ def nearest_existing(path: Path) -> Path:
     return Path("/")
 
 
-def find_lock_holder(directory: Path, proc: Path = Path("/proc")) -> int | None:
-    """Return the id of the process that holds the lock of `directory`; None if there is none.
-
-    The lock file names the last holder; `/proc/locks` shows if it still holds the lock.
-    """
-    try:
-        last_holder = _LOCK_CONTENT.fullmatch((directory / LOCK_FILE).read_text("utf-8"))
-        locks = (proc / "locks").read_text("ascii").splitlines()
-        inode = directory.stat().st_ino
-    except (OSError, UnicodeDecodeError):
-        return None
-    if last_holder is None or not any(_is_lock_of(line, last_holder[1], inode) for line in locks):
-        return None
-    return int(last_holder[1])
-
-
 def _files_of_others(directory: Path, owner: int) -> Iterator[str]:
     with contextlib.suppress(OSError):
         for entry in os.scandir(directory):
@@ -94,14 +73,3 @@ def _is_open(key_file: Path) -> bool:
         return bool(key_file.stat().st_mode & _OTHER_USERS)
     except OSError:
         return False
-
-
-def _is_lock_of(line: str, process: str, inode: int) -> bool:
-    """Return whether a line of proc_locks(5) is a lock of `process` on `inode`."""
-    fields = line.split()
-    return (
-        len(fields) > _INODE
-        and fields[_KIND] == "FLOCK"
-        and fields[_PROCESS] == process
-        and fields[_INODE].rpartition(":")[2] == str(inode)
-    )

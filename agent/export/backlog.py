@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from agent.doctor.storage_directory import find_lock_holder
 from agent.store.crypto.vault import UnusableKey
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.cursor import LETTER_IS_SETTLED, DeliveryCursor, read_cursor
@@ -96,13 +95,10 @@ class Backlog:
         return windows
 
     def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        is_owned = find_lock_holder(self._directory) is not None
         # SQLite gives a file that it creates for root to the owner of the database.
         with (
             _explained(self._directory),
-            inspect_database(
-                self._directory, within_seconds=_READ_SECONDS, is_owned=is_owned
-            ) as connection,
+            inspect_database(self._directory, within_seconds=_READ_SECONDS) as connection,
         ):
             connection.execute("BEGIN")
             if self._epoch and not connection.execute(KNOWS_EPOCH, (self._epoch,)).fetchone():

@@ -1,9 +1,8 @@
 """Status of an agent that does not answer: from its database, read-only, without a new file."""
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from agent.api.delivery import CAPTURE_ONLY
 from agent.api.metrics import render
@@ -17,10 +16,10 @@ from agent.api.status.report import (
     time_or_none,
 )
 from agent.config import Settings
-from agent.doctor.storage_directory import find_lock_holder
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.inspection import inspect_database
 from agent.store.db.wal import wal_of
+from agent.store.files.lock import find_lock_holder
 from agent.store.files.quarantine import has_content
 from agent.store.files.shared_name import read_shared_note
 from agent.store.files.storage_errors import StorageError
@@ -31,7 +30,6 @@ from agent.store.retention.window import RetentionWindow
 NOT_RUNNING, NO_ANSWER = "not running", "no answer"
 _READ_SECONDS = 5.0
 _INDEX_SUFFIX = "-shm"
-T = TypeVar("T")
 
 
 class StoredState(NamedTuple):
@@ -55,8 +53,8 @@ def read_stored_state(directory: Path) -> StoredState:
         if not is_owned and has_content(wal_of(path)) and not index.exists():
             # SQLite would create the index, as the user of this command.
             return state._replace(unreadable="its log is read when the agent starts")
-        store = _query(directory, lambda one: read_status(one, directory), is_owned=is_owned)
-        fetch = _query(directory, read_fetch, is_owned=is_owned)
+        with inspect_database(directory, within_seconds=_READ_SECONDS) as connection:
+            store, fetch = read_status(connection, directory), read_fetch(connection)
         return state._replace(store=store, fetch=fetch)
     except FileNotFoundError:
         return state._replace(unreadable=f"there is no database in {directory}")
@@ -64,11 +62,6 @@ def read_stored_state(directory: Path) -> StoredState:
         return state._replace(unreadable=f"this user may not read {directory}")
     except (sqlite3.Error, OSError, IndexError, StorageError) as error:
         return state._replace(unreadable=f"its database cannot be read ({error})")
-
-
-def _query(directory: Path, read: Callable[[sqlite3.Connection], T], *, is_owned: bool) -> T:
-    with inspect_database(directory, within_seconds=_READ_SECONDS, is_owned=is_owned) as connection:
-        return read(connection)
 
 
 def offline_members(

@@ -12,7 +12,6 @@ from pathlib import Path
 from agent.api.delivery import SyncReport
 from agent.api.status.report import CentralReport, StatusReport, StorageReport
 from agent.config import Settings
-from agent.doctor.storage_directory import find_lock_holder
 from agent.support_bundle.database_stats import describe_database
 from agent.support_bundle.machine import describe_files, describe_machine, describe_packages
 from agent.support_bundle.redact import Json, Redactor
@@ -62,14 +61,13 @@ def bundle_files(
     """
     redactor = Redactor(read_secrets(settings))
     directory = settings.storage.directory
-    is_owned = find_lock_holder(directory) is not None
     documents: dict[str, Json] = {
         "machine.json": describe_machine(now),
         "packages.json": describe_packages(),
         "settings.json": {**settings_without_secrets(settings)},
         "status.json": _status(status),
         "doctor.json": [{**asdict(check)} for check in checks],
-        "database.json": describe_database(directory, is_owned=is_owned),
+        "database.json": describe_database(directory),
         "files.json": describe_files(directory),
     }
     return {

@@ -30,7 +30,7 @@ ORDER BY dead_letter.position DESC LIMIT ?
 Query = Callable[[sqlite3.Connection], Json]
 
 
-def describe_database(directory: Path, *, is_owned: bool) -> dict[str, Json]:
+def describe_database(directory: Path) -> dict[str, Json]:
     """Return revision, epochs, cursor, row counts, dead letters; an error in place of any part."""
     queries: dict[str, Query] = {
         "schemaRevision": revision_of,
@@ -42,9 +42,7 @@ def describe_database(directory: Path, *, is_owned: bool) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for name, query in queries.items():
         try:
-            with inspect_database(
-                directory, within_seconds=_TIMEOUT_SECONDS, is_owned=is_owned
-            ) as connection:
+            with inspect_database(directory, within_seconds=_TIMEOUT_SECONDS) as connection:
                 found[name] = query(connection)
         except (sqlite3.Error, OSError, IndexError) as error:
             found[name] = {"notKnown": type(error).__name__, "reason": str(error)}

@@ -72,7 +72,7 @@ async def test_captures_that_only_the_mark_knows_are_reported_everywhere(
             page = (await shop.agent.get("/")).body.decode()
             metrics = (await shop.agent.get("/metrics")).body.decode()
             command = await asyncio.to_thread(status_command, shop)
-            check = check_lost_captures(state, is_owned=True)
+            check = check_lost_captures(state)
 
     first, last = HISTORIES[history]
     assert (lost["firstSequence"], lost["lastSequence"]) == (first, last)

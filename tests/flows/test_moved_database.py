@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.storage_directory import find_lock_holder
 from agent.doctor.store.database import check_in_place
 from agent.store.files.high_water_mark import MARK_FILE
-from agent.store.files.lock import LOCK_FILE
+from agent.store.files.lock import LOCK_FILE, find_lock_holder
 from tests.support.agent.process import AgentProcess, agent_process, delivering_to
 from tests.support.central import ScriptedCentral, faults
 from tests.support.faults.small_disk import small_disk

@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.inspection import inspect_database, is_interrupted
 from agent.store.db.wal import OrphanWal, require_no_orphan_wal
+from agent.store.files.lock import find_lock_holder
 from agent.store.files.quarantine import list_quarantined, quarantined_at, unreadable_in
 from agent.store.files.storage_errors import find_database_lock
 from sync.runtime.checks.check import Check, fault, passed, warning
@@ -23,15 +24,13 @@ _WAL_RESET_FIXED = (3, 51, 3)
 _MAX_MESSAGES = 3
 
 
-def check_integrity(directory: Path, *, within_seconds: float, is_owned: bool) -> Check:
-    """Run `quick_check` on the database; `is_owned` if an agent holds the directory."""
+def check_integrity(directory: Path, *, within_seconds: float) -> Check:
+    """Run `quick_check` on the database."""
     try:
         require_no_orphan_wal(directory / DATABASE_FILE)
         if not (directory / DATABASE_FILE).exists():
             return passed(_INTEGRITY, "there is no database yet")
-        with inspect_database(
-            directory, within_seconds=within_seconds, is_owned=is_owned
-        ) as connection:
+        with inspect_database(directory, within_seconds=within_seconds) as connection:
             rows = connection.execute(f"PRAGMA quick_check({_MAX_MESSAGES})")
             messages = "; ".join(str(row[0]) for row in rows)
     except sqlite3.Error as error:
@@ -45,8 +44,8 @@ def check_integrity(directory: Path, *, within_seconds: float, is_owned: bool) -
         return _unreadable(error.strerror or "")
     if messages == "ok":
         return passed(_INTEGRITY, "SQLite found no damage")
-    start = "restart the agent" if is_owned else "start the agent"
-    advice = f"{start}: it moves the file to quarantine and starts with a new one"
+    start = "start" if find_lock_holder(directory) is None else "restart"
+    advice = f"{start} the agent: it moves the file to quarantine and starts with a new one"
     return fault(_INTEGRITY, f"the file is damaged: {messages}", advice)
 
 

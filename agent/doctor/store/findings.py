@@ -50,12 +50,12 @@ _ADVICE = (
 )
 
 
-def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
+def check_lost_captures(directory: Path) -> Check | None:
     """Name the captures that are lost; None if there are none.
 
     A fault until head office has accepted the loss.
     """
-    found = read_store(directory, lambda one: read_lost_captures(one, directory), is_owned=is_owned)
+    found = read_store(directory, lambda one: read_lost_captures(one, directory))
     lost = [one for one in found or [] if one.count]
     if not lost:
         return None
@@ -67,11 +67,9 @@ def check_lost_captures(directory: Path, *, is_owned: bool) -> Check | None:
     return fault(_LOST, "; ".join(map(_described, lost)), _ADVICE)
 
 
-def check_dead_letters(directory: Path, *, is_owned: bool) -> Check | None:
+def check_dead_letters(directory: Path) -> Check | None:
     """Name the codes of the captures that head office rejected; None if there are none."""
-    rows = read_store(
-        directory, lambda one: one.execute(_DEAD_LETTERS).fetchall(), is_owned=is_owned
-    )
+    rows = read_store(directory, lambda one: one.execute(_DEAD_LETTERS).fetchall())
     if not rows:
         return None
     # Head office writes the code: it may be any text.
@@ -88,11 +86,9 @@ def check_dead_letters(directory: Path, *, is_owned: bool) -> Check | None:
     return warning(_REFUSED, found, advice)
 
 
-def check_stuck(directory: Path, *, is_owned: bool) -> Check | None:
+def check_stuck(directory: Path) -> Check | None:
     """Name the codes of the captures without a verdict while others pass; None if none."""
-    rows = read_store(
-        directory, lambda one: one.execute(_STUCK_EVENTS).fetchall(), is_owned=is_owned
-    )
+    rows = read_store(directory, lambda one: one.execute(_STUCK_EVENTS).fetchall())
     if not rows:
         return None
     codes = [f"{some} {code}{f' ({status})' if status else ''}" for code, status, some in rows]
@@ -107,9 +103,9 @@ def check_stuck(directory: Path, *, is_owned: bool) -> Check | None:
     return warning(_STUCK, found, advice)
 
 
-def check_epoch(directory: Path, kept: RetentionWindow, *, is_owned: bool) -> Check | None:
+def check_epoch(directory: Path, kept: RetentionWindow) -> Check | None:
     """Warn if a new epoch began in the retention window for another reason than a new machine."""
-    began = read_store(directory, read_new_epoch, is_owned=is_owned)
+    began = read_store(directory, read_new_epoch)
     if began is None or began.reason == NEW_FILE or not kept.covers(began.began_at_us):
         return None
     if began.reason in _OF_TWO_COPIES:
@@ -122,9 +118,9 @@ def check_epoch(directory: Path, kept: RetentionWindow, *, is_owned: bool) -> Ch
     return warning(_EPOCH, f"a new epoch began: {began.reason}", advice)
 
 
-def check_terms(directory: Path, now: datetime, *, is_owned: bool) -> Check | None:
+def check_terms(directory: Path, now: datetime) -> Check | None:
     """Warn if the program terms of head office were refused, or not fetched for long."""
-    fetch = read_store(directory, read_fetch, is_owned=is_owned)
+    fetch = read_store(directory, read_fetch)
     if fetch is None:
         return None
     if fetch.fault is not None:
@@ -137,11 +133,9 @@ def check_terms(directory: Path, now: datetime, *, is_owned: bool) -> Check | No
     return warning(_TERMS, found, "see the checks of the connection and of head office")
 
 
-def check_damaged_rows(directory: Path, *, is_owned: bool) -> Check | None:
+def check_damaged_rows(directory: Path) -> Check | None:
     """Name the rows that were damaged and repaired, by table and reason; None if there are none."""
-    rows = read_store(
-        directory, lambda one: one.execute(_DAMAGED_ROWS).fetchall(), is_owned=is_owned
-    )
+    rows = read_store(directory, lambda one: one.execute(_DAMAGED_ROWS).fetchall())
     if not rows:
         return None
     found = "; ".join(f"{some} in {table}: {reason}" for table, reason, some in rows)
@@ -151,13 +145,13 @@ def check_damaged_rows(directory: Path, *, is_owned: bool) -> Check | None:
     )
 
 
-def check_addresses(directory: Path, key_file: Path, *, is_owned: bool) -> Check | None:
+def check_addresses(directory: Path, key_file: Path) -> Check | None:
     """Name the captures whose address cannot be sent: their key is lost. None if there are none."""
     try:
         headers = read_with_old_keys(key_file, directory).headers
     except (UnusableKey, OSError):
         return None  # said of the file itself; the agent makes a new key at its next start
-    found = read_store(directory, lambda one: find_of_lost_keys(one, headers), is_owned=is_owned)
+    found = read_store(directory, lambda one: find_of_lost_keys(one, headers))
     if found is None or not found.number:
         return None
     advice = (

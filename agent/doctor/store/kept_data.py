@@ -31,9 +31,9 @@ def check_copies(directory: Path, now: datetime) -> Check | None:
     return warning(_COPIES, f"made before an upgrade, with addresses: {found}", advice)
 
 
-def check_retention(directory: Path, kept: RetentionWindow, *, is_owned: bool) -> Check | None:
+def check_retention(directory: Path, kept: RetentionWindow) -> Check | None:
     """Warn if delivered captures go ahead of their retention for lack of room."""
-    found = read_store(directory, read_early_purge, is_owned=is_owned)
+    found = read_store(directory, read_early_purge)
     if found is None or not kept.covers(found.at_us):
         return None
     kept_days = found.kept_us / DAY_US

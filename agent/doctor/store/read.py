@@ -13,17 +13,13 @@ _READ_SECONDS = 5.0
 T = TypeVar("T")
 
 
-def read_store(
-    directory: Path, query: Callable[[sqlite3.Connection], T], *, is_owned: bool
-) -> T | None:
+def read_store(directory: Path, query: Callable[[sqlite3.Connection], T]) -> T | None:
     """Return the result of `query`; None if it cannot be read: the integrity check says why."""
     # Path.exists would raise for a user who may not enter the directory.
     if not os.path.exists(directory / DATABASE_FILE):  # noqa: PTH110 - never raises
         return None
     try:
-        with inspect_database(
-            directory, within_seconds=_READ_SECONDS, is_owned=is_owned
-        ) as connection:
+        with inspect_database(directory, within_seconds=_READ_SECONDS) as connection:
             return query(connection)
     except (sqlite3.Error, OSError):
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.store.db.connect import DATABASE_FILE, StoreConnection
 from agent.store.db.wal import require_no_orphan_wal, wal_of
+from agent.store.files.lock import find_lock_holder
 from agent.store.files.quarantine import has_content
 
 # SQLite calls the progress handler every so many VM steps: about ten thousand times a second.
@@ -15,18 +16,16 @@ _STEPS = 10_000
 
 
 @contextmanager
-def inspect_database(
-    directory: Path, *, within_seconds: float, is_owned: bool
-) -> Iterator[sqlite3.Connection]:
+def inspect_database(directory: Path, *, within_seconds: float) -> Iterator[sqlite3.Connection]:
     """Open the database of `directory` read-only; interrupt a query that exceeds the time limit.
 
     Raises as `read_only` does, with `SQLITE_INTERRUPT` when the time is over. A WAL-mode database
-    with an empty WAL and no owner process (`is_owned` false) is opened as immutable; otherwise
-    SQLite would create files beside it.
+    with an empty WAL and no owner process is opened as immutable; otherwise SQLite would create
+    files beside it.
     """
     path = (directory / DATABASE_FILE).absolute()
     require_no_orphan_wal(path)
-    is_still = not is_owned and not has_content(wal_of(path))
+    is_still = find_lock_holder(directory) is None and not has_content(wal_of(path))
     uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
     ends_at = time.monotonic() + within_seconds
     connecting = sqlite3.connect(

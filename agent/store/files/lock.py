@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from sync.runtime.logging import log_event
 _log = logging.getLogger(__name__)
 LOCK_FILE = "agent.lock"
 _HOLDER_BYTES = 32
+_NAMED = re.compile(r"process ([0-9]{1,10})\n?")
 # Fields of a line in proc_locks(5).
 _KIND, _PROCESS, _INODE = 1, 4, 5
 
@@ -98,6 +100,19 @@ def storage_lock(directory: Path) -> Iterator[StorageLock]:
         yield lock
 
 
+def find_lock_holder(directory: Path) -> int | None:
+    """Return the id of the process that holds the lock of `directory`; None if there is none.
+
+    The lock file names the last holder; `/proc/locks` shows if it still holds the lock.
+    """
+    try:
+        last = _NAMED.fullmatch((directory / LOCK_FILE).read_text("utf-8"))
+        holders = set(_holders_of(directory.stat().st_ino))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(last[1]) if last is not None and last[1] in holders else None
+
+
 def _lock_file(directory: Path, opened: contextlib.ExitStack) -> int | None:
     """Return the descriptor of the locked `agent.lock`; None if it cannot be made, on a full disk.
 
@@ -132,18 +147,24 @@ def _lock(descriptor: int) -> bool:
 
 def _strange_holder(descriptor: int) -> str | None:
     """Return another user who holds the lock on this file; None if one of ours does or may."""
-    inode, stranger = str(os.fstat(descriptor).st_ino), None
+    stranger = None
     try:
-        for fields in map(str.split, Path("/proc/locks").read_text("ascii").splitlines()):
-            is_on_file = len(fields) > _INODE and fields[_INODE].rpartition(":")[2] == inode
-            if is_on_file and fields[_KIND] == "FLOCK":
-                uid = Path("/proc", fields[_PROCESS]).stat().st_uid
-                if uid in {0, os.geteuid()}:
-                    return None
-                stranger = user_name(uid)
+        for process in _holders_of(os.fstat(descriptor).st_ino):
+            uid = Path("/proc", process).stat().st_uid
+            if uid in {0, os.geteuid()}:
+                return None
+            stranger = user_name(uid)
     except (OSError, UnicodeDecodeError):
         return None  # no such table, or a process that this one may not see
     return stranger
+
+
+def _holders_of(inode: int) -> Iterator[str]:
+    """Yield the processes with a flock on this file. Raises `OSError`, `UnicodeDecodeError`."""
+    for fields in map(str.split, Path("/proc/locks").read_text("ascii").splitlines()):
+        is_on_file = len(fields) > _INODE and fields[_INODE].rpartition(":")[2] == str(inode)
+        if is_on_file and fields[_KIND] == "FLOCK":
+            yield fields[_PROCESS]
 
 
 def _in_use(directory: Path) -> StoreInUse:

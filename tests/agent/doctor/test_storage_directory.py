@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.storage_directory import check_directory, find_lock_holder, nearest_existing
-from agent.store.files.lock import LOCK_FILE, storage_lock
+from agent.doctor.storage_directory import check_directory, nearest_existing
 from sync.runtime.checks.check import Check, Verdict
 
 PROC = Path("/proc")
@@ -89,36 +88,6 @@ def test_directory_that_this_user_may_not_write_is_a_fault(
 
     assert check.verdict is Verdict.FAULT
     assert check.advice.startswith(advice)
-
-
-def test_holder_of_the_lock_is_found(tmp_path: Path) -> None:
-    with storage_lock(tmp_path):
-        assert find_lock_holder(tmp_path, PROC) == os.getpid()
-
-
-def test_former_holder_is_not_returned(tmp_path: Path) -> None:
-    with storage_lock(tmp_path):
-        pass
-
-    assert (tmp_path / LOCK_FILE).exists()
-    assert find_lock_holder(tmp_path, PROC) is None
-
-
-def test_lock_of_another_directory_is_not_mistaken(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-
-    with storage_lock(tmp_path / "one"):
-        (tmp_path / "two" / LOCK_FILE).write_text(f"process {os.getpid()}\n")
-
-        assert find_lock_holder(tmp_path / "two", PROC) is None
-
-
-def test_directory_without_a_valid_lock_file_has_no_holder(tmp_path: Path) -> None:
-    (tmp_path / LOCK_FILE).write_bytes(b"process \xff")
-
-    assert find_lock_holder(tmp_path, PROC) is None
-    assert find_lock_holder(tmp_path / "absent", PROC) is None
 
 
 def test_directory_that_any_user_could_replace_is_a_fault(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from agent.doctor.store.database import (
     check_sqlite_version,
 )
 from agent.store.db.connect import DATABASE_FILE
+from agent.store.files.lock import storage_lock
 from sync.runtime.checks.check import Check, Verdict, passed
 from tests.support.agent.damage import killed_store
 from tests.support.agent.store import opened, record, session
@@ -24,10 +25,8 @@ PLENTY_SECONDS = 60.0
 SOUND = passed("integrity", "SQLite found no damage")
 
 
-def integrity_of(
-    directory: Path, *, within_seconds: float = PLENTY_SECONDS, is_owned: bool = False
-) -> Check:
-    return check_integrity(directory, within_seconds=within_seconds, is_owned=is_owned)
+def integrity_of(directory: Path, *, within_seconds: float = PLENTY_SECONDS) -> Check:
+    return check_integrity(directory, within_seconds=within_seconds)
 
 
 def is_damaged(directory: Path) -> bool:
@@ -78,10 +77,10 @@ def test_process_without_a_database_is_not_judged(tmp_path: Path) -> None:
 
 
 def test_database_of_a_running_agent_is_sound_and_stays_writable(tmp_path: Path) -> None:
-    with opened(tmp_path) as store:
+    with storage_lock(tmp_path), opened(tmp_path) as store:
         record(store, session("one"))
 
-        assert integrity_of(tmp_path, is_owned=True) == SOUND
+        assert integrity_of(tmp_path) == SOUND
         record(store, session("two"))
 
 
@@ -138,13 +137,12 @@ def test_integrity_check_stops_at_its_time_limit(tmp_path: Path) -> None:
     assert "--thorough" in check.advice
 
 
-@pytest.mark.parametrize(("is_owned", "verb"), [(False, "start"), (True, "restart")])
-def test_damage_is_repaired_by_the_next_start(tmp_path: Path, verb: str, *, is_owned: bool) -> None:
+def test_damage_is_repaired_by_the_next_start(tmp_path: Path) -> None:
     (tmp_path / DATABASE_FILE).write_bytes(b"no database" * 1000)
 
-    advice = integrity_of(tmp_path, is_owned=is_owned).advice
-
-    assert advice.startswith(f"{verb} the agent: it moves the file to quarantine")
+    assert integrity_of(tmp_path).advice.startswith("start the agent: it moves the file to")
+    with storage_lock(tmp_path):
+        assert integrity_of(tmp_path).advice.startswith("restart the agent: it moves the file to")
 
 
 @pytest.mark.parametrize(

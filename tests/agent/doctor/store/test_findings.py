@@ -43,7 +43,7 @@ BEGAN = datetime.fromtimestamp(AT.wall_us / 1e6, UTC)
 def terms_after(directory: Path, fetch: TermsFetch) -> Check | None:
     with opened(directory) as store, transaction(store.connection):
         keep_fetch(store.connection, fetch)
-    return check_terms(directory, NOW, is_owned=False)
+    return check_terms(directory, NOW)
 
 
 def microseconds(at: datetime) -> int:
@@ -62,7 +62,7 @@ def test_user_who_may_not_enter_the_directory_gets_no_error(tmp_path: Path) -> N
         record(store)
     os.seteuid(65534)
     try:
-        assert check_lost_captures(place, is_owned=False) is None
+        assert check_lost_captures(place) is None
     finally:
         os.seteuid(0)
         shutil.rmtree(place)
@@ -71,10 +71,10 @@ def test_user_who_may_not_enter_the_directory_gets_no_error(tmp_path: Path) -> N
 def test_nothing_is_found_on_a_new_machine(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session(), answer())
-    assert check_lost_captures(tmp_path, is_owned=False) is None
-    assert check_epoch(tmp_path, kept_at(BEGAN), is_owned=False) is None
-    assert check_terms(tmp_path, NOW, is_owned=False) is None
-    assert check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False) is None
+    assert check_lost_captures(tmp_path) is None
+    assert check_epoch(tmp_path, kept_at(BEGAN)) is None
+    assert check_terms(tmp_path, NOW) is None
+    assert check_addresses(tmp_path, tmp_path / KEY_FILE) is None
 
 
 def test_captures_that_only_the_mark_knows_are_a_fault_with_their_numbers(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_captures_that_only_the_mark_knows_are_a_fault_with_their_numbers(tmp_pa
     (tmp_path / "agent.db").unlink()
     with opened(tmp_path, epochs):
         pass
-    found = check_lost_captures(tmp_path, is_owned=False)
+    found = check_lost_captures(tmp_path)
     assert found is not None
     assert found.verdict is Verdict.FAULT
     assert "2 captures that tills were told are recorded, epoch-1/1 to 2" in found.found
@@ -98,7 +98,7 @@ def test_loss_that_head_office_has_accepted_is_no_fault(tmp_path: Path) -> None:
     with opened(tmp_path, epochs):
         pass
     change(tmp_path, "UPDATE lost_captures SET acknowledged_at_us = 1")
-    found = check_lost_captures(tmp_path, is_owned=False)
+    found = check_lost_captures(tmp_path)
     assert found is not None
     assert found.verdict is Verdict.PASS
     assert "epoch-1/1 to 2" in found.found
@@ -111,11 +111,11 @@ def test_epoch_that_began_without_a_mark_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / MARK_FILE).unlink()
     with opened(tmp_path, epochs):
         pass
-    found = check_epoch(tmp_path, kept_at(BEGAN + timedelta(days=29)), is_owned=False)
+    found = check_epoch(tmp_path, kept_at(BEGAN + timedelta(days=29)))
     assert found is not None
     assert found.verdict is Verdict.WARNING
     assert "mark is missing" in found.found
-    assert check_epoch(tmp_path, kept_at(BEGAN + timedelta(days=31)), is_owned=False) is None
+    assert check_epoch(tmp_path, kept_at(BEGAN + timedelta(days=31))) is None
 
 
 def test_epoch_that_began_as_head_office_has_other_events_is_no_fault_of_the_disk(
@@ -125,7 +125,7 @@ def test_epoch_that_began_as_head_office_has_other_events_is_no_fault_of_the_dis
         begin_epoch(
             store.connection, "epoch-2", base_position=0, at_us=AT.wall_us, reason=RENUMBERED
         )
-    found = check_epoch(tmp_path, kept_at(BEGAN), is_owned=False)
+    found = check_epoch(tmp_path, kept_at(BEGAN))
     assert found is not None
     assert "cloned disk" in str(found.advice)
     assert "look into the disk" not in str(found.advice)
@@ -152,7 +152,7 @@ def test_addresses_under_a_replaced_key_are_a_fault(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).unlink()
     with opened(tmp_path):
         pass
-    found = check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False)
+    found = check_addresses(tmp_path, tmp_path / KEY_FILE)
     assert found is not None
     assert found.verdict is Verdict.FAULT
     assert found.found == ("1 capture, epoch-1/2 to epoch-1/2, encrypted with a key that is lost")
@@ -164,7 +164,7 @@ def test_addresses_under_an_old_key_are_no_fault(tmp_path: Path) -> None:
         record(store, session(), answer())
     rotate(tmp_path / KEY_FILE, tmp_path)
 
-    assert check_addresses(tmp_path, tmp_path / KEY_FILE, is_owned=False) is None
+    assert check_addresses(tmp_path, tmp_path / KEY_FILE) is None
 
 
 def test_damaged_rows_are_named_with_their_reasons(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_damaged_rows_are_named_with_their_reasons(tmp_path: Path) -> None:
         pass
     insert = "INSERT INTO damaged_row (table_name, row_key, reason, found_at_us) VALUES"
     change(tmp_path, f"{insert} ('epoch', '1', 'a planted reason', 0)")
-    found = check_damaged_rows(tmp_path, is_owned=False)
+    found = check_damaged_rows(tmp_path)
     assert found is not None
     assert found.found.endswith("set aside: 1 in epoch: a planted reason")
 
@@ -183,7 +183,7 @@ def test_captures_of_damaged_rows_are_named(tmp_path: Path) -> None:
     insert = "INSERT INTO dead_letter (destination, position, error_code, error_message,"
     values = "('central', 1, 'DAMAGED', 'a planted one', 0, 1)"
     change(tmp_path, f"{insert} refused_at_us, attempts) VALUES {values}")
-    found = check_damaged_rows(tmp_path, is_owned=False)
+    found = check_damaged_rows(tmp_path)
     assert found is not None
     assert found.found.endswith("1 in event: set aside as a dead letter")
 
@@ -191,13 +191,13 @@ def test_captures_of_damaged_rows_are_named(tmp_path: Path) -> None:
 def test_refused_captures_are_named_with_their_codes(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         record(store, session(), answer(), session("two"))
-    assert check_dead_letters(tmp_path, is_owned=False) is None
+    assert check_dead_letters(tmp_path) is None
     insert = "INSERT INTO dead_letter (destination, position, error_code, error_message,"
     for position, code in ((1, "ALTERED"), (2, "for guest@example.com"), (3, "ALTERED")):
         values = f"('central', {position}, '{code}', 'a reason', 0, 1)"
         change(tmp_path, f"{insert} refused_at_us, attempts) VALUES {values}")
 
-    found = check_dead_letters(tmp_path, is_owned=False)
+    found = check_dead_letters(tmp_path)
 
     assert found is not None
     assert found.verdict is Verdict.WARNING
@@ -213,4 +213,4 @@ def test_discarded_dead_letters_are_no_finding(tmp_path: Path) -> None:
         f"{insert} refused_at_us, attempts, discarded_at_us)"
         " VALUES ('central', 1, 'ALTERED', 'a reason', 0, 1, 5)",
     )
-    assert check_dead_letters(tmp_path, is_owned=False) is None
+    assert check_dead_letters(tmp_path) is None

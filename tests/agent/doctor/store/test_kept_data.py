@@ -29,7 +29,7 @@ def retention_after_purge(directory: Path, purged_at: datetime, limit: str) -> C
         "INSERT INTO destination (name, watermark, purged_early_at_us, purged_early_kept_us,"  # noqa: S608 - the test's own values
         f" purged_early_reason) VALUES ('central', 0, {at_us}, {kept_us}, '{limit}')",
     )
-    return check_retention(directory, KEPT, is_owned=False)
+    return check_retention(directory, KEPT)
 
 
 def test_copies_are_named_with_their_age(tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_purge_of_a_time_whose_captures_would_be_gone_by_now_is_no_finding(tmp_p
 
 
 def test_missing_database_is_no_finding(tmp_path: Path) -> None:
-    assert check_retention(tmp_path, KEPT, is_owned=False) is None
+    assert check_retention(tmp_path, KEPT) is None

@@ -1,5 +1,6 @@
 """The storage lock: one process owns the directory; a second one learns its id."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.files.lock import LOCK_FILE, StoreInUse, storage_lock
+from agent.store.files.lock import LOCK_FILE, StoreInUse, find_lock_holder, storage_lock
 
 HOLD = (
     "import sys; from pathlib import Path; from agent.store.files.lock import storage_lock\n"
@@ -69,3 +70,33 @@ def test_lock_works_when_the_holder_file_cannot_be_written(tmp_path: Path) -> No
     (tmp_path / LOCK_FILE).mkdir()
     with storage_lock(tmp_path), pytest.raises(StoreInUse, match="another process"):
         acquire_and_release(tmp_path)
+
+
+def test_holder_of_the_lock_is_found(tmp_path: Path) -> None:
+    with storage_lock(tmp_path):
+        assert find_lock_holder(tmp_path) == os.getpid()
+
+
+def test_former_holder_is_not_returned(tmp_path: Path) -> None:
+    with storage_lock(tmp_path):
+        pass
+
+    assert (tmp_path / LOCK_FILE).exists()
+    assert find_lock_holder(tmp_path) is None
+
+
+def test_lock_of_another_directory_is_not_mistaken(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+
+    with storage_lock(tmp_path / "one"):
+        (tmp_path / "two" / LOCK_FILE).write_text(f"process {os.getpid()}\n")
+
+        assert find_lock_holder(tmp_path / "two") is None
+
+
+def test_directory_without_a_valid_lock_file_has_no_holder(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_bytes(b"process \xff")
+
+    assert find_lock_holder(tmp_path) is None
+    assert find_lock_holder(tmp_path / "absent") is None

@@ -123,7 +123,7 @@ async def test_stuck_event_is_shown_and_logged_once(
     assert fields_of(caplog, "event.stuck") == [
         {"events": 1, "code": "NO_VERDICT", "http_status": 500, "last": "epoch-1/2"}
     ]
-    check = check_stuck(tmp_path, is_owned=False)
+    check = check_stuck(tmp_path)
     assert check is not None
     assert check.verdict is CheckVerdict.WARNING
     assert "1 NO_VERDICT (500)" in check.found
