@@ -31,6 +31,7 @@ _INVALID_ANSWER = msgspec.json.encode({"status": "loyalty-agent doctor"})
 _JSON = {"Content-Type": "application/json"}
 # 404 is not included: a wrong URL yields it too, with the same body.
 _RECORD_REJECTED = {HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+_ADVICE_ON_GATEWAY = "a portal, proxy or gateway in between responds, or central.url is wrong"
 _CREDENTIALS_REJECTED = {
     BlockedReason.UNAUTHORIZED,
     BlockedReason.FORBIDDEN,
@@ -109,14 +110,13 @@ def check_protocol(outcome: ProbeOutcome, protocol: Protocol) -> Check:
             return passed(_PROTOCOL, f"{protocol}: valid response")
         case Blocked() if outcome.reason in _CREDENTIALS_REJECTED:
             return warning(_PROTOCOL, f"{protocol}: not verified", "fix the credentials first")
+        case Blocked(BlockedReason.GATEWAY) | RetryLater(FailureCause.UNEXPECTED_RESPONSE):
+            return fault(_PROTOCOL, f"{protocol}: {outcome.detail}", _ADVICE_ON_GATEWAY)
         case Blocked():
             advice = "compare central.url and central.protocol with the values given by head office"
             if outcome.reason is BlockedReason.PROXY:
                 advice = ADVICE_ON_PROXY
             return fault(_PROTOCOL, f"{protocol}: {_describe(outcome)}", advice)
-        case RetryLater() if outcome.cause is FailureCause.UNEXPECTED_RESPONSE:
-            advice = "a portal, proxy or gateway in between responds, or central.url is wrong"
-            return fault(_PROTOCOL, f"{protocol}: {outcome.detail}", advice)
         case RetryLater() if outcome.cause in {FailureCause.OVERLOADED, FailureCause.SERVER_ERROR}:
             advice = "head office has a fault: captures are kept here and sent later"
             return fault(_PROTOCOL, f"{protocol}: {outcome.cause} ({outcome.detail})", advice)

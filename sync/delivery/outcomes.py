@@ -46,11 +46,12 @@ class BlockedReason(StrEnum):
     UNKNOWN_PROTOCOL = "unknown protocol"
     CREDENTIALS = "credentials not usable"
     PROXY = "refused by the proxy"
+    GATEWAY = "refused by a portal or gateway"
     TOO_MANY_EPOCHS = "database replaced too often"
 
 
 # Head office has not been asked.
-NOT_ASKED = (BlockedReason.CREDENTIALS, BlockedReason.PROXY)
+NOT_ASKED = (BlockedReason.CREDENTIALS, BlockedReason.PROXY, BlockedReason.GATEWAY)
 
 
 @dataclass(frozen=True, slots=True)

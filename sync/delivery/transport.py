@@ -22,6 +22,7 @@ from sync.protocol.wire import ErrorCode
 _MAYBE_ABOUT_AN_EVENT = {
     BlockedReason.UNAUTHORIZED,
     BlockedReason.FORBIDDEN,
+    BlockedReason.GATEWAY,
     BlockedReason.NOT_FOUND,
 }
 _CREDENTIALS_REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}

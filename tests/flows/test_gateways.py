@@ -118,3 +118,26 @@ async def test_proxy_that_rejects_the_password_is_named_until_the_file_is_right(
     assert named in doctor["protocol"]
     assert "ask whoever runs the proxy" in doctor["protocol"]
     assert "s3cret" not in caplog.text + page + str(status) + str(doctor)
+
+
+@pytest.mark.parametrize(("protocol", "status"), [("batch", 401), ("replay", 403)])
+async def test_page_of_a_portal_does_not_blame_the_credentials(
+    tmp_path: Path, protocol: str, status: int
+) -> None:
+    found = f"answered {status} with a web page, which head office does not"
+    async with ScriptedCentral() as central:
+        central.default_fault = lambda _: faults.html(status)
+        async with shop_at(tmp_path / "shop", central.url, protocol) as shop:
+            await shop.trade(1)
+            report = await shop.until(state="holding")
+            doctor = await found_by_doctor(
+                tmp_path / "shop", {"url": central.url, "protocol": protocol}
+            )
+            central.default_fault = lambda _: None
+            await shop.delivered()
+    headline = delivery_headline(report, Words(english()))
+    held = f"Delivery to head office is held: refused by a portal or gateway ({found})"
+    assert (headline.level, headline.text.partition(". Pending")[0]) == ("alarm", held)
+    assert "not verified" in doctor["credentials"]
+    assert found in doctor["protocol"]
+    assert "a portal, proxy or gateway in between responds" in doctor["protocol"]

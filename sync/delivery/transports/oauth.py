@@ -17,7 +17,13 @@ from yarl import URL
 from sync.delivery.outcomes import Blocked, BlockedReason, FailureCause, RetryLater
 from sync.delivery.transports.auth import Headers, secret_of
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
-from sync.delivery.transports.responses import NO_ENDPOINT, classify, decoded, unexpected
+from sync.delivery.transports.responses import (
+    NO_ENDPOINT,
+    classify,
+    decoded,
+    is_web_page,
+    unexpected,
+)
 
 # A token is renewed after this share of its lifetime.
 RENEW_AT = 0.8
@@ -180,6 +186,8 @@ class ClientCredentials:
 def _refusal(response: HttpResponse) -> Blocked | None:
     """Return the endpoint's refusal of this client; None if it does not refuse it."""
     error = decoded(_token_error, response.body)
+    if error is None and is_web_page(response):
+        return None
     if response.status not in _REFUSED and (
         error is None or response.status != HTTPStatus.FORBIDDEN
     ):

@@ -34,12 +34,7 @@ def classify(response: HttpResponse, now: datetime) -> HttpResponse | Blocked | 
     """Return the outcome common to both protocols, or `response` itself if there is none."""
     status = response.status
     if status in _REFUSED_CALLERS:
-        error = error_body(response)
-        if error is not None and error.error_code == ErrorCode.TOO_MANY_EPOCHS:
-            detail = refusal(error, status).error_message
-            return Blocked(BlockedReason.TOO_MANY_EPOCHS, detail, status)
-        reason, detail = _REFUSED_CALLERS[HTTPStatus(status)]
-        return Blocked(reason, detail, status)
+        return _refused_caller(response)
     if status in _OVERLOADED:
         return _retry_later(response, FailureCause.OVERLOADED, now)
     if status in _TRANSIENT or status >= _SERVER_ERRORS_FROM:
@@ -49,10 +44,33 @@ def classify(response: HttpResponse, now: datetime) -> HttpResponse | Blocked | 
     return response
 
 
+def _refused_caller(response: HttpResponse) -> Blocked:
+    status = response.status
+    error = error_body(response)
+    if error is not None and error.error_code == ErrorCode.TOO_MANY_EPOCHS:
+        detail = refusal(error, status).error_message
+        return Blocked(BlockedReason.TOO_MANY_EPOCHS, detail, status)
+    if is_web_page(response):
+        detail = f"answered {status} with a web page, which head office does not"
+        return Blocked(BlockedReason.GATEWAY, detail, status)
+    reason, detail = _REFUSED_CALLERS[HTTPStatus(status)]
+    return Blocked(reason, detail, status)
+
+
 def unexpected(response: HttpResponse, why: str) -> RetryLater:
     """Return the failure for a response that is not central's, for example a proxy's."""
-    detail = f"answered {response.status}: {why}"
+    found = "a web page of a portal or gateway, " if is_web_page(response) else ""
+    detail = f"answered {response.status}: {found}{why}"
     return RetryLater(FailureCause.UNEXPECTED_RESPONSE, detail, http_status=response.status)
+
+
+def is_web_page(response: HttpResponse) -> bool:
+    """Return whether `response` is a page for people, and not one that asks for credentials.
+
+    It is not of an API, but of a portal or gateway before it.
+    """
+    is_page = response.body.lstrip()[:1] == b"<"
+    return is_page and "WWW-Authenticate" not in response.headers
 
 
 def outside_protocol(response: HttpResponse, why: str) -> Blocked | RetryLater:

@@ -27,7 +27,9 @@ _HOST_NAME = re.compile(
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^/?#@\s:\[\]]+)(:[0-9]{1,5})?")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, token
 _HOURS = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]")
-_OF_THE_TOKEN_REQUEST = frozenset({"grant_type", "client_id", "client_secret", "scope"})
+_OF_THE_TOKEN_REQUEST = frozenset({"grant_type", "client_id", "scope"})
+# Names of parameters that hold a secret; `requested_token_type` or `token_format` hold none.
+_SECRET = re.compile(r"(?i)secret|passw|credential|(assertion|token|key)\Z|\Acode\Z")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -159,6 +161,11 @@ def _proxy_user(text: str) -> str:
 def _token_parameters(found: dict[str, str]) -> dict[str, str]:
     if taken := sorted(_OF_THE_TOKEN_REQUEST.intersection(found)):
         raise ValueError(f"{', '.join(taken)}: this has a setting of its own, or is always sent")
+    if secrets := sorted(n for n in found if _SECRET.search(n)):
+        raise ValueError(
+            f"{', '.join(secrets)} would be a secret in clear text: write the client's secret to a"
+            " file, and name that file in client_secret_file"
+        )
     return found
 
 

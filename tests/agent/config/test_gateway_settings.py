@@ -95,13 +95,32 @@ def test_parameters_may_be_a_table_or_a_variable(tmp_path: Path) -> None:
         ),
         ("parameters = 'audience'", "line 2: central.auth.parameters: expected a table of texts"),
         ("parameters = {audience = 5}", "expected a table of texts"),
-        ("parameters = {client_secret = 's3cret'}", "client_secret: this has a setting of its own"),
+        ("parameters = {scope = 'a'}", "scope: this has a setting of its own"),
     ],
 )
 def test_wrong_oauth_settings_are_named(tmp_path: Path, line: str, message: str) -> None:
     error = error_in(tmp_path, f"[central.auth]\n{line}\n")
     assert message in error
     assert "s3cret" not in error
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["client_secret", "password", "client_assertion", "assertion", "refresh_token", "api-key"],
+)
+def test_parameter_that_holds_a_secret_is_refused(tmp_path: Path, name: str) -> None:
+    error = error_in(tmp_path, f"[central.auth]\nparameters = {{{name} = 's3cret'}}\n")
+    assert f"line 2: central.auth.parameters: {name} would be a secret in clear text" in error
+    assert "client_secret_file" in error
+    assert "s3cret" not in error
+
+
+def test_parameter_that_names_a_kind_of_secret_is_allowed(tmp_path: Path) -> None:
+    parameters = {"requested_token_type": "urn:x", "client_assertion_type": "urn:y"}
+    table = "[central.auth.parameters]\n" + "".join(
+        f"{name} = '{value}'\n" for name, value in parameters.items()
+    )
+    assert loaded(tmp_path, table).central.auth.parameters == parameters
 
 
 def test_variable_that_is_no_table_is_named(tmp_path: Path) -> None:

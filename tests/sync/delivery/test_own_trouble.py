@@ -177,7 +177,7 @@ def test_answer_does_not_overtake_its_session_when_the_retry_of_both_fails(
     ("kind", "reason"),
     [
         ("401", BlockedReason.UNAUTHORIZED),
-        ("403", BlockedReason.FORBIDDEN),
+        ("403", BlockedReason.GATEWAY),
         ("404", BlockedReason.NOT_FOUND),
     ],
 )

@@ -290,6 +290,35 @@ class TestErrors:
         assert advice in found.detail
         assert "s3cret" not in found.detail
 
+    @pytest.mark.parametrize("status", [200, 400, 401, 403])
+    async def test_page_of_a_portal_is_no_refusal_of_this_client(
+        self, central: ScriptedCentral, client: CentralClient, status: int
+    ) -> None:
+        central.script(faults.html(status), on=TOKEN_PATH)
+        found = await asked(client)
+        assert found == RetryLater(
+            FailureCause.NO_TOKEN,
+            f"the token endpoint: answered {status}: a web page of a portal or gateway, not a token"
+            " endpoint's response",
+            http_status=status,
+        )
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(401),
+            Answer(401, b"<html>Unauthorized</html>", {"WWW-Authenticate": "Basic realm=x"}),
+            Answer(400, b'{"message": "no"}'),
+        ],
+    )
+    async def test_refusal_without_a_code_is_one(
+        self, central: ScriptedCentral, client: CentralClient, answer: Answer
+    ) -> None:
+        central.script(faults.respond_with(answer), on=TOKEN_PATH)
+        found = await asked(client)
+        assert isinstance(found, Blocked)
+        assert "refuses this client (no reason given)" in found.detail
+
     @pytest.mark.parametrize("status", [404, 405])
     async def test_wrong_address_is_named(
         self, central: ScriptedCentral, client: CentralClient, status: int
