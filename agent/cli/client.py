@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.config import ACCESS, SERVICE, ConfigurationError, SettingError, Settings, read_secret
 from sync.runtime.cli.program import Program, State
+from sync.runtime.network.trust import trusting
 
 
 def _state(settings: Settings) -> State:
@@ -203,7 +204,7 @@ def _admin_token(file: Path) -> str:
 def _trust_only(certificate: Path) -> ssl.SSLContext:
     """Return a context that trusts only the agent's own certificate, any issuer and any name."""
     try:
-        context = ssl.create_default_context(cafile=certificate)
+        context = trusting(certificate)
     except OSError as error:
         wrong = f"the file cannot be read as a certificate ({error.strerror or 'not PEM'})"
         mistake = SettingError(str(certificate), "api.tls_cert_file", wrong)

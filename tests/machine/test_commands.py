@@ -4,6 +4,7 @@ import pytest
 
 from tests.machine.machine import Machine
 from tests.machine.service import UNIT, Service
+from tests.support.sqlite import rows_in
 
 pytestmark = pytest.mark.machine
 RECEIVER = "loyalty-hq.service"
@@ -20,6 +21,15 @@ def owners(machine: Machine, state: str) -> set[int]:
     """Return the users who own a file in a state directory."""
     place = machine.root / state
     return {one.lstat().st_uid for one in (place, *place.rglob("*"))}
+
+
+def set_in_config(machine: Machine, section: str, *lines: str) -> None:
+    """Set values of the agent in place of those that the section has."""
+    config = machine.root / "etc/loyalty-agent/config.toml"
+    names = tuple(line.partition(" = ")[0] + " = " for line in lines)
+    kept = [line for line in config.read_text().splitlines() if not line.startswith(names)]
+    at = kept.index(section) + 1
+    config.write_text("\n".join((*kept[:at], *lines, *kept[at:], "")))
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "kill --signal=KILL"])
@@ -124,3 +134,34 @@ async def test_root_backs_up_head_office_while_it_serves(
     assert copied.endswith("exit 0\n")
     assert machine.run("stat", "-c", "%U %a", "/root/hq.db").strip() == "root 600"
     assert len(owners(machine, HQ_STATE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "file", "owner"),
+    [("", "/root/till.bundle", "root 600"), (AS_AGENT, "/srv/till.bundle", "loyalty-agent 600")],
+    ids=["root", "its user"],
+)
+async def test_captures_are_carried_by_hand_beside_the_running_services(
+    service: Service, machine: Machine, user: str, file: str, owner: str
+) -> None:
+    """Both programs on one machine, which has no line: an administrator carries the file."""
+    machine.run("chmod", "1777", "/srv")
+    machine.run("systemctl", "enable", "--now", RECEIVER)
+    machine.run("sh", "-c", "loyalty-hq keys > /etc/loyalty-agent/head-office.pub 2> /dev/null")
+    set_in_config(machine, "[store]", 'store_id = "0042"', 'till_id = "till-1"')
+    key = 'public_key_file = "/etc/loyalty-agent/head-office.pub"'
+    set_in_config(machine, "[central]", key)
+    machine.run("systemctl", "restart", UNIT)
+    assert (await service.start_session()).status == 200
+
+    exported = said(machine, f"{user}loyalty-agent export {file}")
+    machine.run("loyalty-hq", "enroll", "0042", "till-1")
+    imported = said(machine, f"loyalty-hq import --unproven {file}")
+
+    assert exported.endswith("exit 0\n")
+    assert machine.run("stat", "-c", "%U %a", file).strip() == owner
+    assert imported.endswith("exit 0\n")
+    assert len(owners(machine, AGENT_STATE)) == 1
+    assert len(owners(machine, HQ_STATE)) == 1
+    stored = rows_in(machine.root / HQ_STATE / "hq.db", "SELECT store_id FROM sessions")
+    assert stored == [("0042",)]

@@ -54,6 +54,12 @@ class Office:
 
 
 @pytest.fixture
+def machine(each_debian: Machine) -> Machine:
+    """Join on each Debian that the package is for."""
+    return each_debian
+
+
+@pytest.fixture
 async def office(machine: Machine, tmp_path: Path) -> AsyncIterator[Office]:
     tls = make_authority(tmp_path / "tls")
     config = tmp_path / "hq.toml"

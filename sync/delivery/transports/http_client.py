@@ -20,6 +20,7 @@ from sync.delivery.transports.network_errors import ResponseLost, failure_from
 from sync.delivery.transports.response_head import BoundedConnector
 from sync.runtime.files.regular_file import require_regular
 from sync.runtime.logging import log_event
+from sync.runtime.network.trust import trusting
 
 _log = logging.getLogger(__name__)
 MAX_RESPONSE_BYTES = 1_048_576
@@ -273,7 +274,7 @@ def _socket_with_keepalive(address: AddrInfoType) -> socket.socket:
 def tls_context(options: HttpOptions) -> ssl.SSLContext:
     """Return the TLS context for `options`. Raises `OSError` or `ValueError`."""
     require_regular(*_certificate_files(options))
-    context = ssl.create_default_context(cafile=options.ca_file)
+    context = trusting(options.ca_file)
     if not options.verifies_server:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if options.client_cert_file is not None:

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sync.protocol.join_code import authority_mark
+from sync.runtime.network.trust import trusting
 
 _MAX_BYTES = 1024 * 1024
 _ROUNDS = 8
@@ -81,9 +82,9 @@ def _verify(served: ssl.SSLContext, host: str, authority: Authority | None) -> N
 
     Raises `ssl.SSLCertVerificationError`.
     """
-    trusting = ssl.create_default_context(cadata=authority.certificate if authority else None)
+    trust = trusting(ca_certificate=authority.certificate if authority else None)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trusting.wrap_bio(to_client, to_server, server_hostname=host)
+    client = trust.wrap_bio(to_client, to_server, server_hostname=host)
     server = served.wrap_bio(to_server, to_client, server_side=True)
     for _ in range(_ROUNDS):
         if all([_is_done(client), _is_done(server)]):

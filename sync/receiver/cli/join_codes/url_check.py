@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from sync.protocol.wire import PROGRAM_PATH
 from sync.receiver.auth.authority import Authority
+from sync.runtime.network.trust import trusting
 
 # Of connecting and answering; a name that is not resolved may take longer.
 _ANSWER_SECONDS, _PATIENCE_SECONDS = 5.0, 6.0
@@ -50,7 +51,7 @@ def _answer(url: str, authority: Authority | None) -> tuple[int, bytes]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "https":
-        tls = ssl.create_default_context(cadata=authority.certificate if authority else None)
+        tls = trusting(ca_certificate=authority.certificate if authority else None)
         secure = http.client.HTTPSConnection
         connection: http.client.HTTPConnection = secure(
             host, parts.port, timeout=_ANSWER_SECONDS, context=tls
