@@ -5,6 +5,7 @@ Retry and discard need the admin token, if one is set, and log the caller.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Literal, TypedDict
 
@@ -63,12 +64,7 @@ async def show_dead_letter(request: web.Request) -> web.Response:
 @Operation(DeadLetterReport, _ERRORS, _NOTES)
 async def retry_dead_letter(request: web.Request) -> web.Response:
     """Queue one for delivery, and the e-mail answers rejected because of it; start a pass now."""
-    access = request.app[CONTEXT].access.require_admin(request)
-    letter = await _find(request)
-    receipt = letter.receipt
-    if not await _dead_letters(request).retry(receipt.epoch, receipt.sequence):
-        raise _not_found()
-    await _log_action(request, "dead_letter.requeued", letter, access)
+    letter = await _change(request, DeadLetters.retry, "dead_letter.requeued")
     if (delivery := request.app[CONTEXT].delivery) is not None:
         delivery.try_now()
     return json_response(_report(letter))
@@ -77,29 +73,32 @@ async def retry_dead_letter(request: web.Request) -> web.Response:
 @Operation(DeadLetterReport, _ERRORS, _NOTES)
 async def discard_dead_letter(request: web.Request) -> web.Response:
     """Discard one permanently and erase its e-mail address."""
-    access = request.app[CONTEXT].access.require_admin(request)
-    letter = await _find(request)
-    receipt = letter.receipt
-    if not await _dead_letters(request).discard(receipt.epoch, receipt.sequence):
-        raise _not_found()
-    await _log_action(request, "dead_letter.discarded", letter, access)
+    letter = await _change(request, DeadLetters.discard, "dead_letter.discarded")
     return json_response(_report(letter))
 
 
 @Operation(DeadLetterReport, _ERRORS, _NOTES)
 async def set_aside_stuck_event(request: web.Request) -> web.Response:
     """Make a stuck event a dead letter now; events that wait behind it are delivered."""
-    access = request.app[CONTEXT].access.require_admin(request)
-    letter = await _find(request)
-    receipt = letter.receipt
-    if not await _dead_letters(request).set_aside(receipt.epoch, receipt.sequence):
-        raise _not_found()
-    await _log_action(request, "dead_letter.set_aside", letter, access)
+    await _change(request, DeadLetters.set_aside, "dead_letter.set_aside")
     return json_response(_report(await _find(request)))
 
 
-async def _log_action(request: web.Request, event: str, letter: DeadLetter, access: str) -> None:
-    """Log an action with the caller: address, local user if on loopback, and kind of token."""
+async def _change(
+    request: web.Request, change: Callable[[DeadLetters, str, int], Awaitable[bool]], event: str
+) -> DeadLetter:
+    """Make a change that only an admin may, and log it; return the dead letter as it was."""
+    access = request.app[CONTEXT].access.require_admin(request)
+    letter = await _find(request)
+    receipt = letter.receipt
+    if not await change(_dead_letters(request), receipt.epoch, receipt.sequence):
+        raise _not_found()
+    await _log_change(request, event, letter, access)
+    return letter
+
+
+async def _log_change(request: web.Request, event: str, letter: DeadLetter, access: str) -> None:
+    """Log a change with the caller: address, local user if on loopback, and kind of token."""
     peer, local = _addresses(request)
     user = None
     if peer is not None and local is not None and is_loopback(peer[0]):

@@ -11,6 +11,7 @@ from agent.sandbox.exchange import Ending, Exchange
 from agent.sandbox.faults import Call, FaultKind
 
 _WAITS = frozenset({FaultKind.SLOW, FaultKind.SILENT})
+_PASSED, _ADVICE, _NOT_SEEN, _FAILED = TillVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def judge(played: PlayedSituation) -> tuple[RuleFinding, ...]:
             "Is the sandbox the address that the till uses, and does it send to it without a proxy "
             "(http_proxy)? Nothing can be said without a request."
         )
-        return (RuleFinding("request", TillVerdict.NOT_SEEN, "No request arrived.", advice),)
+        return (RuleFinding("request", _NOT_SEEN, "No request arrived.", advice),)
     return tuple(finding for rule in _RULES for finding in rule(played))
 
 
@@ -50,21 +51,19 @@ def _one_id_per_sale(played: PlayedSituation) -> Iterator[RuleFinding]:
     advice = "Choose one id per sale, before the first attempt, and store it with the sale."
     if not starts and any(one.call is Call.SESSION for one in played.stale):
         text = "The till used the correlationId of an earlier sale."
-        yield RuleFinding("id", TillVerdict.FAILED, text, advice)
+        yield RuleFinding("id", _FAILED, text, advice)
     elif len(ids) > sales and any(one.fault for one in starts):
         text = f"The till changed its correlationId on the repeat: {len(ids)} ids in one sale."
         why = "Head office counts a session for each id. Repeat with the same id and body. "
-        yield RuleFinding("id", TillVerdict.FAILED, text, why + advice)
+        yield RuleFinding("id", _FAILED, text, why + advice)
     elif len(ids) > sales:
         text = f"The till started {len(ids)} sessions, for {sales} expected."
-        yield RuleFinding("id", TillVerdict.FAILED, text, advice)
+        yield RuleFinding("id", _FAILED, text, advice)
     elif starts and len(ids) < sales:
         text = f"Only {len(ids)} of {sales} sales started a session."
-        yield RuleFinding(
-            "id", TillVerdict.NOT_SEEN, text, "A sale with the id of another is none."
-        )
+        yield RuleFinding("id", _NOT_SEEN, text, "A sale with the id of another is none.")
     elif starts:
-        yield RuleFinding("id", TillVerdict.PASSED, "One correlationId per sale.")
+        yield RuleFinding("id", _PASSED, "One correlationId per sale.")
 
 
 def _same_body(played: PlayedSituation) -> Iterator[RuleFinding]:
@@ -73,20 +72,18 @@ def _same_body(played: PlayedSituation) -> Iterator[RuleFinding]:
         return
     bodies = [{one.body for one in group} for group in repeated]
     if all(len(one) == 1 for one in bodies):
-        yield RuleFinding(
-            "body", TillVerdict.PASSED, "Repeated with the same id and the same body."
-        )
+        yield RuleFinding("body", _PASSED, "Repeated with the same id and the same body.")
     elif all(_are_equal(one) for one in bodies):
         text = "The repeat has the same content, but not the same bytes."
         advice = "Make the body once, before the first attempt, and send the same bytes again."
-        yield RuleFinding("body", TillVerdict.ADVICE, text, advice)
+        yield RuleFinding("body", _ADVICE, text, advice)
     else:
         text = "The till changed the body on the repeat, under the same correlationId."
         advice = (
             "Make the body once and send it again unchanged: no time or counter of the attempt in"
             " it. The agent refuses other content under a used id (400)."
         )
-        yield RuleFinding("body", TillVerdict.FAILED, text, advice)
+        yield RuleFinding("body", _FAILED, text, advice)
 
 
 def _repeats_of(played: PlayedSituation) -> Iterator[list[Exchange]]:
@@ -114,21 +111,21 @@ def _repeats(played: PlayedSituation) -> Iterator[RuleFinding]:
         return
     if not any(one.fault for one in tested):
         text = f"No {situation.call} call arrived, so nothing could go wrong with it."
-        yield RuleFinding("repeat", TillVerdict.NOT_SEEN, text)
+        yield RuleFinding("repeat", _NOT_SEEN, text)
     elif situation.needs_repeat and len(tested) == 1:
         if tested[0].status == HTTPStatus.OK:
             return  # it waited for the late answer: see `_gives_up`
         text = "The till did not repeat the request."
         advice = "Wait 1 s and send the same request once more: the repeat gets the lost answer."
-        yield RuleFinding("repeat", TillVerdict.FAILED, text, advice)
+        yield RuleFinding("repeat", _FAILED, text, advice)
     elif situation.needs_repeat:
         yield from _pause(played)
     elif len(tested) > 1:
         text = "The till repeated a request that was refused."
         advice = "A 4xx says that the request is wrong, and a repeat would be as well: sell on."
-        yield RuleFinding("repeat", TillVerdict.ADVICE, text, advice)
+        yield RuleFinding("repeat", _ADVICE, text, advice)
     else:
-        yield RuleFinding("repeat", TillVerdict.PASSED, "A refused request was not repeated.")
+        yield RuleFinding("repeat", _PASSED, "A refused request was not repeated.")
 
 
 def _pause(played: PlayedSituation) -> Iterator[RuleFinding]:
@@ -136,9 +133,7 @@ def _pause(played: PlayedSituation) -> Iterator[RuleFinding]:
     pause = second.started - (first.ended if first.ended is not None else first.started)
     if pause < played.limits.pause_seconds:
         text = f"The repeat came {max(pause, 0):.1f} s after the failure."
-        yield RuleFinding(
-            "pause", TillVerdict.ADVICE, text, "Wait 1 s (Retry-After) before a repeat."
-        )
+        yield RuleFinding("pause", _ADVICE, text, "Wait 1 s (Retry-After) before a repeat.")
 
 
 def _bounded(played: PlayedSituation) -> Iterator[RuleFinding]:
@@ -148,7 +143,7 @@ def _bounded(played: PlayedSituation) -> Iterator[RuleFinding]:
         if sent > allowed:
             text = f"The till sent {sent:,} {call} calls in the sale: it hammers the agent."
             advice = f"Make two attempts, at most {most}, with 1 s between them; then sell on."
-            yield RuleFinding("attempts", TillVerdict.FAILED, text, advice)
+            yield RuleFinding("attempts", _FAILED, text, advice)
 
 
 def _gives_up(played: PlayedSituation) -> Iterator[RuleFinding]:
@@ -158,16 +153,13 @@ def _gives_up(played: PlayedSituation) -> Iterator[RuleFinding]:
     longest, limit = max(_waited(one, played) for one in waits), played.limits.answer_seconds
     if longest <= limit:
         text = f"Gave up an answer after {longest:.1f} s."
-        yield RuleFinding("time-out", TillVerdict.PASSED, text)
+        yield RuleFinding("time-out", _PASSED, text)
         return
     text = f"The till has no time-out, or one above {limit:g} s: it waited {longest:.1f} s"
-    text += " and did not end it itself." if _was_cut(waits) else "."
+    was_cut = any(one.ending is not Ending.LEFT for one in waits)
+    text += " and did not end it itself." if was_cut else "."
     advice = "Set time-outs in the HTTP client: 1 s to connect, 3 s for the whole answer."
-    yield RuleFinding("time-out", TillVerdict.FAILED, text, advice)
-
-
-def _was_cut(waits: Iterable[Exchange]) -> bool:
-    return any(one.ending is not Ending.LEFT for one in waits)
+    yield RuleFinding("time-out", _FAILED, text, advice)
 
 
 def _waited(exchange: Exchange, played: PlayedSituation) -> float:
@@ -182,30 +174,25 @@ def _order(played: PlayedSituation) -> Iterator[RuleFinding]:
     if any(one.correlation_id not in started for one in played.of(Call.EMAIL)):
         text = "An e-mail call names a session that the till did not start."
         advice = "Use the session's correlationId in the path, percent-encoded."
-        yield RuleFinding("session", TillVerdict.FAILED, text, advice)
+        yield RuleFinding("session", _FAILED, text, advice)
 
 
 def _email(played: PlayedSituation) -> Iterator[RuleFinding]:
     emails = played.of(Call.EMAIL)
     if played.situation.needs_email and not emails:
-        text = "No e-mail call arrived."
-        yield RuleFinding(
-            "e-mail",
-            TillVerdict.NOT_SEEN,
-            text,
-            "Ask the customer when the session's answer has a prompt.",
-        )
+        advice = "Ask the customer when the session's answer has a prompt."
+        yield RuleFinding("e-mail", _NOT_SEEN, "No e-mail call arrived.", advice)
     if played.situation.key == "correction":
         count = len({one.body for one in emails})
         if count > 1:
-            yield RuleFinding("e-mail", TillVerdict.PASSED, "A correction is a second e-mail call.")
+            yield RuleFinding("e-mail", _PASSED, "A correction is a second e-mail call.")
         else:
-            yield RuleFinding("e-mail", TillVerdict.NOT_SEEN, "No second e-mail call arrived.")
+            yield RuleFinding("e-mail", _NOT_SEEN, "No second e-mail call arrived.")
     for one in (*played.of(Call.SESSION), *emails):
         if one.fault is None and one.status is not None and one.status >= HTTPStatus.BAD_REQUEST:
             text = f"The agent answered a {one.call} call with {one.status}."
             advice = "The header Loyalty-Reason of that answer says why."
-            yield RuleFinding("answer", TillVerdict.FAILED, text, advice)
+            yield RuleFinding("answer", _FAILED, text, advice)
             return
 
 
@@ -213,29 +200,24 @@ def _connection(played: PlayedSituation) -> Iterator[RuleFinding]:
     if played.situation.kind is not None or len(played.exchanges) < 2:  # noqa: PLR2004 - a pair
         return
     if len({one.connection for one in played.exchanges}) == 1:
-        yield RuleFinding("connection", TillVerdict.PASSED, "One connection for all calls.")
-    elif played.situation.sales > 1:
+        yield RuleFinding("connection", _PASSED, "One connection for all calls.")
+        return
+    text = "The till opened a connection for each call."
+    if played.situation.sales > 1:
         text = "More than one connection for the sales, or each sale was a run of its own."
-        yield RuleFinding(
-            "connection", TillVerdict.ADVICE, text, "Keep one connection for all calls."
-        )
-    else:
-        text = "The till opened a connection for each call."
-        yield RuleFinding(
-            "connection", TillVerdict.ADVICE, text, "Keep one connection for all calls."
-        )
+    yield RuleFinding("connection", _ADVICE, text, "Keep one connection for all calls.")
 
 
 def _sells_on(played: PlayedSituation) -> Iterator[RuleFinding]:
     match played.end.is_sold:
         case True:
-            yield RuleFinding("sale", TillVerdict.PASSED, played.end.text)
+            yield RuleFinding("sale", _PASSED, played.end.text)
         case False:
             text = f"The till stopped the sale. {played.end.text}"
             advice = "A sale never waits for the agent: after two attempts sell without loyalty."
-            yield RuleFinding("sale", TillVerdict.FAILED, text, advice)
+            yield RuleFinding("sale", _FAILED, text, advice)
         case None:
-            yield RuleFinding("sale", TillVerdict.NOT_SEEN, played.end.text)
+            yield RuleFinding("sale", _NOT_SEEN, played.end.text)
 
 
 _RULES: tuple[Callable[[PlayedSituation], Iterator[RuleFinding]], ...] = (

@@ -1,8 +1,9 @@
 """The report of a certification, as JSON. It holds no correlation id and no body, only labels."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 
-from agent.certify.findings import Judgement, RuleFinding, overall
+from agent.certify.findings import Judgement, overall
 from agent.certify.situations import SITUATIONS
 from agent.sandbox.exchange import Exchange
 
@@ -30,18 +31,9 @@ def _situation(judgement: Judgement) -> Mapping[str, object]:
         "title": judgement.situation.title,
         "optional": judgement.situation.is_optional,
         "verdict": judgement.verdict,
-        "findings": [_finding(one) for one in judgement.findings],
+        "findings": [asdict(one) for one in judgement.findings],
         "requests": len(judgement.exchanges),
         "exchanges": exchange_members(judgement.exchanges[:MAX_EXCHANGES]),
-    }
-
-
-def _finding(finding: RuleFinding) -> Mapping[str, object]:
-    return {
-        "rule": finding.rule,
-        "verdict": finding.verdict,
-        "text": finding.text,
-        "advice": finding.advice,
     }
 
 

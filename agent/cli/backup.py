@@ -51,11 +51,11 @@ def backup(
         AGENT.fail(f"no backup was made: {error}")
     say(f"{file} holds {contents[0]}.")
     say(_describe_key(settings))
-    _warn_of_others(directory)
+    _warn_of_quarantined(directory)
 
 
 def _describe(copy: sqlite3.Connection) -> str:
-    """Return what a copy holds, for people."""
+    """Return a sentence on the captures in a copy."""
     try:
         epochs, watermark = read_epochs(copy), read_cursor(copy).watermark
         (ahead,) = copy.execute(_SETTLED_AHEAD, (watermark,)).fetchone()
@@ -74,7 +74,7 @@ def _describe_key(settings: Settings) -> str:
     )
 
 
-def _warn_of_others(directory: Path) -> None:
+def _warn_of_quarantined(directory: Path) -> None:
     try:
         with acting_as_owner(directory):
             unfinished = list_unfinished(directory)

@@ -1,8 +1,10 @@
-"""Reads members of the agent's status document; missing ones are empty or 0."""
+"""Figures of delivery in the agent's status document; missing ones are empty or 0."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
+
+from agent.api.status.document import number, section
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,7 @@ class DeliveryFigures:
     @classmethod
     def of(cls, status: Mapping[str, object]) -> Self:
         """Return the delivery state in a status document."""
-        return cls(object_in(status, "sync"))
+        return cls(section(status, "sync"))
 
     @property
     def state(self) -> object:
@@ -24,12 +26,12 @@ class DeliveryFigures:
     @property
     def passes(self) -> int:
         """The number of passes since the start."""
-        return number_in(self.members, "passes")
+        return number(self.members, "passes") or 0
 
     @property
     def delivered(self) -> int:
         """The number of events delivered since the start."""
-        return number_in(self.members, "delivered")
+        return number(self.members, "delivered") or 0
 
     @property
     def cause(self) -> str:
@@ -37,15 +39,3 @@ class DeliveryFigures:
         detail = self.members.get("detail")
         cause = self.members.get("trouble") or self.state
         return f"{cause} ({detail})" if detail else f"{cause}"
-
-
-def object_in(members: Mapping[str, object], name: str) -> dict[str, object]:
-    """Return a member that is an object."""
-    found = members.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def number_in(members: Mapping[str, object], name: str) -> int:
-    """Return a member that is a number."""
-    value = members.get(name)
-    return value if isinstance(value, int) else 0

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from agent.api.status.document import number
 from agent.cli.client import AGENT, AgentClient, agent_client
-from agent.cli.status_document import DeliveryFigures, number_in
+from agent.cli.status_document import DeliveryFigures
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, say
 from sync.runtime.cli.program import ExitCode
@@ -47,7 +48,7 @@ def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
     passes_before = DeliveryFigures(triggered).passes
     with countdown("Delivering") as show:
         while True:
-            if isinstance(waiting := status.get("waiting"), int):
+            if (waiting := number(status, "waiting")) is not None:
                 show(waiting)
             delivery = DeliveryFigures.of(status)
             has_passed = delivery.passes > passes_before
@@ -58,11 +59,11 @@ def _deliver_and_wait(client: AgentClient) -> dict[str, object]:
 
 
 def _print_result(status: dict[str, object]) -> ExitCode:
-    waiting, dead_letters = status.get("waiting"), number_in(status, "deadLetters")
+    waiting, dead_letters = number(status, "waiting"), number(status, "deadLetters")
     if waiting == 0:
         say("No captures are pending.")
     else:
-        pending = count(waiting, "capture") if isinstance(waiting, int) else "unknown"
+        pending = "unknown" if waiting is None else count(waiting, "capture")
         delivery = DeliveryFigures.of(status)
         cause = _NO_VERDICT if delivery.state == "idle" else delivery.cause
         AGENT.warn(f"still pending: {pending}; cause: {cause}")

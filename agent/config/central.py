@@ -51,6 +51,15 @@ _NEEDED = {
 }
 
 
+_NEEDED_TOO = (
+    ("client_cert_file", "client_key_file"),
+    ("client_key_file", "client_cert_file"),
+    ("proxy_user", "proxy_password_file"),
+    ("proxy_password_file", "proxy_user"),
+    ("proxy_user", "proxy"),
+)
+
+
 class AuthSettings(Section):
     """Authentication at central; `kind` selects the settings that apply."""
 
@@ -99,22 +108,10 @@ class CentralSettings(Section):
     auth: AuthSettings = AuthSettings()
 
     @model_validator(mode="after")
-    def _certificate_and_key_go_together(self) -> Self:
-        if self.client_cert_file and not self.client_key_file:
-            raise contradiction({"client_cert_file": "also needs client_key_file"})
-        if self.client_key_file and not self.client_cert_file:
-            raise contradiction({"client_key_file": "also needs client_cert_file"})
-        return self
-
-    @model_validator(mode="after")
-    def _proxy_has_what_it_needs(self) -> Self:
-        user, password = self.proxy_user, self.proxy_password_file
-        if user and not password:
-            raise contradiction({"proxy_user": "also needs proxy_password_file"})
-        if password and not user:
-            raise contradiction({"proxy_password_file": "also needs proxy_user"})
-        if user and not self.proxy:
-            raise contradiction({"proxy_user": "also needs proxy"})
+    def _has_what_it_needs(self) -> Self:
+        for name, needed in _NEEDED_TOO:
+            if getattr(self, name) and not getattr(self, needed):
+                raise contradiction({name: f"also needs {needed}"})
         return self
 
 

@@ -1,7 +1,7 @@
-"""Scratch directories that are removed at the end, or by the next program after a kill.
+"""Scratch directories: removed at the end, or after a kill by the next program that makes one.
 
-The lock on a directory shows that its program runs. It is taken before the directory has its name,
-so that no other program can find the directory without it.
+A lock on the directory shows that its program runs. A new directory is locked before it is renamed
+to the name that other programs look for, so that none of them removes it.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ def scratch_directory(prefix: str) -> Iterator[Path]:
 
 
 def _remove_abandoned(prefix: str) -> None:
-    """Remove this user's directories whose lock nobody holds."""
+    """Remove this user's directories that no running program has locked."""
     for place in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         try:
             lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

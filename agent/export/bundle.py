@@ -15,10 +15,9 @@ from sync.protocol.rfc3339 import us_to_rfc3339
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """For whom a bundle is sealed, and by whom.
+    """Keys of one bundle: head office's public `key` and the random `content_key`.
 
-    `content_key` is random and for one bundle only. `token_hash` is that of the agent's token at
-    head office; None if it has none.
+    `token_hash` is the hash of the agent's token at head office; None if it has none.
     """
 
     key: X25519PublicKey

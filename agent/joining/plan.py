@@ -79,12 +79,8 @@ def plan_join(code: JoinCode, place: Place) -> Plan:
     return Plan(values, token_file, is_credential, authority_file)
 
 
-def joined_elsewhere(code: JoinCode, settings: Settings) -> list[str]:
-    """Return the settings that name another store, till or head office than the code."""
-    return list(_differences(code, settings))
-
-
-def _differences(code: JoinCode, settings: Settings) -> Iterator[str]:
+def joined_elsewhere(code: JoinCode, settings: Settings) -> Iterator[str]:
+    """Yield the settings that name another store, till or head office than the code."""
     unnamed, store, central = StoreSettings(), settings.store, settings.central
     names = (
         ("store_id", store.store_id, unnamed.store_id, code.store_id),

@@ -1,7 +1,7 @@
 """Registration at head office: fetch its authority, register the token's hash, over TLS."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -10,13 +10,13 @@ from typing import TypeAlias, TypeVar
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_delay
-from tenacity.stop import stop_base
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from yarl import URL
 
 from agent.config import Settings
+from agent.uplink.connection import http_options
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
-from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpResponse
+from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.responses import classify, error_body
 from sync.protocol.join_code import JoinCode, authority_mark
 from sync.protocol.join_messages import (
@@ -81,7 +81,8 @@ class HeadOffice:
         path = AUTHORITY_PATH.format(mark=self.code.authority)
         answer, _ = await self._send("GET", path, {}, None, verifies_server=False)
         certificate = _certificate_in(self._decoded(answer, AuthorityAnswer).certificate)
-        if certificate is None or _mark_of(certificate) != self.code.authority:
+        found = certificate and authority_mark(certificate.public_bytes(Encoding.DER))
+        if certificate is None or found != self.code.authority:
             raise RegistrationError(
                 f"{self.code.url} presents another certificate authority than the join code names:"
                 " this is not the head office that issued the code, or somebody is between"
@@ -124,30 +125,20 @@ class HeadOffice:
         *,
         verifies_server: bool = True,
     ) -> tuple[_Answer, bool]:
-        http = HttpClient(self._options(ca_file, verifies_server=verifies_server))
-        try:
-            return await self._send_with_retries(
-                lambda: http.request(method, self._url(path), headers=headers, body=body)
-            )
-        finally:
-            await http.close()
-
-    def _options(self, ca_file: Path | None, *, verifies_server: bool) -> HttpOptions:
-        central = self.settings.central
-        return HttpOptions(
+        options = replace(
+            http_options(self.settings),
             timeout_seconds=_TIMEOUT_SECONDS,
             connections=1,
             ca_file=ca_file,
-            client_cert_file=central.client_cert_file,
-            client_key_file=central.client_key_file,
-            proxy=central.proxy,
-            proxy_user=central.proxy_user,
-            proxy_password_file=central.proxy_password_file,
             verifies_server=verifies_server,
         )
-
-    def _url(self, path: str) -> URL:
-        return URL(self.code.url + path, encoded=True)
+        http, url = HttpClient(options), URL(self.code.url + path, encoded=True)
+        try:
+            return await self._send_with_retries(
+                lambda: http.request(method, url, headers=headers, body=body)
+            )
+        finally:
+            await http.close()
 
     async def _send_with_retries(
         self, send: Callable[[], Awaitable[_Answer]]
@@ -173,13 +164,20 @@ class HeadOffice:
 
         retrying = AsyncRetrying(
             retry=retry_if_result(_is_temporary),
-            stop=stop_after_delay(self.patience_seconds) | _is_refused_for_long,
+            stop=self._is_over,
             wait=_wait_seconds,
             before_sleep=self._say_why,
             retry_error_callback=_last_result,
         )
         outcome: _Answer = await retrying(send_once)
         return outcome, is_sent
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        """End patience, and sooner if the connection is refused: a typo, no restart by then."""
+        last, patience_seconds = _last_result(state), self.patience_seconds
+        if isinstance(last, RetryLater) and last.cause is FailureCause.CENTRAL_DOWN:
+            patience_seconds = min(patience_seconds, REFUSED_SECONDS)
+        return (state.seconds_since_start or 0) >= patience_seconds
 
     def _say_why(self, state: RetryCallState) -> None:
         last = _last_result(state)
@@ -218,18 +216,6 @@ def _is_temporary(answer: _Answer) -> bool:
     return isinstance(answer, RetryLater) and answer.cause not in _PERMANENT
 
 
-class _RefusedForLong(stop_base):
-    """Stop after seconds of refused connections: a restart is over by then, a typo is not."""
-
-    def __call__(self, retry_state: RetryCallState) -> bool:
-        last = _last_result(retry_state)
-        is_refused = isinstance(last, RetryLater) and last.cause is FailureCause.CENTRAL_DOWN
-        return is_refused and (retry_state.seconds_since_start or 0) >= REFUSED_SECONDS
-
-
-_is_refused_for_long = _RefusedForLong()
-
-
 def _wait_seconds(state: RetryCallState) -> float:
     last = state.outcome.result() if state.outcome else None
     asked = last.retry_after_seconds if isinstance(last, RetryLater) else None
@@ -247,7 +233,3 @@ def _certificate_in(text: str) -> x509.Certificate | None:
         return x509.load_pem_x509_certificate(text.encode())
     except ValueError:
         return None
-
-
-def _mark_of(certificate: x509.Certificate) -> str:
-    return authority_mark(certificate.public_bytes(Encoding.DER))

@@ -1,8 +1,8 @@
-"""Reports to head office about older epochs: their ends, their losses, their returned numbers.
+"""Reports to head office on older epochs: their ends, losses, and numbers that have returned.
 
-Returned numbers are reported in pages of ranges. While head office does not know all of a loss, the
-next page begins where its `acceptedThrough` ends; afterwards the pages take turns, for a head
-office that has recorded as lost what came back later. A range is never widened to save room.
+Returned numbers are reported in pages of ranges. Until head office knows all of a loss, the next
+page begins after its `acceptedThrough`. Afterwards the pages are repeated in turn: a head office
+restored from a backup may have recorded them as lost again. A range is never widened to save room.
 """
 
 import logging
@@ -24,7 +24,7 @@ MAX_RANGES_OF_AN_EPOCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All numbers that have returned above `after` up to `through`; `is_last`: none has above."""
+    """The returned numbers above `after` up to `through`; `is_last`: there are none above."""
 
     ranges: Sequence[Numbers]
     after: int
@@ -45,10 +45,10 @@ class LossReports:
     def read_pages(
         self, connection: sqlite3.Connection, older: Sequence[EpochProgress]
     ) -> dict[str, Page]:
-        """Return the next page of each of these epochs of which a number has returned.
+        """Return the next page of each epoch that has returned numbers.
 
-        Read them in the snapshot in which `older` was read: salvage gives the captures new numbers
-        in the same transaction. Runs in the reader's thread.
+        Call it in the snapshot in which `older` was read: salvage gives captures new numbers in the
+        same transaction. Runs in the reader's thread.
         """
         if not older:
             return {}
@@ -63,9 +63,9 @@ class LossReports:
         lost: Sequence[LostCaptures],
         pages: Mapping[str, Page],
     ) -> list[EpochExtent]:
-        """Return the reports for a heartbeat; first record which losses they name.
+        """Record which losses the heartbeat names; return its reports.
 
-        If that fails, leave those losses out: a later answer could not be understood.
+        If they cannot be recorded, they are left out: a later answer would be ambiguous.
         """
         named = {one.epoch: one.named_through for one in lost}
         new = {
@@ -90,10 +90,10 @@ class LossReports:
     ) -> bool:
         """Record the answer; return whether another heartbeat has more to tell at once."""
         told = {one.epoch: one.lost_through for one in sent}
-        before, self._accepted = (
-            self._accepted,
-            {one.epoch: one.accepted_through for one in answer.epochs if one.epoch in told},
-        )
+        before = self._accepted
+        self._accepted = {
+            one.epoch: one.accepted_through for one in answer.epochs if one.epoch in told
+        }
         for epoch, page in self._pages.items():
             self._turns[epoch] = 0 if page.is_last else page.through
         acknowledged = {one.epoch: one.sequence for one in answer.acknowledged}

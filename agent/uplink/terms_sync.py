@@ -58,7 +58,8 @@ class ProgramTermsSync:
         self._now_us = now_us
         self._storing: set[asyncio.Task[None]] = set()
         self._agent_version = agent_version
-        self._etag: str | None = None
+        # Of the terms in use; None if they must be fetched whole.
+        self.known_etag: str | None = None
         self._fetch = TermsFetch()
         self._failure: str | None = None
         self._is_missed = False
@@ -97,7 +98,8 @@ class ProgramTermsSync:
             except (msgspec.MsgspecError, ValueError):
                 # Written by another version. The configured terms apply until central answers.
                 # Log only the prefix of the source: the channel in it is free text from a till.
-                _log_invalid(learned.source.partition(":")[0])
+                source = learned.source.partition(":")[0]
+                log_event(_log, logging.WARNING, "terms.invalid", source=source)
 
     async def _read_stored(self) -> tuple[TermsFetch, list[LearnedTerms]]:
         storage = self._storage
@@ -116,18 +118,13 @@ class ProgramTermsSync:
             # Another version left out what it did not understand, and this one may: with the ETag,
             # central would answer "not modified" for ever.
             is_ours = learned.agent_version == self._agent_version
-            self._etag = learned.etag if is_ours else None
+            self.known_etag = learned.etag if is_ours else None
         elif learned.source.startswith(_ANSWER):
             kind = msgspec.json.decode(learned.source.removeprefix(_ANSWER), type=SessionKind)
             # Earlier versions stored an empty channel as such. It counts as none.
             kind = replace(kind, channel=kind.channel or None)
             terms = _usable(msgspec.json.decode(learned.terms, type=SessionTerms))
             self._answers.learn(kind, terms)
-
-    @property
-    def known_etag(self) -> str | None:
-        """The ETag of the terms in use; None if they must be fetched whole."""
-        return self._etag
 
     async def on_fetched(self, found: NewTerms | TermsFault | Blocked | RetryLater | None) -> None:
         """Adopt or refuse the terms of head office. Raises `OutboxUnavailable`."""
@@ -172,7 +169,7 @@ class ProgramTermsSync:
         terms = msgspec.structs.replace(terms, messages=known)
         self._answers.adopt(terms)
         self._faults.clear()
-        self._etag = etag
+        self.known_etag = etag
         await self._store(LearnedTerms(_PROGRAM, _encoded(terms), etag, self._agent_version))
         log_event(_log, logging.INFO, "terms.adopted", etag=etag)
 
@@ -223,7 +220,3 @@ def _usable(terms: T) -> T:
 
 def _encoded(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _log_invalid(source: str) -> None:
-    log_event(_log, logging.WARNING, "terms.invalid", source=source)

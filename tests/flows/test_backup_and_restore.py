@@ -4,6 +4,8 @@ import asyncio
 import re
 import shlex
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -47,20 +49,26 @@ def restore(machine: Machine, copy: Path) -> None:
     run_steps(steps("store-it.md", "restore", **where))
 
 
-async def test_agent_restored_from_a_backup_begins_an_epoch_and_delivers_everything_once(
-    tmp_path: Path,
-) -> None:
-    office, copy = Office(tmp_path / "hq"), tmp_path / "copy.db"
-    machine = await joined(office, tmp_path / "state")
+@asynccontextmanager
+async def backed_up(office: Office, state: Path, copy: Path) -> AsyncIterator[Machine]:
+    """Run a machine whose backup has ten delivered captures and ten that are not delivered."""
+    machine = await joined(office, state)
     async with machine.running():
         async with office.serving():
             await machine.trade(5)
             await office.until_there(10)
-        await machine.trade(5)  # in the backup, and not delivered
+        await machine.trade(5)
         await machine.back_up(copy)
-        async with office.serving():
-            await machine.trade(5)  # delivered after the backup
-            await office.until_there(30)
+        yield machine
+
+
+async def test_agent_restored_from_a_backup_begins_an_epoch_and_delivers_everything_once(
+    tmp_path: Path,
+) -> None:
+    office, copy = Office(tmp_path / "hq"), tmp_path / "copy.db"
+    async with backed_up(office, tmp_path / "state", copy) as machine, office.serving():
+        await machine.trade(5)  # delivered after the backup
+        await office.until_there(30)
     restore(machine, copy)
 
     async with office.serving(), machine.running():
@@ -78,13 +86,7 @@ async def test_pending_captures_of_a_backup_arrive_and_later_ones_are_named_as_l
     tmp_path: Path,
 ) -> None:
     office, copy = Office(tmp_path / "hq"), tmp_path / "copy.db"
-    machine = await joined(office, tmp_path / "state")
-    async with machine.running():
-        async with office.serving():
-            await machine.trade(5)
-            await office.until_there(10)
-        await machine.trade(5)
-        await machine.back_up(copy)
+    async with backed_up(office, tmp_path / "state", copy) as machine:
         kept, machine.ledger = machine.ledger, TillLedger()
         await machine.trade(3)  # lost
     machine.ledger = kept

@@ -53,7 +53,7 @@ def join(
     """
     joining = _joining(_read_code(code, file), config)
     settings = joining.place.settings
-    elsewhere = joined_elsewhere(joining.code, settings)
+    elsewhere = list(joined_elsewhere(joining.code, settings))
     if elsewhere and not force:
         _refuse_other(elsewhere)
     token_file = _run(joining).token_file

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.api.status.document import section
 from agent.cli.client import AgentClient, AgentError, AgentResponse
-from agent.cli.status_document import DeliveryFigures, object_in
+from agent.cli.status_document import DeliveryFigures
 from agent.config import ConfigurationError
 from sync.delivery.outcomes import NOT_ASKED
 from sync.protocol.join_code import JoinCode
@@ -68,7 +69,7 @@ class Waiting:
         return None if answer is None else answer.members
 
     def _is_joined(self, status: dict[str, object]) -> bool:
-        central = object_in(status, "central")
+        central = section(status, "central")
         named = (status.get("storeId"), status.get("tillId"), str(central.get("url")).rstrip("/"))
         return named == (self.code.store_id, self.code.till_id, self.code.url)
 

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -110,7 +111,7 @@ class Vault:
 
     def key_text(self) -> bytes:
         """Return the content of the key file."""
-        return _key_text(self._secret)
+        return base64.b64encode(self._secret) + b"\n"
 
     def digest(self, address: str, correlation_id: str) -> bytes:
         """Return a keyed digest of `address` in this session, useless without the key.
@@ -160,11 +161,8 @@ def write_new_key(key_file: Path) -> Vault:
 
 def check_key(key_file: Path) -> None:
     """Raise as `open_vault` would, `UnusableKey` or `OSError`. Changes nothing."""
-    try:
-        text = read_secret_file(key_file, _MAX_KEY_FILE_BYTES, make_private=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    _read_key(text, key_file)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        read_vault(key_file)
 
 
 def is_own_key(key_file: Path, directory: Path) -> bool:
@@ -210,10 +208,6 @@ def _read_key(text: bytes, key_file: Path) -> bytes:
             "are then lost."
         )
     return secret
-
-
-def _key_text(secret: bytes) -> bytes:
-    return base64.b64encode(secret) + b"\n"
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""Checks an event's row before anything in it is believed: types, ranges, checksum. Pure.
+"""Validates an event's row: types, ranges, checksum. Pure.
 
-A damaged page, a bit flip or a foreign program leaves rows that SQLite reads without an error. A
-checksum, written with the event, covers all that head office gets of it: an altered event is no
-truth. Not covered: the address, which authenticates itself (AES-GCM) and is erased later, and the
-boot id, without which only the correction of the time is missing.
+A damaged page, a bit flip or a foreign program leaves rows that SQLite reads without an error. The
+checksum, written with the event, covers all that head office gets of it but two columns: the
+address is authenticated by its encryption (AES-GCM) and erased later, and the boot id serves only
+to correct the time.
 """
 
 import re
@@ -26,15 +26,13 @@ _ID = re.compile(r"[!-~]{1,128}")
 _MAX_MONOTONIC_US = 10**17
 _MAX_TIME_US = 253_402_300_799_999_999  # the year 9999
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_POSITION, _TYPE, _SESSION, _NAME, _OCCURRED, _BOOT_NUMBER, _BOOT_ID = 0, 1, 2, 3, 4, 6, 7
-_ADDRESS = 11
 # No ciphertext of any key: the address is there, but cannot be read.
 _UNREADABLE_ADDRESS = b""
 _BYTES = (bytes,)
 
 
 class StoredEvent(NamedTuple):
-    """An event with its session, boot and answer, in the order of `check_event`'s columns."""
+    """An event with its boot, and columns of its session and of its answer."""
 
     position: int
     type: EventType
@@ -51,12 +49,15 @@ class StoredEvent(NamedTuple):
     checksum: int | None
 
 
+_BOOT_ID, _ADDRESS = StoredEvent._fields.index("boot_id"), StoredEvent._fields.index("address")
+
+
 @dataclass(frozen=True, slots=True)
 class DamagedEvent:
-    """An event that cannot be believed: `fault` says why, without a value of the row.
+    """An invalid event; `fault` says why, without a value of the row.
 
-    The other fields are those that can still be read; `type` is None, `correlation_id` empty and
-    `occurred_at_us` 0 otherwise, and `session_position` the event's own position.
+    The other fields are those that can still be read. Else `type` is None, `correlation_id` empty,
+    `occurred_at_us` 0, and `session_position` the event's own position.
     """
 
     position: int
@@ -95,12 +96,10 @@ def is_id(value: object) -> bool:
 
 
 def check_event(row: Sequence[object]) -> StoredEvent | DamagedEvent:
-    """Return the event in `row`, or why it cannot be believed.
+    """Return the event in `row`, or its fault.
 
-    Columns: position, type, session position, correlation id (of the session), wall and monotonic
-    clock, boot number, boot id, body, locale in the query (of the session), status and address (of
-    the answer), checksum (None in a row of an earlier version). A text that is not UTF-8 is given
-    as bytes.
+    The columns are those of `StoredEvent`; the checksum is None in a row of an earlier version. A
+    text that is not UTF-8 is given as bytes.
     """
     address = row[_ADDRESS]
     is_usual = is_id(row[_BOOT_ID]) and (address is None or type(address) is bytes)
@@ -115,17 +114,16 @@ def check_event(row: Sequence[object]) -> StoredEvent | DamagedEvent:
 
 def _with_replacements(row: Sequence[object]) -> Sequence[object]:
     """Return `row` with replacements for values that an event can be sent without."""
-    values = list(row)
-    if not is_id(values[_BOOT_ID]):
-        values[_BOOT_ID] = f"unknown-boot-{values[_BOOT_NUMBER]}"[:128]
-    if not isinstance(values[_ADDRESS], bytes | None):
-        values[_ADDRESS] = _UNREADABLE_ADDRESS
-    return tuple(values)
+    event = StoredEvent._make(row)
+    if not is_id(event.boot_id):
+        event = event._replace(boot_id=f"unknown-boot-{event.boot_number}"[:128])
+    if not isinstance(event.address, bytes | None):
+        event = event._replace(address=_UNREADABLE_ADDRESS)
+    return tuple(event)
 
 
 def _damaged(values: Sequence[object], fault: str) -> DamagedEvent:
-    position, kind = values[_POSITION], values[_TYPE]
-    session, name, occurred = values[_SESSION], values[_NAME], values[_OCCURRED]
+    position, kind, session, name, occurred, *_ = values
     own = position if type(position) is int else 0
     is_before = is_position(session) and isinstance(session, int) and session <= own
     is_time = type(occurred) is int and abs(occurred) <= _MAX_TIME_US
@@ -141,11 +139,11 @@ def _damaged(values: Sequence[object], fault: str) -> DamagedEvent:
 
 def _fault_of_types(values: Sequence[object]) -> str:
     """Return the name of the value of a wrong type."""
-    if values[_NAME] is None:
+    if StoredEvent._make(values).correlation_id is None:
         return "the row of its session is missing"
     for (name, kind), value in zip(StoredEvent.__annotations__.items(), values, strict=False):
         try:
-            msgspec.convert(value, kind, builtin_types=(bytes,))
+            msgspec.convert(value, kind, builtin_types=_BYTES)
         except msgspec.ValidationError:
             return f"its {name} is {'missing' if value is None else 'unreadable'}"
     return "its row is incomplete"

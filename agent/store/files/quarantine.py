@@ -60,7 +60,8 @@ def copy_wal(database: Path, at_us: int) -> Path | None:
     place = _new_place(database, at_us)
     copy = place / wal.name
     try:
-        _copy(wal, copy)
+        with wal.open("rb") as reader:
+            _copy_from(reader, copy)
     except OSError:
         shutil.rmtree(place)
         raise
@@ -114,11 +115,6 @@ def remove_abandoned(directory: Path, now_seconds: float) -> None:
             shutil.rmtree(place)
 
 
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as reader:
-        _copy_from(reader, target)
-
-
 def _copy_from(reader: BinaryIO, target: Path) -> None:
     descriptor = open_private(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with os.fdopen(descriptor, "wb") as writer:
@@ -163,11 +159,8 @@ def _is_unfinished(directory: Path, name: str) -> bool:
     place = directory / QUARANTINE / name
     if name.startswith(_INCOMING) or not place.is_dir() or (place / DELIVERED_FILE).exists():
         return False
-    return any(_is_source(file.name) for file in place.iterdir())
-
-
-def _is_source(name: str) -> bool:
-    return name == SCRATCH_FILE or name.endswith((_DATABASE, _WAL))
+    sources = (SCRATCH_FILE, _DATABASE, _WAL)
+    return any(file.name.endswith(sources) for file in place.iterdir())
 
 
 def quarantined_at(name: str) -> datetime | None:

@@ -90,15 +90,16 @@ def read_day(connection: sqlite3.Connection, now_us: int) -> Day:
     }
     captured = _by_hour(connection.execute(_CAPTURED, values))
     ahead = _by_hour(connection.execute(_SETTLED_AHEAD, values))
-    settled = _sum(_settled(connection.execute(_SETTLED_THROUGH, values), cursor), ahead)
+    through = _settled(connection.execute(_SETTLED_THROUGH, values), cursor)
+    settled = [sum(counts) for counts in zip(through, ahead, strict=True)]
     refused = _by_hour(connection.execute(_REFUSED, values))
-    oldest = connection.execute(_OLDEST_COUNTED, values).fetchone()
+    (oldest,) = connection.execute(_OLDEST_COUNTED, values).fetchone() or (None,)
     return Day(
         starts_us=[start + hour * HOUR_US for hour in range(HOURS)],
         captured=captured,
         delivered=[max(all_of - few, 0) for all_of, few in zip(settled, refused, strict=True)],
         waiting=_waiting(captured, settled, _waiting_now(connection, last, cursor.watermark)),
-        is_partial=values["floor"] > 0 and oldest is not None and _is_after(oldest[0], start),
+        is_partial=values["floor"] > 0 and isinstance(oldest, int) and oldest >= start,
     )
 
 
@@ -136,11 +137,3 @@ def _by_hour(rows: Iterable[tuple[object, object]]) -> list[int]:
         if isinstance(hour, int) and isinstance(count, int) and 0 <= hour < HOURS:
             counts[hour] += max(count, 0)
     return counts
-
-
-def _sum(some: list[int], others: list[int]) -> list[int]:
-    return [one + other for one, other in zip(some, others, strict=True)]
-
-
-def _is_after(time_us: object, start_us: int) -> bool:
-    return isinstance(time_us, int) and time_us >= start_us

@@ -56,15 +56,13 @@ def progress_of(
 
 
 def _progress(known: EpochRange, cursor: DeliveryCursor) -> EpochProgress:
-    settled = min(max(0, cursor.watermark - known.base_position), known.last_sequence)
-    base_sequence = known.base_sequence(cursor.purged_through)
     return EpochProgress(
         known.epoch,
         known.last_sequence,
-        settled,
-        base_sequence,
-        known.ended_reason,
-        known.moved_through,
+        settled_through=min(max(0, cursor.watermark - known.base_position), known.last_sequence),
+        base_sequence=known.base_sequence(cursor.purged_through),
+        ended_reason=known.ended_reason,
+        moved_through=known.moved_through,
     )
 
 

@@ -1,7 +1,6 @@
 """State of the store: backlog, sizes, losses, salvage."""
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from agent.store.db.cursor import LETTER_IS_SETTLED, read_cursor
 from agent.store.db.epochs import read_epochs
 from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
-from agent.store.db.rows import checked, int_or_none, undecoded_text
+from agent.store.db.rows import checked, int_or_none, intact_rows, undecoded_text
 from agent.store.db.tables import IS_OPEN, STUCK_ATTEMPTS
 from agent.store.files.quarantine import list_quarantined, list_unfinished, unreadable_in
 from agent.store.files.storage_errors import CorruptRow, free_bytes
@@ -159,15 +158,10 @@ def read_early_purge(connection: sqlite3.Connection) -> EarlyPurge | None:
 
 def _read_salvage(connection: sqlite3.Connection, unfinished: list[str]) -> SalvageStatus:
     """Return the state of the salvage; `unfinished` are the names of its sources."""
-    rows = [row for row in connection.execute(_SALVAGE) if _is_readable(row)]
+    rows = list(intact_rows(connection.execute(_SALVAGE), tuple[str, int, int, int]))
     read = {source for source, _, _, is_read in rows if is_read}
     return SalvageStatus(
         pending=len(set(unfinished) - read),
         salvaged=sum(salvaged for _, salvaged, _, _ in rows),
         unreadable=sum(unreadable for _, _, unreadable, _ in rows),
     )
-
-
-def _is_readable(row: Sequence[object]) -> bool:
-    source, *counts = row
-    return isinstance(source, str) and all(isinstance(count, int) for count in counts)

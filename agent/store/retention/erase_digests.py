@@ -1,9 +1,8 @@
-"""Erases the keyed digests of erased addresses, a day later, in short transactions.
+"""Erases the keyed digests of addresses a day after the addresses, in short transactions.
 
-A digest recognises a repeated answer. *Obvious:* keep it as long as the capture. *Why not:* the
-file and its key together allow testing guesses with it. *Price:* a later repeat is recorded under a
-number of its own, and head office recognises it by its content. It could also be a corrected
-address, which must not be dropped.
+A digest recognises a repeated answer. *Obvious:* keep it as long as the capture. *Why not:* whoever
+has the file and its key can test guesses against it. *Price:* a repeat after more than a day gets a
+number of its own; head office recognises it by its content, and records a corrected address.
 """
 
 import sqlite3
@@ -48,7 +47,7 @@ def erase_digests_below_watermark(connection: sqlite3.Connection, cutoff_us: int
     cursor = read_proven_cursor(connection)
     above = cursor.digests_erased_through
     bound = delivered_before(connection, cursor, cutoff_us, above=above)
-    # An address that is still there is erased first.
+    # Addresses are erased before their digests.
     bound = min(bound, cursor.erased_through)
     if bound <= above:
         return False

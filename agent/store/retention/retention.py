@@ -132,7 +132,7 @@ class Retention:
         if not old:
             return
         # First: what it encrypts from now on is not seen by the query.
-        in_use = await self._store.run(_header_in_use)
+        in_use = await self._store.run(lambda store: store.vault.header)
         headers = [vault.header for vault in old]
         needed = await self._store.read_hot(find_needed_keys, database, in_use, headers)
         await self._store.run(_destroy_old_keys, needed | {in_use})
@@ -170,10 +170,6 @@ def _delete_copy(copy: Path) -> None:
         log_event(_log, logging.WARNING, "store.copy_kept", copy=str(copy), reason=error.strerror)
     else:
         log_event(_log, logging.INFO, "store.copy_deleted", copy=str(copy))
-
-
-def _header_in_use(store: Store) -> bytes:
-    return store.vault.header
 
 
 def _destroy_old_keys(store: Store, needed: set[bytes]) -> None:

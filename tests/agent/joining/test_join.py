@@ -504,12 +504,12 @@ async def test_machine_that_replays_to_a_platform_is_found_and_changed_by_force(
 
 def test_new_installation_and_the_same_name_have_joined_nobody_else(machine: Machine) -> None:
     code = JoinCode("0042", "till-1", "https://hq.example.com", "S" * 25)
-    assert joined_elsewhere(code, machine.joining(code).place.settings) == []
+    assert not [*joined_elsewhere(code, machine.joining(code).place.settings)]
 
     same = EXAMPLE.replace("unnamed-store", "0042").replace('url = ""', f'url = "{code.url}/"')
     machine.config.write_text(same)
 
-    assert joined_elsewhere(code, machine.joining(code).place.settings) == []
+    assert not [*joined_elsewhere(code, machine.joining(code).place.settings)]
 
 
 def test_torn_record_is_begun_again(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Repairs the delivery cursor: its numbers count only as far as other rows confirm them."""
+"""Repairs the delivery cursor: a position is used only as far as other rows confirm it."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -31,17 +31,17 @@ def repair_cursor(connection: sqlite3.Connection, evidence: Evidence, note: Note
     if row is None or tuple(row) != tuple(believed):
         connection.execute(ADD_CURSOR)
         connection.execute(SET_VALUES, believed)
-        reason = "its row was missing" if row is None else "a position was not to be believed"
+        reason = "its row was missing" if row is None else "a position was implausible"
         note("destination", "central", reason)
     return believed.watermark
 
 
 def believed_cursor(row: Sequence[object] | None, evidence: Evidence) -> DeliveryCursor:
-    """Return the cursor in `row` (None: it is gone) as far as it can be believed. Pure."""
+    """Return the cursor in `row` (None: missing), corrected by `evidence`. Pure."""
     values = [_position(value) for value in row] if row is not None else [None] * len(COLUMNS)
     claimed = DeliveryCursor._make(-1 if value is None else value for value in values)
     watermark = _watermark(claimed, evidence)
-    # Without one to believe, nothing is known of the events in flight: all may have arrived.
+    # If the range in flight is unknown, every pending event may have arrived.
     attempting = (claimed.attempting_from, claimed.attempting_through)
     if row is None or min(attempting) < 0:
         attempting = (watermark + 1, max(evidence.last, watermark + 1))
@@ -63,14 +63,14 @@ def _watermark(claimed: DeliveryCursor, evidence: Evidence) -> int:
         delivered = None
     reached = max(claimed.erased_through, claimed.purged_through, claimed.digests_erased_through)
     if evidence.lowest is None:
-        # What only the mark knows was purged if the cursor says so. Else the file lacks it.
+        # Positions that only the mark knows were purged, if the cursor says so; else they are lost.
         least = max(evidence.last, reached if reached <= evidence.numbered else 0)
     else:
         # Events below the lowest one were delivered: only delivered events are purged.
         least = evidence.lowest - 1
     if evidence.numbered == 0 and claimed.watermark > 0:
-        # All is purged and no mark is left: the watermark alone knows the numbers, and there is
-        # nothing that it could lose.
+        # Everything is purged and there is no mark: only the watermark knows the last number, and
+        # a wrong one can lose nothing.
         return claimed.watermark
     if not 0 <= claimed.watermark <= evidence.numbered:
         return max(delivered or 0, least)
@@ -79,8 +79,8 @@ def _watermark(claimed: DeliveryCursor, evidence: Evidence) -> int:
     if delivered is not None and claimed.watermark < min(max(reached, least), delivered):
         return delivered
     if evidence.undelivered is None or evidence.undelivered > claimed.watermark:
-        # The events acknowledged since are purged: it could lose nothing. With a lower one the file
-        # would not know its last number.
+        # The events acknowledged since are purged, so it can lose nothing. With a lower one the
+        # file would not know its last number.
         return claimed.watermark
     # An acknowledgement is kept as long as an event that it covers: this watermark is too high.
     confirmed = reached if delivered is None else delivered

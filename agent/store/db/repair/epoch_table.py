@@ -1,4 +1,4 @@
-"""Repairs the table of epochs: what can be told is restored, for the rest a new epoch begins."""
+"""Repairs the table of epochs: restores what other rows confirm, else begins a new epoch."""
 
 import sqlite3
 from collections.abc import Callable
@@ -36,9 +36,9 @@ def repair_epochs(
     at_us: int,
     note: Note,
 ) -> bool:
-    """Repair the epochs; return whether one had to begin for what is undelivered.
+    """Repair the epochs; return whether a new one began for the undelivered events.
 
-    Its numbers are in doubt then, and correlation ids keep its effect single.
+    Those may arrive under two numbers; head office recognises them by correlation id.
     """
     rows = read_epoch_values(connection)
     bound = max(evidence.numbered, watermark)
@@ -46,7 +46,7 @@ def repair_epochs(
     for index, row in enumerate(rows):
         if not _repair_row(connection, row, index, rows, bound, mark, note):
             connection.execute(REMOVE, (row.number,))
-            note("epoch", str(row.number), "its id or its first number cannot be told")
+            note("epoch", str(row.number), "its id or its first number cannot be restored")
             is_current_lost |= index == len(rows) - 1
     connection.execute(BEGAN_UNKNOWN, (at_us,))
     connection.execute(MOVED_UNKNOWN, (MAX_POSITION,))
@@ -57,7 +57,7 @@ def repair_epochs(
 
     moved = 0
     if is_current_lost and not _bases(connection) and mark is not None and is_id(mark.epoch):
-        # Its delivered events keep their receipts, as far as the mark tells them.
+        # Delivered events keep their receipts, as far as the mark names them.
         note("epoch", "all", "the table is empty")
         begin(mark.epoch, min(max(bound - mark.sequence, 0), watermark))
         moved = bound - watermark
@@ -81,7 +81,7 @@ def _repair_row(
     mark: Receipt | None,
     note: Note,
 ) -> bool:
-    """Restore what can be told of `row`; return False if it cannot be used."""
+    """Restore id and base of `row` if other rows tell them; return False if it is unusable."""
     has_id, has_base = is_id(row.epoch), is_base(row.base_position, bound)
     if not has_id and has_base and index == len(rows) - 1 and _is_free(mark, rows):
         assert mark is not None  # noqa: S101 - narrows the type

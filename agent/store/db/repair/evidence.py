@@ -1,7 +1,7 @@
-"""The positions ever numbered, by several witnesses: rows, epochs, the high-water mark.
+"""Reads the positions in use from several sources: rows, epochs, the high-water mark.
 
-A single number in the file can be damaged, and its effects cannot be undone: addresses erased,
-events purged, numbers given twice. So a number counts only as far as others confirm it.
+A single damaged number could do harm that cannot be undone: addresses erased, events purged,
+numbers used twice. So a number counts only as far as other sources confirm it.
 """
 
 import sqlite3
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from agent.facts import Receipt
 from agent.store.db.event_rows import MAX_POSITION, is_id, is_position
 
-# Without a mark: no power cut loses more numbers than these between two that are held.
+# Without a mark, a gap of more positions is no loss of a power cut: the row above it is damaged.
 _MOST_MISSING = 1_000
 # Where rows with an impossible position are moved: above every position, out of every range.
 ASIDE = 2 * MAX_POSITION
 EPOCHS = "SELECT number, epoch, base_position, reason FROM epoch ORDER BY number"
-# The three tables have a position in common, so the highest of one is the witness for the others.
+# A capture has one position in all tables, so each table confirms the highest one of the others.
 HIGHEST = f"""
 SELECT max(position) FROM (
     SELECT max(position) AS position FROM event WHERE position <= :through
@@ -65,14 +65,11 @@ class Evidence(NamedTuple):
 
 
 def read_evidence(connection: sqlite3.Connection, mark: Receipt | None) -> Evidence:
-    """Read the positions that the file and the high-water mark name.
-
-    A position without company does not count.
-    """
+    """Read the positions that the file and the high-water mark name, without isolated ones."""
     top = highest(connection, MAX_POSITION)
     marked = _marked_position(connection, mark, top)
     last = top
-    while last > marked and not _has_company(connection, last, is_marked=marked > 0):
+    while last > marked and not _follows_another(connection, last, is_marked=marked > 0):
         last = highest(connection, last - 1)
     lowest = _position(connection.execute(LOWEST_EVENT).fetchone()[0])
     delivered = _position(connection.execute(LAST_DELIVERY).fetchone()[0])
@@ -97,19 +94,19 @@ def read_epoch_values(connection: sqlite3.Connection) -> list[EpochValues]:
 
 
 def has_damaged_epochs(connection: sqlite3.Connection) -> bool:
-    """Return whether an epoch begins above the last number, or there is none though it is known.
+    """Return whether an epoch begins above the last position, or positions are in use without any.
 
-    A file that lacks commits lacks the end of both alike.
+    A file that lost its last commits lost the end of both.
     """
     last = max(read_evidence(connection, None).last, _watermark(connection))
     bases = [row.base_position for row in read_epoch_values(connection)]
     return not all(is_base(base, last) for base in bases) or (last > 0 and not bases)
 
 
-def _has_company(connection: sqlite3.Connection, position: int, *, is_marked: bool) -> bool:
-    """Return whether `position` follows on another one: numbers have no gaps above the mark.
+def _follows_another(connection: sqlite3.Connection, position: int, *, is_marked: bool) -> bool:
+    """Return whether another row is close below `position`: positions have no gaps.
 
-    Below the watermark, events are purged; without a mark a small gap is a damaged row, no proof.
+    Below the watermark, events are purged. Without a mark a small gap may be one damaged row.
     """
     if _watermark(connection) >= position:
         return True

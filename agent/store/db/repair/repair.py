@@ -1,9 +1,9 @@
-"""Repairs, at each opening, the few rows on which all others depend: cursor, epochs, numbers.
+"""Repairs, at each opening, the few rows on which all others depend: cursor, epochs, positions.
 
-Damaged events are not touched here: each is found when its turn comes (`outbox/windows.py`). But a
-cursor, an epoch or a number that cannot be believed would stop every capture and every event, so
-it is rebuilt from what the other rows confirm (`evidence.py`), or an epoch begins. Each damaged
-row is listed in `damaged_row` and logged. Nothing here depends on the size of the backlog.
+A damaged event concerns only itself and is found when it is sent (`outbox/windows.py`). A damaged
+cursor, epoch or position would stop every capture and every event, so it is rebuilt from the other
+rows (`evidence.py`), or a new epoch begins. Each damaged row is listed in `damaged_row` and logged.
+The cost does not depend on the backlog.
 """
 
 import logging
@@ -27,8 +27,7 @@ ON CONFLICT (table_name, row_key) DO UPDATE SET reason = excluded.reason
 # A row that was repaired is of interest as long as the disk may be the cause.
 KEPT_US = 30 * 24 * 3600 * 1_000_000
 FORGET = "DELETE FROM damaged_row WHERE found_at_us < ?"
-# Rows of other tables than `event` have a key of their own only: one out of range can neither be
-# used nor shown, and the id of a session would stand in the way of a till that repeats it.
+# A session out of range can neither be used nor shown, and its id would reject a till's repeat.
 STRAY_SESSIONS = "SELECT position FROM session WHERE position <= 0 OR position > ?"
 STRAY_EVENTS = "SELECT position FROM event WHERE position > ? AND position <= ?"
 MOVE_EVENT = "UPDATE event SET position = position + ? WHERE position = ?"
@@ -78,7 +77,7 @@ def open_repaired_epochs(
     now_us: Callable[[], int],
     new_epoch: Callable[[], str],
 ) -> tuple[Epochs, EpochCause | None]:
-    """Repair what is damaged; return the epochs, and why a new one began, if one did."""
+    """Repair damaged rows; return the epochs, and why a new one began, if one did."""
     if Repair(connection, last_commit, now_us, new_epoch).run():
         return read_epochs(connection), EpochCause(EPOCHS_DAMAGED)
     return open_epochs(connection, last_commit, new_epoch, now_us)
@@ -94,7 +93,7 @@ class Repair:
     new_epoch: Callable[[], str]
 
     def run(self) -> bool:
-        """Repair what is damaged; return whether an epoch had to begin."""
+        """Repair damaged rows; return whether a new epoch began."""
         self.connection.execute(FORGET, (self.now_us() - KEPT_US,))
         evidence = read_evidence(self.connection, self.mark)
         self._set_strays_aside(evidence)
@@ -124,7 +123,7 @@ class Repair:
     def _set_strays_aside(self, evidence: Evidence) -> None:
         """Move rows whose position no other row confirms, so that numbers go on below them.
 
-        The number that such an event had has no row now, and is reported as damaged in its turn.
+        The position of such an event has no row now: the outbox reports that as damage.
         """
         strays = self.connection.execute(STRAY_EVENTS, (evidence.numbered, MAX_POSITION)).fetchall()
         for (position,) in strays:
@@ -139,7 +138,7 @@ class Repair:
             self.note("email_answer", "position", f"rows out of range: {moved.rowcount}")
 
     def _reclaim_rows(self) -> None:
-        """Give rows of no destination back to the only one, and boots a number within range."""
+        """Correct unknown names of the destination, and boot numbers out of range."""
         for table, sql in FOREIGN_ROWS.items():
             if changed := self.connection.execute(sql).rowcount:
                 self.note(table, "destination", f"rows of an unknown destination: {changed}")
