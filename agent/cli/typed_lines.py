@@ -30,6 +30,8 @@ class TypedLines:
         except OSError:
             read = b""
         *lines, self._rest = (self._rest + read).split(b"\n")
+        if not read and self._rest:
+            lines.append(self._rest)  # without a line feed
         for line in lines:
             self._lines.put_nowait(line.decode(errors="replace").strip())
         if not read:
