@@ -10,8 +10,9 @@ import typer
 from agent.cli.client import AGENT
 from agent.config import Settings
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.cursor import read_cursor
+from agent.store.db.cursor import COUNT_PENDING, COUNT_WAITING, read_cursor
 from agent.store.db.epochs import read_epochs
+from agent.store.db.migrate import revision_of
 from agent.store.files.quarantine import list_unfinished
 from agent.store.files.storage_errors import CorruptRow
 from sync.runtime.cli.command_group import ConfigFile
@@ -21,9 +22,8 @@ from sync.runtime.cli.progress import current_step
 from sync.runtime.files.ownership import acting_as_owner
 from sync.runtime.files.sqlite_backup import BackupError, UnfitTarget, back_up, check_target
 
-_SETTLED_AHEAD = """
-SELECT count(*) FROM settled WHERE destination = 'central' AND position > ?
-"""
+# The schema revision that added deferred events.
+_DEFERS_SINCE = "0011"
 
 
 def backup(
@@ -57,13 +57,15 @@ def backup(
 def _describe(copy: sqlite3.Connection) -> str:
     """Return a sentence on the captures in a copy."""
     try:
-        epochs, watermark = read_epochs(copy), read_cursor(copy).watermark
-        (ahead,) = copy.execute(_SETTLED_AHEAD, (watermark,)).fetchone()
+        epochs = read_epochs(copy)
+        values = {"last": epochs.last_position, "watermark": read_cursor(copy).watermark}
+        can_defer = (revision_of(copy) or "") >= _DEFERS_SINCE
+        counted = COUNT_WAITING if can_defer else COUNT_PENDING
+        (pending,) = copy.execute(f"SELECT {counted}", values).fetchone()
     except (sqlite3.Error, CorruptRow) as error:
         raise BackupError(f"the database cannot be read ({error}): see doctor") from error
-    pending = max(epochs.last_position - watermark - ahead, 0)
-    last = epochs.last
-    return f"all captures up to {last}, {count(pending, 'capture')} of them not delivered"
+    last, captures = epochs.last, count(pending, "capture")
+    return f"all captures up to {last}, {captures} of them not delivered"
 
 
 def _describe_key(settings: Settings) -> str:

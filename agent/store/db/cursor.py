@@ -18,6 +18,15 @@ LETTER_IS_SETTLED = """(dead_letter.position <= :watermark OR EXISTS (
     SELECT 1 FROM settled
     WHERE settled.destination = 'central' AND settled.position = dead_letter.position
 ))"""
+# How many events are pending; `:last` is the last position.
+COUNT_PENDING = """max(:last - :watermark - (
+    SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark
+), 0)"""
+# Pending or deferred: central has no verdict on them.
+COUNT_WAITING = f"""{COUNT_PENDING} + (
+    SELECT count(*) FROM dead_letter
+    WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND {LETTER_IS_SETTLED}
+)"""  # noqa: S608 - contains no value
 ADD_CURSOR = (
     "INSERT INTO destination (name, watermark) VALUES ('central', 0) ON CONFLICT DO NOTHING"
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.store.db.cursor import DeliveryCursor, read_cursor
+from agent.store.db.cursor import COUNT_WAITING, LETTER_IS_SETTLED, DeliveryCursor, read_cursor
 from agent.store.db.epochs import read_epochs
 from agent.store.db.rows import intact_rows
 
@@ -49,6 +49,15 @@ SELECT (refused_at_us - :start) / :hour, count(*) FROM (
 ) WHERE refused_at_us >= :start AND refused_at_us < :start + 24 * :hour
 GROUP BY 1
 """
+# Settled, so that the watermark passes them, and not delivered.
+_DEFERRED = f"""
+SELECT (stuck_since_us - :start) / :hour, count(*) FROM (
+    SELECT stuck_since_us FROM dead_letter
+    WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND {LETTER_IS_SETTLED}
+    ORDER BY position DESC LIMIT :rows
+) WHERE stuck_since_us >= :start AND stuck_since_us < :start + 24 * :hour
+GROUP BY 1
+"""  # noqa: S608 - contains no value
 
 
 class _Through(NamedTuple):
@@ -91,22 +100,21 @@ def read_day(connection: sqlite3.Connection, now_us: int) -> Day:
     captured = _by_hour(connection.execute(_CAPTURED, values))
     ahead = _by_hour(connection.execute(_SETTLED_AHEAD, values))
     through = _settled(connection.execute(_SETTLED_THROUGH, values), cursor)
-    settled = [sum(counts) for counts in zip(through, ahead, strict=True)]
+    deferred = _by_hour(connection.execute(_DEFERRED, values))
+    settled = [
+        max(some + others - few, 0)
+        for some, others, few in zip(through, ahead, deferred, strict=True)
+    ]
     refused = _by_hour(connection.execute(_REFUSED, values))
+    (waiting,) = connection.execute(f"SELECT {COUNT_WAITING}", values).fetchone()
     (oldest,) = connection.execute(_OLDEST_COUNTED, values).fetchone() or (None,)
     return Day(
         starts_us=[start + hour * HOUR_US for hour in range(HOURS)],
         captured=captured,
         delivered=[max(all_of - few, 0) for all_of, few in zip(settled, refused, strict=True)],
-        waiting=_waiting(captured, settled, _waiting_now(connection, last, cursor.watermark)),
+        waiting=_waiting(captured, settled, waiting),
         is_partial=values["floor"] > 0 and isinstance(oldest, int) and oldest >= start,
     )
-
-
-def _waiting_now(connection: sqlite3.Connection, last: int, watermark: int) -> int:
-    query = "SELECT count(*) FROM settled WHERE destination = 'central' AND position > ?"
-    (ahead,) = connection.execute(query, (watermark,)).fetchone()
-    return max(last - watermark - int(ahead), 0)
 
 
 def _waiting(captured: list[int], settled: list[int], now: int) -> list[int]:

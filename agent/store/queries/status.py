@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.store.db.connect import DATABASE_FILE, database_bytes
-from agent.store.db.cursor import LETTER_IS_SETTLED, read_cursor
+from agent.store.db.cursor import COUNT_WAITING, read_cursor
 from agent.store.db.epochs import read_epochs
 from agent.store.db.event_rows import MAX_POSITION
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
@@ -27,11 +27,9 @@ SELECT began_at_us, reason FROM epoch ORDER BY base_position DESC, number DESC L
 _SALVAGE = "SELECT source, salvaged, unreadable, is_read FROM salvage"
 _STATUS = f"""
 SELECT
-    (SELECT count(*) FROM settled WHERE destination = 'central' AND position > :watermark),
+    {COUNT_WAITING},
     (SELECT count(*) FROM dead_letter WHERE destination = 'central' AND {IS_OPEN}
         AND stuck_since_us IS NULL),
-    (SELECT count(*) FROM dead_letter
-        WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND {LETTER_IS_SETTLED}),
     (SELECT count(*) FROM dead_letter WHERE destination = 'central'
         AND stuck_since_us IS NOT NULL AND attempts >= {STUCK_ATTEMPTS}),
     (SELECT occurred_at_us FROM event WHERE position = (
@@ -109,22 +107,20 @@ def read_status(connection: sqlite3.Connection, directory: Path) -> StorageStatu
     with undecoded_text(connection):
         epochs = read_epochs(connection)
         cursor = read_cursor(connection)
-        row = connection.execute(_STATUS, {"watermark": cursor.watermark}).fetchone()
+        values = {"last": epochs.last_position, "watermark": cursor.watermark}
+        row = connection.execute(_STATUS, values).fetchone()
         early_purge = read_early_purge(connection)
         lost = read_lost_captures(connection, directory)
         new_epoch = read_new_epoch(connection)
         salvage = _read_salvage(connection, list_unfinished(directory))
     quarantined = list_quarantined(directory)
-    settled_ahead, dead_letters, deferred, stuck, deferred_at_us, *row = row
-    oldest_at_us, newest_at_us, damaged_rows = row
-    oldest = [
-        at for at in (int_or_none(deferred_at_us), int_or_none(oldest_at_us)) if at is not None
-    ]
+    waiting, dead_letters, stuck, deferred_at_us, oldest_at_us, newest_at_us, damaged_rows = row
+    oldest = [at for at in map(int_or_none, (deferred_at_us, oldest_at_us)) if at is not None]
     return StorageStatus(
         epochs=progress_of(epochs.ranges, cursor, lost),
         new_epoch=new_epoch,
         lost=lost,
-        waiting=max(epochs.last_position - cursor.watermark - settled_ahead, 0) + deferred,
+        waiting=waiting,
         oldest_waiting_at_us=min(oldest, default=None),
         last_activity_at_us=int_or_none(newest_at_us),
         dead_letters=dead_letters,

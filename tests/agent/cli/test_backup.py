@@ -8,7 +8,15 @@ import pytest
 
 from agent.store.db.connect import DATABASE_FILE
 from tests.support.agent.process import agent
-from tests.support.agent.store import ADDRESS, answer, crashed_copy, opened, record, session
+from tests.support.agent.store import (
+    ADDRESS,
+    answer,
+    change,
+    crashed_copy,
+    opened,
+    record,
+    session,
+)
 from tests.support.processes import messages
 
 pytestmark = pytest.mark.process
@@ -42,6 +50,22 @@ def test_backup_of_an_open_database_holds_what_is_only_in_its_log(
     assert (code, errors) == (0, "")
     assert sessions_in(tmp_path / "copy.db") == ["one", "two"]
     assert "all captures up to epoch-1/2, 2 captures of them not delivered" in output
+
+
+def test_backup_counts_a_deferred_capture_as_not_delivered(state: Path, tmp_path: Path) -> None:
+    with opened(state) as store:
+        record(store, session("one"), session("two"))
+    change(
+        state,
+        "INSERT OR REPLACE INTO destination (name, watermark) VALUES ('central', 2)",
+        "INSERT INTO delivery VALUES ('central', 2, 1)",
+        "INSERT INTO dead_letter (destination, position, error_code, error_message, refused_at_us,"
+        " attempts, stuck_since_us) VALUES ('central', 1, 'NO_VERDICT', '', 1, 1, 1)",
+    )
+
+    _, output, _ = backup(state, tmp_path / "copy.db")
+
+    assert "all captures up to epoch-1/2, 1 capture of them not delivered" in output
 
 
 def test_backup_of_a_stopped_agent_leaves_no_file_beside_the_database(

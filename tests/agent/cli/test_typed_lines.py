@@ -16,7 +16,7 @@ async def test_last_line_counts_also_without_a_line_feed(
     read, write = os.pipe()
     os.write(write, text.encode())
     os.close(write)
-    with open(read) as stdin:  # noqa: PTH123 - a descriptor
+    with os.fdopen(read) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         async with asyncio.timeout(30), typed_lines() as lines:
             assert [await lines.next() for _ in range(3)] == ["lost", "quit", None]

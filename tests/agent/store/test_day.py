@@ -72,6 +72,20 @@ def test_rejected_captures_count_neither_as_delivered_nor_as_waiting(tmp_path: P
     assert day.waiting[-2:] == [2, 0]
 
 
+def test_deferred_captures_wait_and_do_not_count_as_delivered(tmp_path: Path) -> None:
+    day = day_of(
+        tmp_path,
+        [3, 1],
+        watermark(2),
+        DELIVERY.format(2, hours_ago(0)),
+        LETTER.format(1, hours_ago(0)),
+        f"UPDATE dead_letter SET stuck_since_us = {hours_ago(0)}",  # noqa: S608
+    )
+
+    assert day.delivered[-1] == 1
+    assert day.waiting[-4:] == [1, 1, 2, 1]
+
+
 def test_captures_delivered_ahead_of_others_do_not_wait(tmp_path: Path) -> None:
     ahead = f"INSERT INTO settled VALUES ('central', 2, {hours_ago(0)})"  # noqa: S608
     day = day_of(tmp_path, [1, 1], watermark(0), ahead)
