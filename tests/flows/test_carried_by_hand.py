@@ -11,6 +11,7 @@ import pytest
 
 from agent.drill.processes import free_port
 from sync.protocol.agent_token import hash_token
+from sync.receiver.carried.large_batches import MOST_EVENTS
 from sync.receiver.carried.private_keys import read_private_keys
 from tests.bench.start import fill
 from tests.support.agent.process import agent
@@ -146,9 +147,9 @@ async def test_stopped_agent_exports_too_and_its_bundle_is_for_head_office_alone
 async def test_import_that_is_killed_is_completed_by_its_repetition(
     office: Office, till: Till
 ) -> None:
-    sender, events = SimulatedAgent(STORE, TILL), 5_000
+    sender, events = SimulatedAgent(STORE, TILL), 2 * MOST_EVENTS
     batches = [
-        (sender.batch(*sessions(first, first + 99)), 100) for first in range(1, events + 1, 100)
+        (sender.batch(*sessions(first, first + 499)), 500) for first in range(1, events + 1, 500)
     ]
     (key,) = read_private_keys(office.place / "hq" / "hq.private-key.pem")
     bundle = till.place / "large.bundle"

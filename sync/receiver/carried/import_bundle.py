@@ -6,6 +6,7 @@ Idempotent: what is here already has no effect, so that an interrupted import is
 import hmac
 from collections import Counter
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -21,12 +22,13 @@ from sync.receiver.auth.authenticate import check_sender
 from sync.receiver.auth.token_rows import SELECT_TOKENS
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.carried.bundle_file import BundleFile
+from sync.receiver.carried.large_batches import joined, read_ahead
 from sync.receiver.db.conditions import params_for
 from sync.receiver.db.database import Database
 from sync.receiver.ingest.agent_transaction import TooManyEpochs
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.ledger_state import AcceptedBatch
-from sync.receiver.ingest.parse import parse_batch
+from sync.receiver.ingest.parse import InboundBatch, parse_batch
 from sync.receiver.ingest.placement import SequenceGap
 
 
@@ -101,9 +103,12 @@ class BundleImport:
         await self._record(bundle, events, file_name, is_proven=is_proven)
         report = ImportReport(is_proven)
         await self.ledger.store_carried_head(sender, bundle.head, self.now())
-        for batch in bundle.batches():
-            events -= await self._take_batch(batch, sender, report)
-            self.show(max(events, 0))
+        parsed = (self._parse(body, sender) for body in bundle.batches())
+        async with aclosing(read_ahead(joined(parsed))) as batches:
+            async for inbound in batches:
+                await self._take_batch(inbound, report)
+                events -= len(inbound.events)
+                self.show(max(events, 0))
         return report
 
     async def _record(
@@ -120,12 +125,14 @@ class BundleImport:
             lambda connection: self.audit.record(connection, Action.IMPORT, bundle.name, **detail)
         )
 
-    async def _take_batch(self, body: bytes, sender: EnrolledAgent, report: ImportReport) -> int:
-        """Store one batch; return the number of its events."""
+    def _parse(self, body: bytes, sender: EnrolledAgent) -> InboundBatch:
         inbound = replace(parse_batch(body, sender, self.now()), is_carried=True)
-        batch, events = inbound.batch, len(inbound.events)
-        check_sender(sender, batch.store_id, batch.till_id)
-        epoch = report.epochs.setdefault(batch.epoch, EpochReport())
+        check_sender(sender, inbound.batch.store_id, inbound.batch.till_id)
+        return inbound
+
+    async def _take_batch(self, inbound: InboundBatch, report: ImportReport) -> None:
+        events = len(inbound.events)
+        epoch = report.epochs.setdefault(inbound.batch.epoch, EpochReport())
         match outcome := await self.ledger.store_batch(inbound):
             case AcceptedBatch():
                 epoch.add(outcome, events)
@@ -136,7 +143,6 @@ class BundleImport:
                 epoch.refused[ErrorCode.TOO_MANY_EPOCHS] += events
             case _:
                 assert_never(outcome)
-        return events
 
 
 def _named(bundle: BundleFile) -> str:

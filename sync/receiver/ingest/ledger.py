@@ -14,13 +14,20 @@ from sync.protocol.rfc3339 import from_rfc3339
 from sync.protocol.wire import ErrorCode, HeartbeatAnswer
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import conditions, statements, tables
-from sync.receiver.db.bulk_insert import insert_rows
+from sync.receiver.db.bulk_insert import insert_rows, insert_values
 from sync.receiver.db.database import Database, refused_value
 from sync.receiver.db.limits import BATCHES_AT_ONCE, HEARTBEATS_AT_ONCE, LimitedWrites
 from sync.receiver.ingest.accept import accept_events
 from sync.receiver.ingest.agent_transaction import AgentTransaction, TooManyEpochs
 from sync.receiver.ingest.epochs.closing import Sent
-from sync.receiver.ingest.events import Event, InvalidEvent, invalid_event, type_of
+from sync.receiver.ingest.events import (
+    AnswerEvent,
+    Event,
+    InvalidEvent,
+    SessionEvent,
+    invalid_event,
+    type_of,
+)
 from sync.receiver.ingest.heartbeat import store_heartbeat, store_overtaken
 from sync.receiver.ingest.hourly_rollup import roll_up
 from sync.receiver.ingest.ledger_state import AcceptedBatch
@@ -32,7 +39,8 @@ from sync.receiver.ingest.rows import (
     corrected_times,
     duplicate_row,
     epoch_key,
-    event_row,
+    event_columns,
+    event_values,
     gap_row,
 )
 from sync.receiver.ingest.slices import halves_of, slices_of, turns_of
@@ -242,24 +250,16 @@ def _write(
         transaction.execute(statements.DELETE_GAPS, epoch, numbers=firsts)
     key = epoch_key(transaction.agent.name, epoch)
     common: Row = {**key, "received_at": now}
-    plain: list[Row] = []
-    digested: list[Row] = []
-    for answer in accepted.answers:
-        row = event_row(answer, times)
-        if answer.digest is None:
-            # Bound once for all of these rows, the column costs them nothing.
-            del row["digest"]
-            plain.append(row)
-        else:
-            digested.append(row)
-    for table, rows, more in (
-        (tables.sessions, [event_row(session, times) for session in accepted.sessions], {}),
-        (tables.answers, plain, {"digest": None}),
-        (tables.answers, digested, {}),
-        (tables.rejections, [structs.asdict(event) for event in accepted.rejected], {}),
-        (tables.duplicates, [duplicate_row(event) for event in accepted.duplicates], {}),
+    for table, kind, events in (
+        (tables.sessions, SessionEvent, accepted.sessions),
+        (tables.answers, AnswerEvent, accepted.answers),
     ):
-        insert_rows(connection, table, rows, common={**common, **more})
+        insert_values(connection, table, event_columns(kind), event_values(events, times), common)
+    rejected = [structs.astuple(event) for event in accepted.rejected]
+    insert_values(connection, tables.rejections, InvalidEvent.__struct_fields__, rejected, common)
+    insert_rows(
+        connection, tables.duplicates, list(map(duplicate_row, accepted.duplicates)), common
+    )
     insert_rows(connection, tables.gaps, [gap_row(key, gap, now) for gap in accepted.gaps_added])
     till = {"store_id": key["store_id"], "till_id": key["till_id"]}
     if hours := [{**till, **hour} for hour in roll_up(accepted, times, now)]:

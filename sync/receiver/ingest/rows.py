@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TypeAlias
 
-from msgspec.structs import asdict
+from msgspec.structs import astuple
 from sqlalchemy import RowMapping
 
 from sync.receiver.auth.tokens import AgentName
@@ -56,11 +56,18 @@ def captured_times(
     return captured
 
 
-def event_row(event: ValidEvent, corrected_times: Mapping[int, datetime | None]) -> Row:
-    """Return a row of `sessions` or `email_answers`, without the columns common to a batch."""
-    corrected_at = corrected_times[event.sequence]
-    times = {"corrected_at": corrected_at, "clock_trusted": corrected_at is not None}
-    return {**asdict(event), **times}
+def event_columns(kind: type[ValidEvent]) -> tuple[str, ...]:
+    """Return the columns of `sessions` or `email_answers` that are not common to a batch."""
+    return (*kind.__struct_fields__, "corrected_at", "clock_trusted")
+
+
+def event_values(
+    events: Iterable[ValidEvent], corrected_times: Mapping[int, datetime | None]
+) -> list[tuple[object, ...]]:
+    """Return the values of these columns for events of one kind."""
+    return [
+        (*astuple(event), at := corrected_times[event.sequence], at is not None) for event in events
+    ]
 
 
 def duplicate_row(event: ValidEvent) -> Row:

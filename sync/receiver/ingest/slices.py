@@ -3,6 +3,8 @@
 A SQLite file has one writer: between two turns of a long batch the batches of other agents are
 stored. On PostgreSQL a receiver computes in its event loop: between two slices it serves other
 requests. Only the part of the ledger that concerns one slice is held in memory.
+
+A batch that was carried by hand is one turn and one slice: its process serves nobody else.
 """
 
 from bisect import bisect_left
@@ -31,7 +33,7 @@ def turns_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
     Only one for numbers that are not ascending: the batch is then refused as a whole.
     """
     numbers = [event.sequence for event in inbound.events]
-    if any(later <= earlier for earlier, later in pairwise(numbers)):
+    if inbound.is_carried or any(later <= earlier for earlier, later in pairwise(numbers)):
         yield inbound
         return
     most = USUAL_EVENTS if len(numbers) <= USUAL_EVENTS else TURN_EVENTS
@@ -40,6 +42,9 @@ def turns_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
 
 def slices_of(inbound: InboundBatch) -> Iterator[InboundBatch]:
     """Yield parts of a batch that together hold its events in order, at least one part."""
+    if inbound.is_carried:
+        yield inbound
+        return
     yield from _parts(inbound, _bounds(inbound.events, MAX_EVENTS, MAX_CHARACTERS))
 
 

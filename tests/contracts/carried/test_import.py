@@ -11,6 +11,7 @@ from sync.protocol.agent_token import hash_token
 from sync.protocol.bundle.sealing import BundleError, key_id_of
 from sync.protocol.wire import EpochExtent, ErrorCode
 from sync.receiver.auth.enrolment import Enrolment
+from sync.receiver.carried import large_batches
 from sync.receiver.carried.bundle_file import open_bundle
 from sync.receiver.carried.import_bundle import BundleImport, ImportReport
 from sync.receiver.db.database import Database
@@ -100,6 +101,13 @@ async def test_bundle_is_taken_and_recognised_when_it_comes_again(post: Post) ->
     assert await post.numbers(OLD.epoch) == list(range(1, 26))
 
 
+@pytest.fixture
+def unjoined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch is a transaction of its own."""
+    monkeypatch.setattr(large_batches, "MOST_EVENTS", 1)
+
+
+@pytest.mark.usefixtures("unjoined")
 @pytest.mark.parametrize("batches", [1, 2])
 async def test_interrupted_import_is_completed_by_its_repetition(post: Post, batches: int) -> None:
     bundle = post.bundle((OLD, sessions(1, 25)))
@@ -112,6 +120,7 @@ async def test_interrupted_import_is_completed_by_its_repetition(post: Post, bat
     assert await post.numbers(OLD.epoch) == list(range(1, 26))
 
 
+@pytest.mark.usefixtures("unjoined")
 async def test_numbers_that_are_still_to_come_are_missing_after_an_interruption(
     post: Post,
 ) -> None:

@@ -13,7 +13,7 @@ from sync.receiver.db.tables import answers, sessions
 from sync.receiver.ingest.events import ValidEvent
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import InboundBatch
-from sync.receiver.ingest.rows import corrected_times, event_row
+from sync.receiver.ingest.rows import corrected_times, event_columns, event_values
 from sync.receiver.ingest.times.clock_skew import BootZero, SkewCorrector
 from tests.sync.receiver.ingest.event_builders import answer, session
 
@@ -56,7 +56,13 @@ def row_of(
     event: ValidEvent, inbound: InboundBatch, accepted: AcceptedBatch, corrector: SkewCorrector
 ) -> Mapping[str, object]:
     """Return the row of an accepted event."""
-    return event_row(event, corrected_times(inbound, accepted, corrector))
+    return as_row(event, corrected_times(inbound, accepted, corrector))
+
+
+def as_row(event: ValidEvent, times: Mapping[int, datetime | None]) -> Mapping[str, object]:
+    """Return the columns and values of an event."""
+    (values,) = event_values([event], times)
+    return dict(zip(event_columns(type(event)), values, strict=True))
 
 
 def test_event_time_is_corrected_by_its_own_boot() -> None:
@@ -96,6 +102,6 @@ def test_readmitted_session_keeps_its_old_time() -> None:
     ids=["session", "answer"],
 )
 def test_rows_have_every_column_but_the_common_ones(event: ValidEvent, table: Table) -> None:
-    row = event_row(event, {1: NOW})
+    row = as_row(event, {1: NOW})
 
     assert row.keys() | COMMON == {column.name for column in table.columns}
