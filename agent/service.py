@@ -10,8 +10,9 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from agent.api.context import Context
 from agent.api.metrics import Metrics
@@ -114,7 +115,7 @@ async def running_agent(
         schedule = _start_schedule(writer, opener, stack)
         outbox = build_outbox(settings, writer, now, boot_id)
         answers = SessionAnswers(configured_terms(settings))
-        is_closing = _closing(writer, attempt)
+        is_closing = partial(_is_closing, writer, attempt)
         uplink = build_uplink(settings, outbox, answers, schedule, now, boot_id, is_closing)
         context = Context(
             identity=build_identity(settings, now, attempt.rejected),
@@ -159,14 +160,10 @@ def _start_writer(opener: StoreOpener, metrics: Metrics, stack: AsyncExitStack) 
     return writer
 
 
-def _closing(writer: Writer, attempt: Start) -> Callable[[], Awaitable[bool]]:
-    """Return the check at a stop that it is in order, and no restart."""
-
-    async def is_closing() -> bool:
-        is_ending = not writer.died.done() and not attempt.is_to_restart
-        return is_ending and not await is_restarting(os.environ)
-
-    return is_closing
+async def _is_closing(writer: Writer, attempt: Start) -> bool:
+    """Return whether a stop is in order, and no restart."""
+    is_ending = not writer.died.done() and not attempt.is_to_restart
+    return is_ending and not await is_restarting(os.environ)
 
 
 def _start_schedule(writer: Writer, opener: StoreOpener, stack: AsyncExitStack) -> Scheduler:

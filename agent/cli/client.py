@@ -176,6 +176,14 @@ class AgentClient:
         )
 
 
+def status_or_reason(settings: Settings) -> dict[str, object] | str:
+    """Return the status of the running agent, or why it cannot be asked."""
+    try:
+        return AgentClient(settings).status().members
+    except (AgentError, ConfigurationError) as error:
+        return str(error)
+
+
 @contextmanager
 def agent_client(config: Path | None) -> Iterator[AgentClient]:
     """Yield a client; turn an unreachable agent or a rejected request into exit code 1."""

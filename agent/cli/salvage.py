@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AGENT, AgentClient, AgentError
-from agent.config import ConfigurationError, Settings
+from agent.cli.client import AGENT, status_or_reason
+from agent.config import Settings
 from agent.store.files.quarantine import copy_into_quarantine, has_content
 from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.printing import count, echo
@@ -61,10 +61,9 @@ def salvage(
 
 def _counts(settings: Settings) -> dict[str, int] | str:
     """Return the counts of the running agent, or why it cannot be asked."""
-    try:
-        storage = AgentClient(settings).status().members.get("storage")
-    except (AgentError, ConfigurationError) as error:
-        return str(error)
+    if isinstance(status := status_or_reason(settings), str):
+        return status
+    storage = status.get("storage")
     found = storage.get("salvage") if isinstance(storage, dict) else None
     return found if isinstance(found, dict) else "its database cannot be read"
 

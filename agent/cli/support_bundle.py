@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.client import AGENT, AgentClient, AgentError
+from agent.cli.client import AGENT, status_or_reason
 from agent.cli.doctor import check_this_machine
-from agent.config import ConfigurationError, Settings
 from agent.support_bundle.bundle import bundle_files, write_bundle
 from sync.runtime.checks.units import run_command
 from sync.runtime.cli.command_group import ConfigFile, NewState
@@ -39,18 +38,10 @@ def support_bundle(
     with current_step("Checking the settings") as show:
         checks = check_this_machine(settings, show)
         show("Reading the database and the log")
-        files = bundle_files(settings, checks, _fetch_status(settings), now, run_command)
+        files = bundle_files(settings, checks, status_or_reason(settings), now, run_command)
     try:
         write_bundle(file, files, at_seconds=int(now.timestamp()))
     except OSError as error:
         AGENT.fail(f"cannot write {file} ({error.strerror or type(error).__name__})")
     echo(f"{file} contains {', '.join(files)}.")
     echo("It contains no e-mail addresses, tokens or keys.")
-
-
-def _fetch_status(settings: Settings) -> dict[str, object] | str:
-    """Return the status of the agent, or why it cannot be fetched."""
-    try:
-        return AgentClient(settings).status().members
-    except (AgentError, ConfigurationError) as error:
-        return str(error)

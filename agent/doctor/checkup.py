@@ -22,7 +22,7 @@ from agent.doctor import (
     storage_directory,
     systemd_units,
 )
-from agent.doctor.store import database, findings, kept_data, shared_name
+from agent.doctor.store import database, findings, kept_data
 from agent.store.files.lock import find_lock_holder
 from agent.store.retention.window import RetentionWindow
 from agent.uplink.connection import credentials, http_options
@@ -97,7 +97,7 @@ def _check_store(settings: Settings, now: datetime) -> list[Check]:
         findings.check_damaged_rows(directory),
         findings.check_addresses(directory, settings.storage.encryption_key_path),
         findings.check_epoch(directory, kept),
-        shared_name.check_shared_name(directory),
+        findings.check_shared_name(directory),
         kept_data.check_copies(directory, now),
         kept_data.check_retention(directory, kept),
     ]

@@ -6,7 +6,6 @@ SQLite's backup API copies page by page: a leftover WAL of the old file fits the
 """
 
 import contextlib
-import os
 import sqlite3
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from agent.store.db.wal import wal_of
 from agent.store.files.file_identity import OpenFiles
 from agent.store.files.quarantine import COMPANIONS, quarantine
 from agent.store.files.storage_errors import StorageDamagedError, StorageFullError, free_bytes
-from sync.runtime.files.atomic_file import sync_directory
+from sync.runtime.files.atomic_file import sync_directory, sync_file
 from sync.runtime.files.private_files import create_private
 
 _SAVING, _SAVED = ".saving", ".saved"
@@ -48,7 +47,7 @@ def save_whole(
             connection.backup(copy)
         if must_hold is not None:
             _require_sound(f"{scratch.absolute().as_uri()}?mode=ro&immutable=1", must_hold)
-        _sync_file(scratch)
+        sync_file(scratch)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
@@ -110,19 +109,9 @@ def _require_sound(uri: str, must_hold: Receipt) -> None:
             ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
             known = read_epochs(connection).range_of(must_hold.epoch)
         except sqlite3.Error as error:
-            raise StorageDamagedError(
-                f"another file was copied over the open one: {error}"
-            ) from error
+            raise StorageDamagedError(f"{_COPIED_OVER}: {error}") from error
     if found != "ok" or known is None or known.last_sequence < must_hold.sequence:
         raise StorageDamagedError(_COPIED_OVER)
-
-
-def _sync_file(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _beside(database: Path, suffix: str) -> Path:

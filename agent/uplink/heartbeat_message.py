@@ -1,17 +1,13 @@
 """Builds the heartbeat message from the state of the store."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from agent.store.queries.epoch_progress import EpochProgress
 from agent.store.queries.status import SalvageStatus, StorageStatus
 from sync.delivery.transports.batch.documents import Sender
 from sync.protocol.rfc3339 import us_to_rfc3339
-from sync.protocol.wire import (
-    EpochExtent,
-    EpochSequence,
-    Heartbeat,
-    SalvageCounts,
-)
+from sync.protocol.wire import EpochExtent, EpochSequence, Heartbeat, SalvageCounts
 
 # Half of them the newest; the others take turns. A database rarely has more than a few.
 MAX_OLDER_EPOCHS = 100
@@ -70,9 +66,7 @@ def _salvage(status: SalvageStatus) -> SalvageCounts | None:
     """Return the counts for head office; None if no database was ever quarantined."""
     if not (status.pending or status.salvaged or status.unreadable):
         return None
-    return SalvageCounts(
-        pending=status.pending, salvaged=status.salvaged, unreadable=status.unreadable
-    )
+    return SalvageCounts(**asdict(status))
 
 
 def _time(time_us: int | None) -> str | None:

@@ -15,12 +15,10 @@ def day_part(day: Day | None, say: Language) -> str:
     """Return the heading, three plots and their table; empty if the store cannot be read."""
     if day is None:
         return ""
-    plots = "".join(
-        (
-            _plot("captured", day.captured, _flow("captured", day.captured, say), day, say),
-            _plot("delivered", day.delivered, _flow("delivered", day.delivered, say), day, say),
-            _plot("waiting", day.waiting, _level("waiting", day.waiting, say), day, say),
-        )
+    plots = (
+        _plot("captured", day.captured, _flow("captured", day.captured, say), day, say)
+        + _plot("delivered", day.delivered, _flow("delivered", day.delivered, say), day, say)
+        + _plot("waiting", day.waiting, _level("waiting", day.waiting, say), day, say)
     )
     note = f"<p>{escape(say('page.partial', count=say.number(MAX_ROWS)))}</p>"
     return (

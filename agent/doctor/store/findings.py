@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.doctor.store.read import read_store
+from agent.doctor.store.read import read_rows, read_store
 from agent.store.crypto.old_keys import read_with_old_keys
 from agent.store.crypto.vault import UnusableKey
 from agent.store.db.epochs import NEW_FILE, SHARED_NAME
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.db.tables import IS_OPEN, STUCK_ATTEMPTS
+from agent.store.files.shared_name import read_shared_note
 from agent.store.learned_terms import read_fetch
 from agent.store.queries.lost_keys import find_of_lost_keys
 from agent.store.queries.status import read_new_epoch
@@ -59,17 +60,15 @@ def check_lost_captures(directory: Path) -> Check | None:
     lost = [one for one in found or [] if one.count]
     if not lost:
         return None
-    if not any(one.is_alarm for one in lost):
-        return passed(
-            _LOST, f"head office has accepted the loss: {'; '.join(map(_described, lost))}"
-        )
-    lost = [one for one in lost if one.is_alarm]
-    return fault(_LOST, "; ".join(map(_described, lost)), _ADVICE)
+    if not (alarms := [one for one in lost if one.is_alarm]):
+        accepted = "; ".join(map(_described, lost))
+        return passed(_LOST, f"head office has accepted the loss: {accepted}")
+    return fault(_LOST, "; ".join(map(_described, alarms)), _ADVICE)
 
 
 def check_dead_letters(directory: Path) -> Check | None:
     """Name the codes of the captures that head office rejected; None if there are none."""
-    rows = read_store(directory, lambda one: one.execute(_DEAD_LETTERS).fetchall())
+    rows = read_rows(directory, _DEAD_LETTERS)
     if not rows:
         return None
     # Head office writes the code: it may be any text.
@@ -88,7 +87,7 @@ def check_dead_letters(directory: Path) -> Check | None:
 
 def check_stuck(directory: Path) -> Check | None:
     """Name the codes of the captures without a verdict while others pass; None if none."""
-    rows = read_store(directory, lambda one: one.execute(_STUCK_EVENTS).fetchall())
+    rows = read_rows(directory, _STUCK_EVENTS)
     if not rows:
         return None
     codes = [f"{some} {code}{f' ({status})' if status else ''}" for code, status, some in rows]
@@ -118,6 +117,20 @@ def check_epoch(directory: Path, kept: RetentionWindow) -> Check | None:
     return warning(_EPOCH, f"a new epoch began: {began.reason}", advice)
 
 
+def check_shared_name(directory: Path) -> Check | None:
+    """Name the time since which head office hears another machine; None if it does not."""
+    note = read_shared_note(directory)
+    if note is None:
+        return None
+    since = datetime.fromtimestamp(note.since_us / 1e6, UTC)
+    found = f"head office hears two machines under this name since {since:%Y-%m-%d %H:%M} UTC"
+    advice = (
+        "find the other machine (a cloned disk?) and give one of them another till_id and token;"
+        " nothing is lost meanwhile"
+    )
+    return fault("name", found, advice)
+
+
 def check_terms(directory: Path, now: datetime) -> Check | None:
     """Warn if the program terms of head office were refused, or not fetched for long."""
     fetch = read_store(directory, read_fetch)
@@ -135,7 +148,7 @@ def check_terms(directory: Path, now: datetime) -> Check | None:
 
 def check_damaged_rows(directory: Path) -> Check | None:
     """Name the rows that were damaged and repaired, by table and reason; None if there are none."""
-    rows = read_store(directory, lambda one: one.execute(_DAMAGED_ROWS).fetchall())
+    rows = read_rows(directory, _DAMAGED_ROWS)
     if not rows:
         return None
     found = "; ".join(f"{some} in {table}: {reason}" for table, reason, some in rows)

@@ -4,7 +4,7 @@ import os.path
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.db.inspection import inspect_database
@@ -23,3 +23,8 @@ def read_store(directory: Path, query: Callable[[sqlite3.Connection], T]) -> T |
             return query(connection)
     except (sqlite3.Error, OSError):
         return None
+
+
+def read_rows(directory: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Return all rows of a query; none if it cannot be read."""
+    return read_store(directory, lambda connection: connection.execute(sql).fetchall()) or []

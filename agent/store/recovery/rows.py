@@ -5,7 +5,7 @@ be swapped. Only `delivery` and `settled` look alike; their pages must be known.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agent.facts import EmailStatus
@@ -17,12 +17,9 @@ from sync.protocol.wire import EventType
 # Times in microseconds up to the year 2255.
 _MAX_NUMBER = 2**53
 _MAX_TEXT = 1_024
-# The columns of each table, in the order of the record.
+# The columns of tables to which some were added, in the order of the record.
 _EVENT = ("", "type", "session", "occurred at", "monotonic", "boot", "body", "checksum")
-_SESSION = ("", "correlation id", "locale", "closed")
-_ANSWER = ("", "session", "status", "address", "mark")
 _EPOCH = ("", "epoch", "base", "began at", "reason", "moved events")
-_BOOT = ("", "boot id", "first seen")
 _LOST = (
     *("epoch", "held", "lost", "reason", "noticed at"),
     *("accepted", "told at", "returned", "moved"),
@@ -30,11 +27,11 @@ _LOST = (
 # Of a row that was written before they were added.
 _LOST_DEFAULTS = (0, None, "")
 _RETURNED = ("epoch", "first", "last")
-_ALIAS = ("", "sequence", "epoch")
 _DELIVERED = ("destination", "position", "delivered at")
 _LETTER = ("destination", "position", "code", "message", "status", "at", "attempts", "discarded")
 _CURSOR = ("destination", "watermark", "from", "through", "erased", "purged")
 _CENTRAL = "central"
+_STATUSES = frozenset(EmailStatus)
 
 
 class Row(NamedTuple):
@@ -60,24 +57,6 @@ def event(row_id: int, values: Sequence[Value]) -> Row | None:
     if not isinstance(checksum, int | None):
         return None
     return Row("event", (row_id, kind, session, occurred_at, monotonic, boot, body, checksum))
-
-
-def session(row_id: int, values: Sequence[Value]) -> Row | None:
-    """Return a row of `session`."""
-    if len(values) != len(_SESSION) or not _is_text(values[1]) or values[3] not in (0, 1):
-        return None
-    if values[2] is not None and not _is_text(values[2]):
-        return None
-    return Row("session", (row_id, *values[1:]))
-
-
-def answer(row_id: int, values: Sequence[Value]) -> Row | None:
-    """Return a row of `email_answer`, but none whose event is purged: it belongs to no session."""
-    if len(values) != len(_ANSWER) or values[2] not in set(EmailStatus):
-        return None
-    if not is_position(values[1]) or not all(_is_blob(value) for value in values[3:]):
-        return None
-    return Row("answer", (row_id, *values[1:]))
 
 
 def epoch(row_id: int, values: Sequence[Value]) -> Row | None:
@@ -116,13 +95,6 @@ def returned(row_id: int, values: Sequence[Value]) -> Row | None:
     return Row("returned", (row_id, *values))
 
 
-def boot(row_id: int, values: Sequence[Value]) -> Row | None:
-    """Return a row of `boot`."""
-    if len(values) != len(_BOOT) or not is_id(values[1]) or not _are_numbers(values[2]):
-        return None
-    return Row("boot", (row_id, *values[1:]))
-
-
 def dead_letter(_: int, values: Sequence[Value]) -> Row | None:
     """Return a row of `dead_letter`."""
     if len(values) < len(_LETTER) or values[0] != _CENTRAL or not _are_numbers(values[1]):
@@ -140,13 +112,6 @@ def destination(_: int, values: Sequence[Value]) -> Row | None:
     return Row("destination", (1, values[1], values[4]))
 
 
-def alias(row_id: int, values: Sequence[Value]) -> Row | None:
-    """Return a row of `receipt_alias`: the receipt of a capture that was salvaged before."""
-    if len(values) != len(_ALIAS) or not is_position(values[1]) or not is_id(values[2]):
-        return None
-    return Row("alias", (row_id, *values[1:]))
-
-
 def delivered(table: str, values: Sequence[Value]) -> Row | None:
     """Return a row of `delivery` or `settled`: a position and a time."""
     if len(values) != len(_DELIVERED) or values[0] != _CENTRAL or not _are_numbers(*values[1:]):
@@ -154,10 +119,7 @@ def delivered(table: str, values: Sequence[Value]) -> Row | None:
     return Row(table, (values[1],))
 
 
-_CHECKS = (
-    *(event, session, answer, epoch, lost_captures, returned),
-    *(boot, alias, dead_letter, destination),
-)
+_CHECKS = (event, epoch, lost_captures, returned, dead_letter, destination)
 
 
 def recognise(row_id: int, values: Sequence[Value], table: str | None) -> Row | None:
@@ -166,7 +128,23 @@ def recognise(row_id: int, values: Sequence[Value], table: str | None) -> Row | 
         return None
     if table is not None and (found := delivered(table, values)):
         return found
+    if found := _of_shape(row_id, values):
+        return found
     return next((found for check in _CHECKS if (found := check(row_id, values))), None)
+
+
+def _of_shape(row_id: int, values: Sequence[Value]) -> Row | None:
+    """Return a row of a table of `_SHAPES`."""
+    for table, checks in _SHAPES.items():
+        if len(values) == len(checks) and all(
+            check(value) for check, value in zip(checks, values, strict=True)
+        ):
+            return Row(table, (row_id, *values[1:]))
+    return None
+
+
+def _is_anything(_: Value) -> bool:
+    return True
 
 
 def _are_numbers(*values: Value) -> bool:
@@ -181,6 +159,10 @@ def _is_blob(value: Value) -> bool:
     return value is None or isinstance(value, bytes)
 
 
+def _is_text_or_none(value: Value) -> bool:
+    return value is None or _is_text(value)
+
+
 def _is_body(body: Value) -> bool:
     """Return whether `body` is encrypted or a JSON object."""
     if not isinstance(body, bytes):
@@ -191,3 +173,14 @@ def _is_body(body: Value) -> bool:
         return isinstance(json.loads(body), dict)
     except (ValueError, RecursionError):
         return False
+
+
+# Tables whose rows always had the same columns, by the check of each. The first column is the key,
+# which SQLite stores as the row id. An answer whose event is purged belongs to no session, 0, and
+# is not recognised. An alias is the receipt of a capture that was salvaged before.
+_SHAPES: dict[str, tuple[Callable[[Value], bool], ...]] = {
+    "session": (_is_anything, _is_text, _is_text_or_none, lambda closed: closed in (0, 1)),
+    "answer": (_is_anything, is_position, _STATUSES.__contains__, _is_blob, _is_blob),
+    "boot": (_is_anything, is_id, _are_numbers),
+    "alias": (_is_anything, is_position, is_id),
+}

@@ -11,7 +11,7 @@ import pytest
 from agent.api.status.view import Level, Status
 from agent.config.central import CentralSettings
 from agent.doctor import central, disk_space, port
-from agent.doctor.store import database, findings, kept_data, shared_name
+from agent.doctor.store import database, findings, kept_data
 from tests.agent.api.conftest import StartAgent
 from tests.support.processes import ROOT
 from tests.support.prometheus import parse_samples
@@ -158,7 +158,7 @@ KINDS = {
     "another machine under this name": Said(
         "name.shared",
         ({"nameSharedSince": "2026-03-04T00:00:00Z"}, Level.ALARM),
-        shared_name.check_shared_name,
+        findings.check_shared_name,
         "name_shared",
     ),
     "another program on the port": Said(

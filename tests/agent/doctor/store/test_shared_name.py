@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.store.shared_name import check_shared_name
+from agent.doctor.store.findings import check_shared_name
 from agent.store.files.shared_name import SHARED_NAME_FILE, SharedNote, write_shared_note
 from sync.runtime.checks.check import Verdict
 
