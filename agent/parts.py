@@ -69,7 +69,7 @@ def build_identity(
 def build_access(api: ApiSettings, files: FilesInUse, rejected: Rejected | None = None) -> Access:
     """Return the access rules of the API. Raises `ConfigurationError` if a token is unusable.
 
-    If a rejected configuration names an admin token that cannot be read, nobody has it.
+    If the admin token of a rejected configuration cannot be read, no token is accepted for it.
     """
     admin_token = files.secret(api.admin_token_file, _ADMIN_TOKEN)
     if rejected and _ADMIN_TOKEN in rejected.lost_guards:

@@ -156,9 +156,9 @@ class Access:
 
 
 def _preflight_headers(request: web.BaseRequest) -> dict[str, str]:
-    """Return what an allowed page asks for: it may send any header, libraries for tracing add some.
+    """Return the headers that grant a preflight: tracing libraries may add any header to a request.
 
-    Browsers that ask whether a page may reach this network want a yes to that as well.
+    Some browsers also ask for permission to reach this network.
     """
     asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "")
     names = [name for one in asked.split(",") if _HEADER_NAME.fullmatch(name := one.strip())]

@@ -19,7 +19,7 @@ def _state(settings: Settings) -> State:
     try:
         exists = any(directory.iterdir())
     except PermissionError:
-        exists = True  # of another user; the command says what it needs
+        exists = True  # another user's; the command reports it
     except OSError:
         exists = False
     return State(str(directory), exists)

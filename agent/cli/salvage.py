@@ -74,7 +74,7 @@ def _begins_as_database(file: Path) -> bool:
 
 
 def _wait(settings: Settings, before: dict[str, int]) -> tuple[int, int]:
-    """Wait until the agent has read all quarantined files; print and return what it found."""
+    """Wait until the agent has read all quarantined files; print and return the counts."""
     with current_step("Salvaging"):
         time.sleep(_POLL_SECONDS)
         while isinstance(now := _counts(settings), dict) and now["pending"]:

@@ -25,7 +25,7 @@ from sync.runtime.settings.types import (
     is_loopback,
 )
 
-# What a configuration that does not start may close, and an earlier one must not open again.
+# Access that a rejected configuration closes must not be opened by the earlier one in use.
 ACCESS = AccessPaths(
     host=("api", "host"),
     lists=(("api", "allowed_hosts"), ("api", "cors_origins")),

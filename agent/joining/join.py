@@ -33,7 +33,7 @@ class Joining:
     environ: Mapping[str, str]
 
     def run(self, head_office: HeadOffice, show: Callable[[str], None]) -> Plan:
-        """Register this machine and write its settings; return what was written.
+        """Register this machine and write its settings; return the plan that was carried out.
 
         All local steps that can fail come before the use of the code. Raises `OSError`,
         `TomlEditError`, `ConfigurationError`, `RegistrationError`, `JoinInProgressError` and

@@ -28,7 +28,7 @@ SELECT answered_at_us, refused_field, refused_reason FROM terms_fetch WHERE sour
 class LearnedTerms:
     """Program terms from `source`, in its own JSON, and their ETag if it has one.
 
-    `agent_version` decoded them; it left out what it did not understand.
+    `agent_version` decoded them, without members unknown to it.
     """
 
     source: str
@@ -39,7 +39,7 @@ class LearnedTerms:
 
 @dataclass(frozen=True, slots=True)
 class TermsFetch:
-    """When central last answered a request for its terms, and the fault of what it sent, if any."""
+    """Time of central's last answer to a request for terms, and the fault of these, if any."""
 
     answered_at_us: int | None = None
     fault: TermsFault | None = None

@@ -134,7 +134,7 @@ class StoreOpener:
         self._key_error = ""
         if vault.has_key_of(store.vault):
             return False
-        # First on the disk: from the next capture on nothing else says what it was.
+        # First on the disk: after the next capture no other file holds the key before.
         keep_as_old(store.vault, self.directory)
         self._vault_in_use = read_with_old_keys(self.key_file, self.directory)
         store.adopt_vault(self._vault_in_use)

@@ -36,8 +36,8 @@ class Recorder:
     ) -> Sequence[object]:
         """Record a group in one transaction; return an outcome or an exception for each.
 
-        `failed` is the group whose commit reported an error: it may stand, and is then not written
-        again.
+        `failed`: the same group after a commit that reported an error. If its rows are in the file
+        all the same, it is not written again.
         """
         started, group = perf_counter(), None
         try:

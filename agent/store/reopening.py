@@ -90,7 +90,7 @@ class ReopeningStore:
     def recover_from(self, error: StorageError) -> StorageError | None:
         """Quarantine a damaged file, reopen a failing one; opening repairs damaged rows.
 
-        A moved one is saved into a new file. What passes by itself is only waited for.
+        A moved one is saved into a new file. A full disk or a lock is only waited for.
 
         Returns None if another attempt makes sense, else the error to report.
         """

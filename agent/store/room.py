@@ -31,7 +31,7 @@ NEARLY_FULL = 0.9
 
 
 class EarlyPurgeReason(StrEnum):
-    """The setting whose limit made delivered events go ahead of their retention."""
+    """The setting with the limit that caused a purge ahead of retention."""
 
     MAX_BYTES = "max_bytes"
     MIN_FREE_BYTES = "min_free_bytes"

@@ -94,7 +94,7 @@ class Store:
         self._is_locked = False
 
     def decide(self, captures: Sequence[tuple[Capture, Timestamp]]) -> Group:
-        """Decide a group of captures without writing; raises what a single bad capture raises."""
+        """Decide a group without writing. Raises the exception of a single bad capture."""
         if self._was_moved:
             self.require_in_place()
         with self._storage_errors():
@@ -126,7 +126,7 @@ class Store:
             return self.journal.holds(group)
 
     def clear_cache(self) -> None:
-        """Clear what is cached of the file, for a job that deletes or adds captures."""
+        """Clear the caches, for a job that deletes or adds captures."""
         with self._storage_errors():
             self.journal.clear_cache()
 

@@ -82,7 +82,7 @@ async def scrub(outbox: StoreOutbox) -> None:
 
 
 async def purge(outbox: StoreOutbox) -> None:
-    """Purge delivered events, and digests of erased addresses, whose retention has expired."""
+    """Purge delivered events and digests of erased addresses past their retention."""
     with contextlib.suppress(OutboxUnavailable):
         await outbox.retention.repair_times()
         await until_done(outbox.retention.erase_digests_once)

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class SharedName:
-    """Acts on what head office says about the name. Not thread-safe; event loop only."""
+    """Acts on head office's answers about the name. Not thread-safe; event loop only."""
 
     def __init__(
         self, outbox: StoreOutbox, directory: Path, boot_id: str, now_us: Callable[[], int]

@@ -72,7 +72,7 @@ class ProgramTermsSync:
 
     @property
     def not_fetched(self) -> NotFetched | None:
-        """What keeps central's terms from this agent, if it did for a day or ever since."""
+        """The cause if central's terms were not fetched for a day, or never."""
         since_us = self._fetch.answered_at_us
         if self._failure is None:
             return None
@@ -109,14 +109,14 @@ class ProgramTermsSync:
         except OutboxUnavailable as error:
             if not isinstance(error.__cause__, StorageFullError):
                 raise
-        # It cannot be opened for writing; what it holds can still be delivered.
+        # It cannot be opened for writing, but its events can still be delivered.
         return await storage.read_hot(read_fetch), await storage.read(read_terms)
 
     def _apply(self, learned: LearnedTerms) -> None:
         if learned.source == _PROGRAM:
             self._answers.adopt(_usable(msgspec.json.decode(learned.terms, type=ProgramTerms)))
-            # Another version left out what it did not understand, and this one may: with the ETag,
-            # central would answer "not modified" for ever.
+            # Another version left out members that this one may know: with the ETag, central would
+            # answer "not modified" for ever.
             is_ours = learned.agent_version == self._agent_version
             self.known_etag = learned.etag if is_ours else None
         elif learned.source.startswith(_ANSWER):

@@ -89,7 +89,7 @@ def request_schemas() -> dict[str, dict[str, Any]]:
 
 @cache
 def member_texts() -> Texts:
-    """Return what each member means, by schema and member."""
+    """Return the descriptions of members, by schema and member."""
     found: Texts = _texts()["members"]
     return found
 

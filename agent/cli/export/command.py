@@ -70,7 +70,7 @@ def export(
 
 
 def _seal(settings: Settings) -> Seal:
-    """Return for whom to seal the file, or exit with code 2."""
+    """Return the keys of the bundle, or exit with code 2."""
     store, central = settings.store, settings.central
     unset = settings_missing_for_delivery(store.store_id, store.till_id, "any")
     if unset:

@@ -32,7 +32,7 @@ def read_with_old_keys(key_file: Path, directory: Path) -> Vault:
 
 
 def read_old_keys(directory: Path) -> list[Vault]:
-    """Return the old keys that are kept; one whose destruction was interrupted is left out."""
+    """Return the old keys that are kept, without those that are overwritten already."""
     found = []
     for file in _files(directory):
         with suppress(UnusableKey, OSError):
@@ -64,7 +64,7 @@ def rotate(key_file: Path, directory: Path) -> Vault:
 
 
 def destroy_old_keys(directory: Path, needed: set[bytes]) -> None:
-    """Overwrite and delete the old keys whose header is not `needed`. Raises `OSError`.
+    """Overwrite and delete the old keys but those with a `needed` header. Raises `OSError`.
 
     So are copies of keys that a kill left unfinished.
     """

@@ -23,8 +23,7 @@ ALL_EPOCHS_OF_ANY_VERSION = """
 SELECT epoch, base_position, reason, 0 FROM epoch ORDER BY base_position, number
 """
 # The numbers of purged events stay used: they are at or below the watermark, or in `settled`.
-# A session or answer whose event is gone has its number, too. What is beyond every receipt is
-# damage, and no number.
+# A session or answer without its event counts, too. A position beyond every receipt is damage.
 LAST_POSITION = f"""
 SELECT max(
     coalesce((SELECT max(position) FROM event WHERE position <= {MAX_POSITION}), 0),

@@ -20,7 +20,7 @@ from agent.store.db.returned_numbers import Numbers, count_returned, returned_wi
 from agent.store.db.rows import intact_rows
 from agent.store.files.quarantine import list_unfinished
 
-# Reasons of epochs whose end no version recorded; of the second it is not known where that was.
+# Reasons of epochs without a record of their end; of the second, the last number is unknown.
 SET_ASIDE_BEFORE = "an earlier version set its database aside"
 END_UNKNOWN = "an earlier version set its database aside, and not all of it is readable"
 COLUMNS = (
@@ -168,7 +168,7 @@ def record_named(connection: sqlite3.Connection, named: Mapping[str, int]) -> No
 
 
 def _own(connection: sqlite3.Connection, rows: Sequence[LostCaptures]) -> list[LostCaptures]:
-    """Return those of this machine: by the mark, or found in a file whose last epoch is."""
+    """Return those of this machine: by the mark, or from a file with a last epoch of its own."""
     known = {epoch for (epoch,) in connection.execute(_KNOWN_EPOCHS)} | {""}
     known |= {row.epoch for row in rows if not row.found_with}
     by_file = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Numbers of older epochs whose captures came back by salvage, and have new numbers since.
+"""Numbers of older epochs that salvage has brought back under new numbers.
 
 Kept as ranges, and for good: head office is told of them again after it was restored. The receipts
 of salvaged captures are purged with them. Invariant: the ranges of an epoch neither overlap nor

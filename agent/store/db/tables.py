@@ -169,8 +169,8 @@ class DoubtRow(_PerEvent, table=True):
     __tablename__ = "doubt"
 
 
-# Discarded is what has a time of it: any other value is damage, and the dead letter stays open.
-# Queries use these words, else SQLite does not see that the index of the open ones has all.
+# A dead letter is discarded if it has a time of that; any other value is damage, and it stays open.
+# Queries must use this very text for SQLite to use the partial index.
 IS_OPEN = "typeof(discarded_at_us) <> 'integer'"
 # A deferred event is stuck after so many attempts, about four minutes: a person should know.
 STUCK_ATTEMPTS = 8

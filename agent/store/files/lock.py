@@ -146,7 +146,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _strange_holder(descriptor: int) -> str | None:
-    """Return another user who holds the lock on this file; None if one of ours does or may."""
+    """Return the other user that holds the lock on this file; None if this user or root may."""
     stranger = None
     try:
         for process in _holders_of(os.fstat(descriptor).st_ino):

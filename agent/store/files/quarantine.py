@@ -73,8 +73,8 @@ def copy_wal(database: Path, at_us: int) -> Path | None:
 def copy_into_quarantine(file: Path, directory: Path, at_us: int) -> str:
     """Copy the database or WAL `file`, and the files beside it, for salvage; return its name.
 
-    It appears at once and complete. Root writes as the owner of `directory`, who could have put a
-    link there to a directory of root's. Raises `OSError`.
+    It appears at once and complete. Root writes as the owner of `directory`: that user could have
+    put a link to a directory of root's there. Raises `OSError`.
     """
     beside = (file.with_name(f"{file.name}{_WAL}"), file.with_name(MARK_FILE))
     name = MARK_FILE.replace(".mark", _DATABASE)
@@ -174,8 +174,8 @@ def quarantined_at(name: str) -> datetime | None:
 def _copy_mark(database: Path, place: Path) -> None:
     """Keep the high-water mark: it tells salvage up to which number captures were acknowledged.
 
-    On a full disk there is none rather than a part of one. Salvage restores it from what the next
-    database has recorded of it.
+    On a full disk there is no mark, never a part of one. Salvage restores it from the record in
+    the next database.
     """
     with contextlib.suppress(OSError):
         mark = read_high_water_mark(database.parent)

@@ -107,7 +107,7 @@ class Journal:
         return bool(group.values) and self._inserter.has_inserted(group.values)
 
     def clear_cache(self) -> None:
-        """Clear what is cached of the file, for a job that deletes or adds captures."""
+        """Clear the caches, for a job that deletes or adds captures."""
         self._sessions.clear()
         self._aliases.refresh()
 

@@ -89,7 +89,7 @@ class SessionCache:
     def _read_one_by_one(self, correlation_ids: Sequence[str]) -> dict[str, KnownSession]:
         """Read each session by itself: a damaged one does not stop the till that asks for another.
 
-        What cannot be read of it counts as unknown: it takes e-mail answers.
+        An unreadable column counts as unset: the session takes e-mail answers.
         """
         sessions = {}
         for name in correlation_ids:

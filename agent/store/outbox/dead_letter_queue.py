@@ -139,12 +139,12 @@ class DeadLetters:
         return total
 
     async def retry_key_lost(self) -> int:
-        """Mark for retry what lacked its key: at a start, or when the keys have changed."""
+        """Mark for retry the events that lacked their key: at a start or a change of keys."""
         return await self._store.write(mark_key_lost_for_retry)
 
 
 def mark_key_lost_for_retry(session: Session) -> int:
-    """Mark for retry what lacked its key; return how many."""
+    """Mark for retry the events that lacked their key; return how many."""
     lacks_key = col(DeadLetterRow.error_code) == ErrorCode.KEY_LOST
     return _mark_for_retry(session, and_(_is_open, lacks_key))
 

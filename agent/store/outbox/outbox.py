@@ -114,7 +114,7 @@ class StoreOutbox:
         self._refusals.note(window, results)
 
     def close(self) -> None:
-        """Log what is summed until now. Idempotent."""
+        """Log the counts since the last line. Idempotent."""
         self._refusals.close()
 
     async def save_results(self) -> None:
@@ -196,7 +196,7 @@ class StoreOutbox:
         await self.access.write_hot(record_named, named)
 
     async def _next(self, sql: str, limits: BatchLimits, after: int) -> Window:
-        """Return the next window of events whose results are not in memory."""
+        """Return the next window, without events that have a result in memory."""
         now_us = self._now_us()
         window = await self.access.read_hot(self._windows.read, sql, limits, after, now_us)
         while window.events and (end := self._unsaved.end_of_range(window.events[0].position)):

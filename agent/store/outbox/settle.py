@@ -51,8 +51,8 @@ ON CONFLICT (destination, position) DO UPDATE SET
     agent_version = excluded.agent_version, attempts = attempts + 1, retry_wanted = 0,
     stuck_since_us = NULL, next_try_at_us = 0
 """
-# After 2, 4, 8 seconds, up to an hour. A dead letter that is tried again stays one, with the reason
-# that head office gave: that tells what a later "already" means.
+# After 2, 4, 8 seconds, up to an hour. A dead letter that is retried keeps its reason: a later
+# "already" of head office is judged by it.
 ADD_DEFERRED = """
 INSERT INTO dead_letter (destination, position, error_code, error_message, http_status,
     refused_at_us, agent_version, attempts, retry_wanted, stuck_since_us, next_try_at_us)

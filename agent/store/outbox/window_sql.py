@@ -22,7 +22,7 @@ _IS_DUE = """{0}.retry_wanted = 1 AND (
     {0}.next_try_at_us <= :now_us OR {0}.next_try_at_us > :now_us + :longest_wait_us
 )"""
 _IS_DEFERRED = "{0}.stuck_since_us IS NOT NULL"
-# Also a dead letter whose retry failed; not those that are tried in the same pass, in front of it.
+# Also a dead letter after a failed retry; not those that are tried in the same pass, before it.
 _IS_TRIED_LATER = f"({_IS_DEFERRED} OR {{0}}.retry_wanted = 1) AND NOT ({_IS_DUE})"
 # `CROSS JOIN`: from the session's answers to their rows, however many events are deferred.
 _IS_BEHIND = """{is_session} OR EXISTS (

@@ -39,7 +39,7 @@ KEY_LOST = Refused(
 
 
 class _Row(NamedTuple):
-    """An event, believed or not, and what is known of its attempts."""
+    """An event, valid or damaged, and the state of its attempts."""
 
     event: StoredEvent | DamagedEvent
     is_doubtful: bool = False
@@ -100,7 +100,7 @@ class WindowReader:
         base_sequence = known.base_sequence(cursor.purged_through)
         is_ended = known.epoch != epochs.last.epoch
         if is_ended and connection.execute(HAS_LOST, (known.epoch,)).fetchone():
-            is_ended = False  # it had more events, and a heartbeat says what became of them
+            is_ended = False  # it had more events, which a heartbeat reports
         ended_at = known.last_sequence if is_ended else None
         return Window(known.epoch, base_sequence, events, ended_at, last)
 

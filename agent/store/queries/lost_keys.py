@@ -1,4 +1,4 @@
-"""Captures whose address, or whole body, is encrypted with a key that is not there any more."""
+"""Captures with an address, or a whole body, that is encrypted with a lost key."""
 
 import sqlite3
 from collections.abc import Sequence

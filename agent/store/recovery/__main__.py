@@ -16,7 +16,7 @@ _SLEEP_SECONDS = 0.01
 
 
 def main(place: str, task: str) -> None:
-    """Extract what is readable in the directory `place`, at the lowest priority.
+    """Extract the readable rows of the directory `place`, at the lowest priority.
 
     `task` is the position of the mark, or `ERASE`: erase the addresses of delivered answers.
     """

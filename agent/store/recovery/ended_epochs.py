@@ -50,7 +50,7 @@ class EndedEpochs:
 def read_ended_epochs(place: Path, epochs: Epochs) -> EndedEpochs:
     """Return the ended epochs of the quarantined database; `epochs` are its own.
 
-    Head office tells later how far it has them; what was salvaged is counted.
+    Head office answers later how far it has them; salvaged captures are counted.
     """
     with reading_scratch(place) as connection:
         lost = list(checked_rows(connection.execute(_LOST), LostCaptures))

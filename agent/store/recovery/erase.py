@@ -27,7 +27,7 @@ _CAPTURES_PER_READ = 500
 
 
 def erase_delivered(place: Path, pause: Callable[[float], None] = time.sleep) -> None:
-    """Erase the addresses in `place`, all of whose readable captures are delivered.
+    """Erase the addresses in `place`, after the delivery of all its readable captures.
 
     Half of the time is spent in `pause`. Raises `OSError` or `sqlite3.Error`.
     """

@@ -1,8 +1,8 @@
 """Feeds salvaged captures into the live database, idempotent: the same capture is fed in once.
 
-They become new events at the end of the current epoch, with their own times. What a till was told
-stays true: the receipt that it was given is kept as an alias. A capture is recognised by its
-content, not by where it was found, so that files may overlap and be read again.
+They become new events at the end of the current epoch, with their own times. The receipt that the
+till has stays valid: it is kept as an alias. A capture is recognised by its content, not by its
+place, so that files may overlap and be read again.
 """
 
 import sqlite3

@@ -56,7 +56,7 @@ def read_marks(directory: Path, names: Sequence[str]) -> list[MarkedPlace]:
 def unnamed_marks(
     connection: sqlite3.Connection, marks: Sequence[MarkedPlace]
 ) -> list[MarkedPlace]:
-    """Return the marks of this machine's own files whose last epoch is not recorded."""
+    """Return the marks of this machine's own files that name an epoch without a record."""
     return [one for one in marks if _is_unnamed(connection, one.at_us, one.last_commit.epoch)]
 
 
@@ -82,7 +82,7 @@ def name_last_epoch(
 
 
 def restore_mark(connection: sqlite3.Connection, place: Path) -> None:
-    """Write the mark that a full disk did not take, from what the next epoch recorded of it.
+    """Write a mark that a full disk prevented, from the record of the next epoch.
 
     Raises `OSError`.
     """

@@ -9,7 +9,7 @@ from agent.store.recovery.erase import ERASE
 
 # Extracts the readable rows of a directory, up to a position that is known to be committed.
 Extract = Callable[[Path, int], Awaitable[None]]
-# Erases the addresses of delivered answers in a directory whose files stay.
+# Erases the addresses of delivered answers in a directory that has to stay.
 Erase = Callable[[Path], Awaitable[None]]
 
 

@@ -166,7 +166,7 @@ class Salvage:
         await self._extract(place, await self._access.read_hot(_mark_position, place))
 
     async def _feed(self, place: Path, after: int) -> None:
-        """Feed in what is not yet; half of the time belongs to the tills."""
+        """Feed in the captures above `after`; pause half of the time for the tills."""
         source = place.name
         # Not with the reads of the live database: damage found there would set that aside.
         epochs = await asyncio.to_thread(read_source_epochs, place)
@@ -190,7 +190,7 @@ class Salvage:
         log_event(_log, level, "salvage.read", source=source, salvaged=salvaged, unreadable=lost)
 
     async def _finish(self, place: Path, state: _State) -> None:
-        """Delete the files once all that was salvaged is settled; keep what is unreadable.
+        """Delete the files once all salvaged captures are settled; keep unreadable ones.
 
         A file that stays keeps no address of a delivered answer.
         """

@@ -31,9 +31,8 @@ def purge_oldest_delivered(
     """Purge the oldest `MAX_EVENTS` delivered events; record when and why.
 
     Spares those captured within the last `spared_us`. Returns for how long, in microseconds, the
-    last of them had been kept since its delivery; None if no delivered event can be purged. The
-    same events are kept as by a purge of any other time: what waits, dead letters, and the sessions
-    that they need.
+    last of them had been kept since its delivery; None if no delivered event can be purged. As any
+    purge, it keeps undelivered events, dead letters, and the sessions that they need.
     """
     watermark = read_proven_cursor(connection).watermark
     candidates = find_purgeable_through(connection, watermark, _ANY_TIME_US, MAX_EVENTS)

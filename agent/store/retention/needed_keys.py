@@ -19,7 +19,7 @@ DIGEST = "SELECT 1 FROM email_answer WHERE substr(address_mark, 1, ?) = ? LIMIT 
 def find_needed_keys(
     connection: sqlite3.Connection, database: Path, in_use: bytes, old: Sequence[bytes]
 ) -> set[bytes]:
-    """Return the headers among `old` whose keys are needed. Raises `OSError`.
+    """Return the headers in `old` of keys that are still needed. Raises `OSError`.
 
     All are while a quarantined database is salvaged, or a copy made before a migration is there.
     """

@@ -14,7 +14,7 @@ from agent.store.db.rows import as_list
 
 # SQLite moves rows of at most two pages to either side, and a page has room for 204 empty rows.
 NEIGHBOURS = 650
-# Rows examined in one short read. Beside a dead letter, whose address stays, they stay for long.
+# Rows examined in one short read. Beside the address of a dead letter they stay for long.
 MAX_EXAMINED = 500
 _HOLDS_SECRET = "(address IS NOT NULL OR address_mark IS NOT NULL)"  # noqa: S105 - column names
 EMPTY_ANSWERS = """

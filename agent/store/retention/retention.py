@@ -118,7 +118,7 @@ class Retention:
         return True
 
     async def delete_superseded_copies(self) -> None:
-        """Delete each copy made before a migration whose pending events are settled by now."""
+        """Delete each copy made before a migration once its pending events are settled."""
         database = self._store.database
         if not await asyncio.to_thread(list_migration_copies, database):
             return
@@ -131,7 +131,7 @@ class Retention:
         old = await asyncio.to_thread(read_old_keys, database.parent)
         if not old:
             return
-        # First: what it encrypts from now on is not seen by the query.
+        # Before the query, which does not see captures that are encrypted from now on.
         in_use = await self._store.run(lambda store: store.vault.header)
         headers = [vault.header for vault in old]
         needed = await self._store.read_hot(find_needed_keys, database, in_use, headers)
