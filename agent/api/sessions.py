@@ -13,7 +13,7 @@ from agent.api.till_calls import correlation_id_in
 from agent.capture.session_start import fault_in_path, is_correlation_id
 from agent.facts import DeliveryState, EmailStatus
 from agent.store.files.storage_errors import StorageDownError
-from agent.store.queries.captures import CaptureStatus
+from agent.store.queries.capture_status import CaptureStatus
 from sync.protocol.wire import ErrorCode
 from sync.runtime.network.http_errors import HttpError
 from sync.runtime.network.http_server import json_response

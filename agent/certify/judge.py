@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from agent.certify.findings import RuleFinding, SaleEnd, TillVerdict
+from agent.certify.judgement import RuleFinding, SaleEnd, TillVerdict
 from agent.certify.situations import SaleLimits, Situation
 from agent.sandbox.exchange import Ending, Exchange
 from agent.sandbox.faults import Call, FaultKind

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent.certify.findings import Judgement, RuleFinding, TillVerdict
 from agent.certify.judge import PlayedSituation, judge
+from agent.certify.judgement import Judgement, RuleFinding, TillVerdict
 from agent.certify.situation_faults import SituationFaults
 from agent.certify.situations import SaleLimits, Situation
-from agent.certify.tills import Till
+from agent.certify.tested_till import Till
 from agent.sandbox.fault_proxy import FaultProxy
 
 # After a program has ended, for the ends of its connections to arrive.

@@ -18,7 +18,7 @@ from agent.cli.client import AGENT
 from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
 from agent.drill.scenario import FAST, NORMAL, DrillProgress, ShowProgress, run_drill
-from agent.drill.scratch import scratch_directory
+from agent.drill.scratch_directory import scratch_directory
 from sync.runtime.cli.printing import label, print_values, say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.translation import in_language

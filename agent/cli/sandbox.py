@@ -18,7 +18,7 @@ from agent.sandbox.control import Control, PlannedFaults, Restart
 from agent.sandbox.exchange import Exchange
 from agent.sandbox.fault_proxy import AnswerControl, FaultProxy
 from agent.sandbox.faults import EXPLAINED, Call, FaultPlan, FaultSyntaxError, parse_words
-from agent.sandbox.scratch import DEFAULT_PORT, listen_on, run_in_scratch, running_sandbox
+from agent.sandbox.running_sandbox import DEFAULT_PORT, listen_on, run_in_scratch, running_sandbox
 from sync.runtime.cli.discovery import find_installed
 from sync.runtime.cli.printing import echo
 from sync.runtime.masking import mask_path, mask_secrets

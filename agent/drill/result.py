@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent.drill.tills import EMAIL, SESSION, CaptureId, Receipts
+from agent.drill.simulated_tills import EMAIL, SESSION, CaptureId, Receipts
 
 _RECORDS = f"""
 SELECT '{SESSION}', correlation_id, body, epoch, sequence FROM sessions

@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.drill.processes import NAMES, ProgramProcess, free_port, prepare_agent, prepare_receiver
 from agent.drill.proxy import CuttableProxy
 from agent.drill.result import DrillResult, compare, count_records
-from agent.drill.tills import Receipts, Tills
+from agent.drill.simulated_tills import Receipts, Tills
 
 _POLL_SECONDS = 0.2
 

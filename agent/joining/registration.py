@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from yarl import URL
 
 from agent.config import Settings
-from agent.uplink.connection import http_options
+from agent.uplink.central_connection import http_options
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 from sync.delivery.transports.http_client import HttpClient, HttpResponse
 from sync.delivery.transports.responses import classify, error_body

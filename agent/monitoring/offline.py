@@ -7,7 +7,7 @@ from typing import NamedTuple
 from agent.api.delivery import CAPTURE_ONLY
 from agent.api.metrics import render
 from agent.api.status.certificates import certificates_report
-from agent.api.status.metrics import ready_metric, store_metrics
+from agent.api.status.health_metrics import ready_metric, store_metrics
 from agent.api.status.report import (
     backlog_report,
     lost_report,
@@ -21,7 +21,7 @@ from agent.store.db.inspection import inspect_database
 from agent.store.db.wal import wal_of
 from agent.store.files.lock import find_lock_holder
 from agent.store.files.quarantine import has_content
-from agent.store.files.shared_name import read_shared_note
+from agent.store.files.shared_name_note import read_shared_note
 from agent.store.files.storage_errors import StorageError
 from agent.store.learned_terms import TermsFetch, read_fetch
 from agent.store.queries.status import StorageStatus, read_status

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.store.files.shared_name import SharedNote, read_shared_note, write_shared_note
+from agent.store.files.shared_name_note import SharedNote, read_shared_note, write_shared_note
 from agent.store.outbox.outbox import StoreOutbox
 from sync.runtime.logging import log_event
 

@@ -18,7 +18,7 @@ from agent.facts import Timestamp
 from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries.reader import StoreReader
 from agent.store.recovery.salvage import POLL_SECONDS, Salvage
-from agent.uplink import connection, scheduled_jobs
+from agent.uplink import central_connection, scheduled_jobs
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS, HeartbeatLoop
 from agent.uplink.outbox_after_heartbeat import OutboxAfterHeartbeat
 from agent.uplink.shared_name import SharedName
@@ -83,7 +83,7 @@ async def running_uplink(agent: UplinkDependencies) -> AsyncIterator[DeliveryLoo
         async with _running_salvage(agent, lambda: None):
             yield None
         return
-    http = HttpClient(connection.http_options(agent.settings))
+    http = HttpClient(central_connection.http_options(agent.settings))
     delivery, heartbeat = _loops(agent, http)
     every(sync.interval_seconds, partial(scheduled_jobs.wake, delivery))
     every(_HOUR_SECONDS, partial(scheduled_jobs.set_aside_stuck, outbox, sync.stuck_after_days))
@@ -149,8 +149,8 @@ async def _restore_and_run(
 
 def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, HeartbeatLoop]:
     settings, sync, outbox = agent.settings, agent.settings.sync, agent.outbox
-    credentials = connection.credentials(settings, http)
-    client = CentralClient(http, settings.central.url, credentials, connection.utc_now)
+    credentials = central_connection.credentials(settings, http)
+    client = CentralClient(http, settings.central.url, credentials, central_connection.utc_now)
     store = settings.store
     sender = Sender(store.store_id, store.till_id, agent.boot_id, installed_version(), agent.now)
     slot = _slot(settings)
@@ -165,7 +165,7 @@ def _loops(agent: UplinkDependencies, http: HttpClient) -> tuple[DeliveryLoop, H
     is_batch = settings.central.protocol is Protocol.BATCH
     delivery = DeliveryLoop(
         OutboxAfterHeartbeat(outbox, hear, on_accepted) if is_batch else outbox,
-        connection.transport(settings, client, sender, agent.terms),
+        central_connection.transport(settings, client, sender, agent.terms),
         Throttle(sync.bandwidth_bytes_per_second),
         backoff,
         after_pass=lambda: scheduled_jobs.until_done(outbox.retention.erase_once),

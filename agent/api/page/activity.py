@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from agent.api.context import Context
 from agent.store.files.storage_errors import StorageError
 from agent.store.outbox.dead_letter_queue import DeadLetter
-from agent.store.queries.captures import CaptureStatus
+from agent.store.queries.capture_status import CaptureStatus
 from agent.store.queries.day import Day
 from sync.delivery.outbox import OutboxUnavailable
 

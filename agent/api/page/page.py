@@ -9,7 +9,7 @@ from html import escape
 from string import Template
 
 from agent.api.page.activity import Activity
-from agent.api.page.captures import newest_part, refused_part
+from agent.api.page.capture_tables import newest_part, refused_part
 from agent.api.page.markup import markup
 from agent.api.page.plots import day_part
 from agent.api.status.document import Members

@@ -8,7 +8,7 @@ from agent.api.context import CONTEXT
 from agent.api.delivery import sync_metrics
 from agent.api.responses import Operation
 from agent.api.status.health import CHECK_TIMEOUT_SECONDS, read_health
-from agent.api.status.metrics import health_metrics
+from agent.api.status.health_metrics import health_metrics
 from agent.api.status.report import StatusReport, status_report
 from agent.store.files.storage_errors import StorageDownError, StorageFullError
 from sync.runtime.network.http_server import json_response

@@ -10,18 +10,18 @@ from typing import Annotated
 
 import typer
 
-from agent.certify.findings import Judgement, TillVerdict, overall
-from agent.certify.report import report
+from agent.certify.json_report import report
+from agent.certify.judgement import Judgement, TillVerdict, overall
 from agent.certify.run import Certification
 from agent.certify.situation_faults import SituationFaults
 from agent.certify.situations import ANSWER_SECONDS, SITUATIONS, SaleLimits, Situation
-from agent.certify.tills import CommandError, CommandTill, Till
+from agent.certify.tested_till import CommandError, CommandTill, Till
 from agent.cli.certify.view import CertificationView, PersonTill
 from agent.cli.client import AGENT
 from agent.cli.sandbox import SandboxPort, TillOrigins, listen_or_exit, url_of
 from agent.cli.typed_lines import typed_lines
 from agent.drill.processes import ProcessFailedError
-from agent.sandbox.scratch import run_in_scratch, running_sandbox
+from agent.sandbox.running_sandbox import run_in_scratch, running_sandbox
 from sync.runtime.cli.printing import echo_json
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.identity import installed_version

@@ -4,8 +4,8 @@ import asyncio
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from agent.certify.findings import Judgement, RuleFinding, SaleEnd, TillVerdict, overall
-from agent.certify.report import exchange_members
+from agent.certify.json_report import exchange_members
+from agent.certify.judgement import Judgement, RuleFinding, SaleEnd, TillVerdict, overall
 from agent.certify.situations import SITUATIONS, Situation
 from agent.cli.typed_lines import TypedLines
 from agent.sandbox.answers import NOTICE

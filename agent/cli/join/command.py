@@ -18,7 +18,7 @@ from agent.joining.files import (
 from agent.joining.join import Joining, token_setting
 from agent.joining.plan import Place, Plan, joined_elsewhere
 from agent.joining.registration import HeadOffice, RegistrationError
-from agent.joining.service import Restart, exit_code_of, restart_service
+from agent.joining.restart_service import Restart, exit_code_of, restart_service
 from sync.protocol.join_code import MAX_CHARACTERS, JoinCode, JoinCodeError, parse_join_code
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.discovery import Configuration, Origin, is_installed

@@ -9,7 +9,7 @@ from agent.store.crypto.vault import UnusableKey
 from agent.store.db.epochs import NEW_FILE, SHARED_NAME
 from agent.store.db.lost_captures import LostCaptures, read_lost_captures
 from agent.store.db.tables import IS_OPEN, STUCK_ATTEMPTS
-from agent.store.files.shared_name import read_shared_note
+from agent.store.files.shared_name_note import read_shared_note
 from agent.store.learned_terms import read_fetch
 from agent.store.queries.lost_keys import find_of_lost_keys
 from agent.store.queries.status import read_new_epoch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.store.db.connect import read_only
 from agent.store.db.rows import undecoded_text
-from agent.store.queries.captures import CaptureStatus, read_captures, read_newest
+from agent.store.queries.capture_status import CaptureStatus, read_captures, read_newest
 from agent.store.queries.day import Day, read_day
 from agent.store.queries.status import StorageStatus, read_status
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from agent.store.recovery.btree import PAGE_BYTES, leaf_rows
 from agent.store.recovery.extract import DATABASE_FILE, VERSIONS_PER_STEP, extract
 from agent.store.recovery.frames import FRAME_BYTES, FRAME_HEADER_BYTES, HEADER_BYTES
-from agent.store.recovery.rows import recognise
+from agent.store.recovery.recognise import recognise
+from agent.store.recovery.salvage_scratch import COMPLETE, open_scratch
 from agent.store.recovery.salvaged import read_captures
-from agent.store.recovery.scratch import COMPLETE, open_scratch
 from sync.protocol.wire import EventType
 
 # The task of a process that does this: see `__main__.py`.

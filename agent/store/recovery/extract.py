@@ -12,8 +12,8 @@ from pathlib import Path
 
 from agent.store.files.high_water_mark import read_high_water_mark
 from agent.store.recovery.btree import leaf_rows
-from agent.store.recovery.rows import Row, recognise
-from agent.store.recovery.scratch import COMPLETE, Scratch, open_scratch
+from agent.store.recovery.recognise import Row, recognise
+from agent.store.recovery.salvage_scratch import COMPLETE, Scratch, open_scratch
 from agent.store.recovery.source import PageSource, Version
 
 DATABASE_FILE = "agent.db"

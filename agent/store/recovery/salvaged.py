@@ -12,7 +12,7 @@ from agent.store.db.event_rows import DamagedEvent, check_event
 from agent.store.db.rows import checked_rows
 from agent.store.files.quarantine import SCRATCH_FILE
 from agent.store.files.storage_errors import CorruptRow
-from agent.store.recovery.scratch import VERSION, Progress, read_progress, version_of
+from agent.store.recovery.salvage_scratch import VERSION, Progress, read_progress, version_of
 from sync.protocol.wire import EventType
 
 _AFTER = """

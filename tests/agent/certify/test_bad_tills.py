@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from agent.certify.findings import Judgement, RuleFinding, TillVerdict, overall
+from agent.certify.judgement import Judgement, RuleFinding, TillVerdict, overall
 from agent.certify.run import Certification
 from agent.certify.situation_faults import SituationFaults
 from agent.certify.situations import SITUATIONS, SaleLimits
-from agent.certify.tills import CommandTill
+from agent.certify.tested_till import CommandTill
 from agent.sandbox.fault_proxy import FaultProxy
-from agent.sandbox.scratch import listen_on
+from agent.sandbox.running_sandbox import listen_on
 from tests.support.agent.in_process import agent_under_test, settings_in
 
 pytestmark = pytest.mark.process
 KEYS = {one.key: one for one in SITUATIONS}
 LIMITS = SaleLimits(answer_seconds=0.6)
-TILLS = Path(__file__).with_name("tills.py")
+TILLS = Path(__file__).with_name("ill_mannered_till.py")
 Certify = Callable[..., Awaitable[Judgement]]
 
 

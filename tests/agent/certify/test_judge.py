@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import pytest
 
-from agent.certify.findings import Judgement, RuleFinding, SaleEnd, TillVerdict, overall
+from agent.certify.json_report import MAX_EXCHANGES, report
 from agent.certify.judge import PlayedSituation, judge
-from agent.certify.report import MAX_EXCHANGES, report
+from agent.certify.judgement import Judgement, RuleFinding, SaleEnd, TillVerdict, overall
 from agent.certify.situation_faults import SituationFaults
 from agent.certify.situations import SITUATIONS, SaleLimits
 from agent.sandbox.exchange import Ending, Exchange

@@ -17,14 +17,14 @@ import pytest
 
 from agent.certify.situations import SITUATIONS
 from agent.cli import sandbox
-from agent.sandbox import scratch
+from agent.sandbox import running_sandbox
 from sync.runtime.cli import discovery
 from tests.support.agent.process import AGENT
 from tests.support.processes import ROOT, clean_environment
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 SAMPLES = ROOT / "docs" / "samples"
-BAD_TILLS = ROOT / "tests" / "agent" / "certify" / "tills.py"
+BAD_TILLS = ROOT / "tests" / "agent" / "certify" / "ill_mannered_till.py"
 PATIENCE_SECONDS = 120
 # Waits of the samples, and shorter ones for a test.
 SCALES = {
@@ -90,7 +90,7 @@ def test_second_signal_does_not_end_a_sandbox_before_its_agent() -> None:
             agent = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
             ended.append(await agent.wait())
 
-    scratch.run_in_scratch(run)
+    running_sandbox.run_in_scratch(run)
 
     assert ended == [0]
 
@@ -98,10 +98,10 @@ def test_second_signal_does_not_end_a_sandbox_before_its_agent() -> None:
 def test_port_8480_is_left_to_the_agent_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr(scratch, "DEFAULT_PORT", port)
-        found = scratch.listen_on(None)
+        monkeypatch.setattr(running_sandbox, "DEFAULT_PORT", port)
+        found = running_sandbox.listen_on(None)
         with pytest.raises(OSError, match="in use"):
-            scratch.listen_on(port)
+            running_sandbox.listen_on(port)
 
     assert found[0].getsockname()[1] != port
     for one in found:
@@ -118,7 +118,7 @@ def test_port_of_the_installed_agent_is_left_to_it_while_it_is_stopped(
     file.parent.mkdir(parents=True)
     file.write_text(f"api.port = {port}\n")
     monkeypatch.setattr(discovery, "ROOT", tmp_path)
-    monkeypatch.setattr(scratch, "DEFAULT_PORT", port)
+    monkeypatch.setattr(running_sandbox, "DEFAULT_PORT", port)
     monkeypatch.setattr(sandbox, "DEFAULT_PORT", port)
 
     found = sandbox.listen_or_exit(None)
@@ -142,7 +142,7 @@ def test_port_8480_is_left_to_an_installed_agent_whose_settings_are_wrong(
 
     found = sandbox.listen_or_exit(None)
 
-    assert found[0].getsockname()[1] != scratch.DEFAULT_PORT
+    assert found[0].getsockname()[1] != running_sandbox.DEFAULT_PORT
     for one in found:
         one.close()
 
@@ -152,8 +152,8 @@ def test_port_8480_is_not_shared_with_an_agent_on_the_other_loopback_address(
 ) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr(scratch, "DEFAULT_PORT", port)
-        found = scratch.listen_on(None)
+        monkeypatch.setattr(running_sandbox, "DEFAULT_PORT", port)
+        found = running_sandbox.listen_on(None)
 
     assert [one.getsockname()[1] != port for one in found] == [True, True]
     for one in found:

@@ -7,7 +7,7 @@ import pytest
 
 from agent.config import ConfigurationError, Settings, load_settings
 from agent.config.central import ClientAuth
-from agent.uplink import connection
+from agent.uplink import central_connection
 from sync.delivery.transports.http_client import HttpClient
 from sync.delivery.transports.oauth import ClientCredentials
 from sync.runtime.settings.secret_files import find_file_errors
@@ -34,7 +34,7 @@ def error_in(directory: Path, text: str, **variables: str) -> str:
 
 def test_proxy_settings_reach_the_client(tmp_path: Path) -> None:
     proxy = 'proxy = "http://proxy.example:3128"\nproxy_user = "pos"\nproxy_password_file = "p"\n'
-    options = connection.http_options(loaded(tmp_path, f"[central]\n{proxy}"))
+    options = central_connection.http_options(loaded(tmp_path, f"[central]\n{proxy}"))
     assert (options.proxy_user, options.proxy_password_file) == ("pos", tmp_path / "p")
 
 
@@ -70,8 +70,8 @@ def test_password_may_be_a_credential_and_is_checked_as_one_line(tmp_path: Path)
 async def test_oauth_settings_reach_the_client(tmp_path: Path) -> None:
     text = f'{OAUTH}client_auth = "post"\nparameters = {{ audience = "https://loyalty.example" }}\n'
     settings = loaded(tmp_path, text)
-    http = HttpClient(connection.http_options(settings))
-    found = connection.credentials(settings, http)
+    http = HttpClient(central_connection.http_options(settings))
+    found = central_connection.credentials(settings, http)
     assert isinstance(found, ClientCredentials)
     assert settings.central.auth.client_auth is ClientAuth.POST
     assert found.client.secret_in_form
@@ -135,6 +135,8 @@ def test_life_of_a_token_counts_the_time_asleep(
     clocks = {time.CLOCK_BOOTTIME: 90_000.0}
     monkeypatch.setattr(time, "clock_gettime", clocks.__getitem__)
     settings = loaded(tmp_path, OAUTH)
-    found = connection.credentials(settings, HttpClient(connection.http_options(settings)))
+    found = central_connection.credentials(
+        settings, HttpClient(central_connection.http_options(settings))
+    )
     assert isinstance(found, ClientCredentials)
     assert found.seconds() == 90_000.0

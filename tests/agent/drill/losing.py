@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.cli import main
 from agent.drill import scenario
 from agent.drill.result import DrillResult, compare, count_records
-from agent.drill.tills import Receipts
+from agent.drill.simulated_tills import Receipts
 
 
 def compare_after_a_loss(receipts: Receipts, database: Path) -> DrillResult:

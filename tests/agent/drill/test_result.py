@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.drill.result import DrillResult, compare, count_records
-from agent.drill.tills import EMAIL, SESSION, Receipts
+from agent.drill.simulated_tills import EMAIL, SESSION, Receipts
 
 # The receiver's tables without the constraints that would reject the planted faults.
 TABLES = """

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from agent.cli import app
 from agent.cli.join import command
 from agent.cli.join.first_delivery import FirstDelivery, Waiting
-from agent.joining.service import Restart, restart_service
+from agent.joining.restart_service import Restart, restart_service
 from sync.protocol.join_code import JoinCode
 from sync.runtime.cli import discovery
 from tests.agent.joining.conftest import EXAMPLE, Machine, Office

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.joining.service import UNIT, Restart, Run, restart_service
+from agent.joining.restart_service import UNIT, Restart, Run, restart_service
 
 OK, NO = 0, 1
 

@@ -14,7 +14,7 @@ from agent.sandbox.control import Control, PlannedFaults
 from agent.sandbox.exchange import Ending, Exchange
 from agent.sandbox.fault_proxy import FaultProxy
 from agent.sandbox.faults import FaultPlan, parse_words
-from agent.sandbox.scratch import listen_on
+from agent.sandbox.running_sandbox import listen_on
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in
 
 START = {"correlationId": "a", "channel": "STORE"}

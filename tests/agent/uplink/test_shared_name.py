@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.files.shared_name import SHARED_NAME_FILE
+from agent.store.files.shared_name_note import SHARED_NAME_FILE
 from agent.store.outbox.rewind import MAX_EPOCHS_A_DAY
 from agent.store.queries.reader import StoreReader
 from agent.uplink.shared_name import SharedName

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.capture.session_answer import SessionAnswers
 from agent.config.central import SyncSettings
-from agent.uplink.connection import KEEP_ALIVE_SECONDS, MAX_PAUSE_SECONDS, window_bytes
+from agent.uplink.central_connection import KEEP_ALIVE_SECONDS, MAX_PAUSE_SECONDS, window_bytes
 from agent.uplink.heartbeat import HEARTBEAT_SECONDS
 from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.store.findings import check_shared_name
-from agent.store.files.shared_name import SHARED_NAME_FILE, SharedNote, write_shared_note
+from agent.store.files.shared_name_note import SHARED_NAME_FILE, SharedNote, write_shared_note
 from sync.runtime.checks.check import Verdict
 
 

@@ -15,7 +15,7 @@ from agent.store.db import epochs
 from agent.store.db.connect import read_only
 from agent.store.journal import session_cache
 from agent.store.outbox import in_flight, settle, window_sql
-from agent.store.queries import captures, status
+from agent.store.queries import capture_status, status
 from agent.store.queries.reader import StoreReader
 from agent.store.retention import (
     delivery_times,
@@ -37,7 +37,7 @@ RETENTION_AND_STATUS = (
     make_room,
     purge,
     purge_answers,
-    captures,
+    capture_status,
     status,
 )
 STATEMENTS = {

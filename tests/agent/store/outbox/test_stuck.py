@@ -7,7 +7,7 @@ import pytest
 from agent.doctor.store.findings import check_stuck
 from agent.facts import DeliveryState
 from agent.store.db.tables import STUCK_ATTEMPTS
-from agent.store.queries.captures import read_captures
+from agent.store.queries.capture_status import read_captures
 from agent.store.queries.status import StorageStatus, read_status
 from agent.uplink.scheduled_jobs import set_aside_stuck
 from sync.delivery.outbox import EventResult, OutboxEvent

@@ -22,7 +22,7 @@ from agent.store.queries.status import SalvageStatus
 from agent.store.recovery.erase import erase_delivered
 from agent.store.recovery.extract import extract
 from agent.store.recovery.process import ExtractionError, extract_in_process
-from agent.store.recovery.rows import event
+from agent.store.recovery.recognise import event
 from agent.store.recovery.salvage import Salvage
 from agent.store.recovery.salvaged import read_captures
 from tests.support.agent.damage import NAMES, killed_store

@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import DEVNULL
 from typing import Protocol
 
-from agent.certify.findings import SaleEnd
+from agent.certify.judgement import SaleEnd
 from agent.certify.situations import SaleLimits, Situation
 
 

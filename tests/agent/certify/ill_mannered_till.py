@@ -1,4 +1,4 @@
-"""Tills with one bad manner each: `tills.py MANNER URL` makes one sale, its waits in the tenths."""
+"""Tills with one bad manner each: MANNER and URL are the arguments; makes one sale, in tenths."""
 
 import http.client
 import json

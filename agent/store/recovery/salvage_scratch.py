@@ -14,7 +14,7 @@ from agent.store.db import lost_captures
 from agent.store.db.rows import checked
 from agent.store.db.transaction import transaction
 from agent.store.files.quarantine import SCRATCH_FILE
-from agent.store.recovery.rows import Row
+from agent.store.recovery.recognise import Row
 from sync.runtime.files.private_files import create_private
 
 # The first column is the key. Values keep the type that they have in the pages.

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from agent.certify.findings import Judgement, overall
+from agent.certify.judgement import Judgement, overall
 from agent.certify.situations import SITUATIONS
 from agent.sandbox.exchange import Exchange
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import aiohttp
 
 from agent.drill.processes import ProgramProcess, free_port, prepare_lone_agent
-from agent.drill.scratch import scratch_directory
+from agent.drill.scratch_directory import scratch_directory
 from agent.sandbox.control import Restart
 from agent.sandbox.fault_proxy import AnswerControl, FaultInjector, FaultProxy
 from sync.runtime.network.loopback import loopback_sockets

@@ -8,7 +8,7 @@ from agent.api.responses import timestamp
 from agent.api.status.words import Words
 from agent.facts import DeliveryState
 from agent.store.outbox.dead_letter_queue import DeadLetter
-from agent.store.queries.captures import CaptureStatus
+from agent.store.queries.capture_status import CaptureStatus
 from sync.runtime.i18n import Language
 from sync.runtime.masking import mask_secrets
 
