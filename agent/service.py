@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from agent.api.access import Access
 from agent.api.context import Context
 from agent.api.metrics import Metrics
 from agent.api.server import FAST_PATH, TillBoundary, build_app
@@ -30,7 +31,7 @@ from agent.parts import (
     configured_terms,
     new_id,
 )
-from agent.store.files.lock import StoreInUse, storage_lock
+from agent.store.files.lock import StorageLock, StoreInUse, storage_lock
 from agent.store.open import StoreOpener
 from agent.store.queries.reader import StoreReader
 from agent.store.writer import Writer
@@ -108,37 +109,50 @@ async def running_agent(
     async with AsyncExitStack() as stack:
         make_private_directory(directory)
         lock = stack.enter_context(storage_lock(directory))
-        metrics = Metrics(installed_version())
-        boot_id = read_boot_id(os.environ) or new_id()
-        opener = build_opener(settings, now, boot_id, lock)
-        writer = _start_writer(opener, metrics, stack)
-        schedule = _start_schedule(writer, opener, stack)
-        outbox = build_outbox(settings, writer, now, boot_id)
-        answers = SessionAnswers(configured_terms(settings))
-        is_closing = partial(_is_closing, writer, attempt)
-        uplink = build_uplink(settings, outbox, answers, schedule, now, boot_id, is_closing)
-        context = Context(
-            identity=build_identity(settings, now, attempt.rejected),
-            access=access,
-            writer=writer,
-            reader=StoreReader(directory),
-            answers=answers,
-            metrics=metrics,
-            now=now,
-            new_request_id=_new_request_id,
-            check_email_syntax=settings.email.check_syntax,
-            delivery=await stack.enter_async_context(running_uplink(uplink)),
-            dead_letters=outbox.dead_letters,
-            terms_refused=lambda: uplink.terms.refused,
-            terms_not_fetched=lambda: uplink.terms.not_fetched,
-            name_shared_since_us=lambda: uplink.shared_name.since_us,
-            other_loopback=OtherLoopback(),
-        )
+        context = await _start_parts(settings, access, lock, now, attempt, stack)
         _log_what_is_unset(settings)
         host, port = await _serve(api, tls, context, sockets, stack)
-        yield RunningService(
-            host=host, port=port, ping=writer.ping, died=writer.died, reload=files.reload
-        )
+        ping, died = context.writer.ping, context.writer.died
+        yield RunningService(host=host, port=port, ping=ping, died=died, reload=files.reload)
+
+
+async def _start_parts(
+    settings: Settings,
+    access: Access,
+    lock: StorageLock,
+    now: Callable[[], Timestamp],
+    attempt: Start,
+    stack: AsyncExitStack,
+) -> Context:
+    """Start writer, scheduler and delivery, to be stopped with `stack`; return them for the API."""
+    metrics = Metrics(installed_version())
+    boot_id = read_boot_id(os.environ) or new_id()
+    opener = build_opener(settings, now, boot_id, lock)
+    writer = Writer(opener, metrics.committed)
+    writer.start()
+    stack.push_async_callback(writer.close)
+    schedule = _start_schedule(writer, opener, stack)
+    outbox = build_outbox(settings, writer, now, boot_id)
+    answers = SessionAnswers(configured_terms(settings))
+    is_closing = partial(_is_closing, writer, attempt)
+    uplink = build_uplink(settings, outbox, answers, schedule, now, boot_id, is_closing)
+    return Context(
+        identity=build_identity(settings, now, attempt.rejected),
+        access=access,
+        writer=writer,
+        reader=StoreReader(settings.storage.directory),
+        answers=answers,
+        metrics=metrics,
+        now=now,
+        new_request_id=_new_request_id,
+        check_email_syntax=settings.email.check_syntax,
+        delivery=await stack.enter_async_context(running_uplink(uplink)),
+        dead_letters=outbox.dead_letters,
+        terms_refused=lambda: uplink.terms.refused,
+        terms_not_fetched=lambda: uplink.terms.not_fetched,
+        name_shared_since_us=lambda: uplink.shared_name.since_us,
+        other_loopback=OtherLoopback(),
+    )
 
 
 def _log_what_is_unset(settings: Settings) -> None:
@@ -150,14 +164,6 @@ def _log_what_is_unset(settings: Settings) -> None:
     event = "agent.unnamed" if url else "agent.captures_only"
     deed = "delivers" if url else "captures only,"
     log_event(_log, logging.WARNING, event, reason=f"{deed} {name}: {unset}. {HOW_TO_JOIN}")
-
-
-def _start_writer(opener: StoreOpener, metrics: Metrics, stack: AsyncExitStack) -> Writer:
-    """Start the writer; it is closed with `stack`."""
-    writer = Writer(opener, metrics.committed)
-    writer.start()
-    stack.push_async_callback(writer.close)
-    return writer
 
 
 async def _is_closing(writer: Writer, attempt: Start) -> bool:
