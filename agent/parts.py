@@ -140,7 +140,7 @@ def build_uplink(
         outbox=outbox,
         salvage=Salvage(outbox.access, storage.directory, storage.min_free_bytes),
         terms=ProgramTermsSync(answers, outbox.access, now_us, installed_version()),
-        shared_name=SharedName(outbox, storage.directory, boot_id, now_us),
+        shared_name=SharedName(outbox.access, storage.directory, boot_id, now_us),
         schedule=schedule,
         now=now,
         boot_id=boot_id,

@@ -78,7 +78,7 @@ class HeartbeatLoop:
         self._tries = HeartbeatTries()
         self._until_terms = self._turn = 0
         self._rejected_after: EpochSequence | None = None
-        self._losses = LossReports(outbox, lambda: sender.clock().wall_us)
+        self._losses = LossReports(outbox.access, lambda: sender.clock().wall_us)
 
     async def trigger(self) -> None:
         """Request a heartbeat; a heartbeat in progress completes first."""

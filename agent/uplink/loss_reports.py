@@ -10,9 +10,14 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agent.store.db.lost_captures import LostCaptures, after_answer
+from agent.store.access import StoreAccess
+from agent.store.db.lost_captures import (
+    LostCaptures,
+    after_answer,
+    record_answers,
+    record_named,
+)
 from agent.store.db.returned_numbers import Numbers, epochs_with_returned, read_returned
-from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries.epoch_progress import EpochProgress
 from sync.delivery.outbox import OutboxUnavailable
 from sync.protocol.wire import MAX_RETURNED_RANGES, EpochExtent, HeartbeatAnswer
@@ -35,8 +40,8 @@ class Page:
 class LossReports:
     """Builds the reports, and acts on the answers of head office. Event loop only."""
 
-    def __init__(self, outbox: StoreOutbox, now_us: Callable[[], int]) -> None:
-        self._outbox = outbox
+    def __init__(self, storage: StoreAccess, now_us: Callable[[], int]) -> None:
+        self._storage = storage
         self._now_us = now_us
         self._accepted: dict[str, int] = {}
         self._turns: dict[str, int] = {}
@@ -75,7 +80,7 @@ class LossReports:
         }
         try:
             if new:
-                await self._outbox.record_named(new)
+                await self._storage.write_hot(record_named, new)
         except OutboxUnavailable:
             older = [
                 replace(one, ended_reason="", lost_through=0) if one.epoch in new else one
@@ -109,7 +114,7 @@ class LossReports:
             if after != one:
                 changed.append(after)
         if changed:
-            await self._outbox.record_lost(changed)
+            await self._storage.write_hot(record_answers, changed)
             _log_acknowledged(lost, changed)
         is_new = any(one.count and not one.is_open and not one.told_at_us for one in changed)
         return is_new or any(

@@ -9,8 +9,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.store.access import StoreAccess
 from agent.store.files.shared_name_note import SharedNote, read_shared_note, write_shared_note
-from agent.store.outbox.outbox import StoreOutbox
+from agent.store.outbox.rewind import begin_own_epoch
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -20,10 +21,10 @@ class SharedName:
     """Acts on head office's answers about the name. Not thread-safe; event loop only."""
 
     def __init__(
-        self, outbox: StoreOutbox, directory: Path, boot_id: str, now_us: Callable[[], int]
+        self, storage: StoreAccess, directory: Path, boot_id: str, now_us: Callable[[], int]
     ) -> None:
         """Read the note of an earlier process."""
-        self._outbox = outbox
+        self._storage = storage
         self._directory = directory
         self._boot_id = boot_id
         self._now_us = now_us
@@ -43,7 +44,7 @@ class SharedName:
             return
         if self._note is not None and self._note.boot_id == self._boot_id:
             return
-        epoch = await self._outbox.begin_own_epoch()
+        epoch = await self._storage.run(begin_own_epoch, self._now_us())
         since_us = self._now_us() if self._note is None else self._note.since_us
         await self._keep(SharedNote(self._boot_id, since_us))
         log_event(_log, logging.ERROR, "name.shared", epoch=epoch)

@@ -15,7 +15,6 @@ from typing import TypeVarTuple
 
 from agent.facts import Receipt
 from agent.store.access import StoreAccess
-from agent.store.db.lost_captures import LostCaptures, record_answers, record_named
 from agent.store.files.storage_errors import (
     StorageDownError,
     StorageFullError,
@@ -24,7 +23,7 @@ from agent.store.files.storage_errors import (
 from agent.store.outbox.dead_letter_log import DeadLetterLog
 from agent.store.outbox.dead_letter_queue import DeadLetters
 from agent.store.outbox.in_flight import add_doubt, end_attempt, record_attempt
-from agent.store.outbox.rewind import begin_own_epoch, renumber, rewind
+from agent.store.outbox.rewind import renumber, rewind
 from agent.store.outbox.settle import settle
 from agent.store.outbox.unsaved_results import UnsavedResults
 from agent.store.outbox.window_sql import PENDING, RETRIES
@@ -187,14 +186,6 @@ class StoreOutbox:
             self.on_new_epoch()
         return is_done
 
-    async def record_lost(self, changed: Sequence[LostCaptures]) -> None:
-        """Record the answers of head office on lost captures."""
-        await self.access.write_hot(record_answers, changed)
-
-    async def record_named(self, named: Mapping[str, int]) -> None:
-        """Record, before it is sent, that a heartbeat names these losses, by epoch."""
-        await self.access.write_hot(record_named, named)
-
     async def _next(self, sql: str, limits: BatchLimits, after: int) -> Window:
         """Return the next window, without events that have a result in memory."""
         now_us = self._now_us()
@@ -219,10 +210,6 @@ class StoreOutbox:
             self._unsaved.clear()
             return True
         return False
-
-    async def begin_own_epoch(self) -> str:
-        """Begin an epoch for the captures from now on, and return it."""
-        return await self.access.run(begin_own_epoch, self._now_us())
 
     async def _write(
         self,

@@ -49,7 +49,7 @@ class Heartbeats:
 
     def __init__(self, rig: OutboxRig) -> None:
         self.rig = rig
-        self.reports = LossReports(rig.outbox, lambda: 7)
+        self.reports = LossReports(rig.outbox.access, lambda: 7)
 
     @property
     def lost(self) -> LostCaptures:
@@ -112,13 +112,13 @@ async def test_loss_that_was_named_is_withdrawn_by_what_came_back(tmp_path: Path
 async def test_loss_is_not_named_while_that_cannot_be_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_named: object) -> None:
+    async def fail(*_: object) -> None:
         raise OutboxUnavailable("the disk is full")
 
     async with rig_that_lost_four(tmp_path) as rig:
         heartbeats = Heartbeats(rig)
         await heartbeats.exchange(answered(1))
-        monkeypatch.setattr(rig.outbox, "record_named", fail)
+        monkeypatch.setattr(rig.outbox.access, "write_hot", fail)
         told = await heartbeats.send()
     assert (told.lost_through, told.end_unknown, told.returned_through) == (0, True, 0)
 

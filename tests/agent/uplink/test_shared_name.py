@@ -15,7 +15,7 @@ from tests.support.agent.store import session
 
 def name_of(rig: OutboxRig, boot_id: str = "boot-1") -> SharedName:
     """Return the part of an agent that was just started in this boot."""
-    return SharedName(rig.outbox, rig.directory, boot_id, rig.clock)
+    return SharedName(rig.outbox.access, rig.directory, boot_id, rig.clock)
 
 
 async def test_new_captures_go_to_an_epoch_of_its_own(

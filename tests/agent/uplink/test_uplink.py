@@ -51,7 +51,7 @@ def without_central(rig: OutboxRig, schedule: Scheduler) -> UplinkDependencies:
     terms = ProgramTermsSync(answers, rig.outbox.access, rig.clock)
     settings = settings_in(rig.directory)
     salvage = salvage_of(rig)
-    name = SharedName(rig.outbox, rig.directory, "boot-1", rig.clock)
+    name = SharedName(rig.outbox.access, rig.directory, "boot-1", rig.clock)
 
     async def is_closing() -> bool:
         return True

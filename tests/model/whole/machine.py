@@ -292,7 +292,9 @@ class Machine:
             self.terms,
             on_requeued=lambda: None,
             on_result=lambda _refusal: None,
-            shared_name=SharedName(self.outbox, self.directory, self.boot_id, self.clock.wall_us),
+            shared_name=SharedName(
+                self.outbox.access, self.directory, self.boot_id, self.clock.wall_us
+            ),
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.store.db.lost_captures import after_answer
+from agent.store.db.lost_captures import after_answer, record_answers
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.files.quarantine import QUARANTINE, list_quarantined, unreadable_in
 from agent.store.queries.reader import StoreReader
@@ -39,7 +39,7 @@ async def told(rig: OutboxRig) -> dict[str, EpochExtent]:
     await salvage_of(rig).run_once()
     reader = StoreReader(rig.directory)
     lost = [after_answer(one, 0, 0, 1) for one in reader.status().lost]
-    await rig.outbox.record_lost(lost)
+    await rig.outbox.access.write_hot(record_answers, lost)
     return {one.epoch: extent_of(one, None) for one in reader.status().epochs[:-1]}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.store.db.connect import DATABASE_FILE
-from agent.store.db.lost_captures import LostCaptures, after_answer
+from agent.store.db.lost_captures import LostCaptures, after_answer, record_answers
 from agent.store.files.quarantine import copy_into_quarantine
 from agent.store.queries.reader import StoreReader
 from agent.store.queries.status import StorageStatus
@@ -35,7 +35,7 @@ async def salvage_and_deliver(rig: OutboxRig) -> StorageStatus:
     await rig.deliver(*(await rig.window()).events)
     await salvage_of(rig).run_once()
     (lost,) = StoreReader(rig.directory).status().lost
-    await rig.outbox.record_lost([after_answer(lost, 0, 0, 1)])
+    await rig.outbox.access.write_hot(record_answers, [after_answer(lost, 0, 0, 1)])
     return StoreReader(rig.directory).status()
 
 
@@ -52,7 +52,7 @@ async def test_nothing_is_said_to_be_lost_while_a_quarantined_file_is_not_salvag
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await rig.writer.check(PATIENCE_SECONDS)
         (lost,) = StoreReader(tmp_path).status().lost
-        await rig.outbox.record_lost([after_answer(lost, 0, 0, 1)])
+        await rig.outbox.access.write_hot(record_answers, [after_answer(lost, 0, 0, 1)])
         status = StoreReader(tmp_path).status()
     assert (lost.first, lost.lost_through, lost.is_open) == (1, 4, True)
     assert told(status) == ("epoch-1", 0, 0, "")
@@ -95,7 +95,7 @@ async def test_salvaged_captures_are_not_lost_after_their_purge(tmp_path: Path) 
         while await rig.outbox.retention.purge_once():
             pass
         # Counted again for the next file, or the next answer.
-        await rig.outbox.record_lost([])
+        await rig.outbox.access.write_hot(record_answers, [])
         after = StoreReader(tmp_path).status()
     assert query(tmp_path, "SELECT count(*) FROM receipt_alias") == [(0,)]
     assert [one.count for one in after.lost] == [0]
@@ -133,7 +133,9 @@ async def test_ends_of_older_epochs_are_known_after_two_quarantines(tmp_path: Pa
             await salvage_of(rig).run_once()
             events = (await rig.window()).events
             status = StoreReader(tmp_path).status()
-            await rig.outbox.record_lost([after_answer(one, 0, 0, 1) for one in status.lost])
+            await rig.outbox.access.write_hot(
+                record_answers, [after_answer(one, 0, 0, 1) for one in status.lost]
+            )
             status = StoreReader(tmp_path).status()
     assert [one.correlation_id for one in events] == ["one", "one", "two"]
     named = {one.epoch: (one.last_sequence, bool(one.ended_reason)) for one in status.epochs}

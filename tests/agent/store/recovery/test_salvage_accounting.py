@@ -132,7 +132,7 @@ class Machine:
             await salvage_of(rig).run_once()
             await self._deliver(rig, 1_000)
             await salvage_of(rig).run_once()
-            reports = LossReports(rig.outbox, lambda: 1)
+            reports = LossReports(rig.outbox.access, lambda: 1)
             for _ in range(60):
                 if not await self._beat(rig, reports):
                     break
@@ -157,7 +157,7 @@ class Machine:
             await rig.deliver(*window.events)
 
     async def _beat(self, rig: OutboxRig, reports: LossReports | None = None) -> bool:
-        reports = reports or LossReports(rig.outbox, lambda: 1)
+        reports = reports or LossReports(rig.outbox.access, lambda: 1)
         status = StoreReader(self.directory).status()
         older = status.epochs[:-1]
         pages = await rig.outbox.access.read_hot(reports.read_pages, older)
