@@ -159,7 +159,7 @@ def _supervise(connection: socket.socket) -> _Request:
 
 
 def _become(request: _Request, descriptors: Sequence[int]) -> None:
-    """Set what a process inherits: streams, directory, environment, umask."""
+    """Set the inherited state of a process: streams, directory, environment, umask."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)

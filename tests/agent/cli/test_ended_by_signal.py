@@ -11,6 +11,7 @@ import pytest
 
 from agent.store.db.connect import DATABASE_FILE
 from tests.support.agent.store import opened, record, session
+from tests.support.processes import WAIT_SECONDS
 
 pytestmark = pytest.mark.process
 
@@ -28,7 +29,7 @@ sys.stdin.read()
 
 @asynccontextmanager
 async def locked(database: Path) -> AsyncIterator[None]:
-    """Let nobody read `database` until the block ends: a backup waits."""
+    """Lock `database` against all readers until the block ends: a backup waits."""
     pipe = asyncio.subprocess.PIPE
     locker = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _LOCKER, str(database), stdin=pipe, stdout=pipe
@@ -55,7 +56,7 @@ async def test_backup_that_a_signal_ends_leaves_no_file(
             str(target / "copy.db"),
             stderr=asyncio.subprocess.DEVNULL,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_SECONDS):
             while not list(target.iterdir()):  # noqa: ASYNC110 - another process's
                 await asyncio.sleep(0.01)
         process.send_signal(number)

@@ -1,4 +1,4 @@
-"""`loyalty-agent export`: what store IT reads, and the file on the stick."""
+"""`loyalty-agent export`: its messages for store IT, and the file on the stick."""
 
 import io
 import os

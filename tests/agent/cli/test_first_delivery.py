@@ -1,4 +1,4 @@
-"""After a join: what the agent's status says about its first delivery, in words."""
+"""After a join: the first delivery, in words, from the agent's status."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""`loyalty-agent rotate-key`: what it says, and what it leaves alone."""
+"""`loyalty-agent rotate-key`: its messages, and the keys that it leaves alone."""
 
 from pathlib import Path
 

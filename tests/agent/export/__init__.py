@@ -1,1 +1,1 @@
-"""Exports of what is undelivered."""
+"""Exports of undelivered events."""

@@ -61,13 +61,13 @@ class Office:
         return code
 
     async def accepts(self, token: str) -> EnrolledAgent | None:
-        """Return whose token it is."""
+        """Return the enrolled agent with this token; None if there is none."""
         return await self.running.enrolment.authenticate(token, AT)
 
 
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    """Head office at AT; its server's certificate is issued by an authority nobody knows."""
+    """Head office at AT, with a certificate of an authority that no machine trusts yet."""
     made = make_authority(tmp_path / "tls")
     served = made.served
     server = {"port": 0, "tls_cert_file": served.cert_file, "tls_key_file": served.key_file}

@@ -265,7 +265,7 @@ async def test_void_code_is_told_as_such(office: Office, machine: Machine) -> No
 async def test_other_authority_than_the_codes_gets_no_secret(
     office: Office, machine: Machine
 ) -> None:
-    """Somebody is between: what the code names was replaced on the way."""
+    """An attacker on the line replaces the authority that the code names."""
     code = await office.issue()
     joins = office.running.join_codes
     own = await joins.authority(code.authority)
@@ -282,7 +282,7 @@ async def test_other_authority_than_the_codes_gets_no_secret(
 async def test_certificate_added_to_the_authoritys_is_never_trusted(
     office: Office, machine: Machine, tmp_path: Path
 ) -> None:
-    """Somebody between adds an authority of their own to the one that the code names."""
+    """An attacker on the line adds an authority to the one that the code names."""
     code = await office.issue()
     joins = office.running.join_codes
     own = await joins.authority(code.authority)

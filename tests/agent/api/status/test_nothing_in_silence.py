@@ -1,4 +1,4 @@
-"""What is set aside, refused, lost, held or put off is said: in log, status, doctor and metrics.
+"""Each state that needs a person is reported: in log, status, doctor and metrics.
 
 One row for each kind. Where one of the four says nothing, the row has the reason instead.
 """
