@@ -93,7 +93,7 @@ async def test_same_agent_serves_again_after_failed_sync(tmp_path: Path) -> None
         async with injected(child.pid, "fdatasync:error=EIO"):
             assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 503
             assert (await get(port, "/healthz")).status == 200
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await get(port, "/readyz")).status != 200:
                 """The agent retries opening once a second."""
         assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 200

@@ -20,7 +20,7 @@ SERVICES = pytest.mark.parametrize(
     [(AGENT, "api", "run"), (HQ, "server", "serve")],
     ids=["loyalty-agent", "loyalty-hq"],
 )
-EXIT_SECONDS = 10.0
+EXIT_SECONDS = 30.0
 
 
 @asynccontextmanager

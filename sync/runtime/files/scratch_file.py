@@ -6,8 +6,8 @@ in the name. *Why not:* another process has that number by then, also on another
 
 import fcntl
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,19 +21,19 @@ def scratch_beside(file: Path) -> Iterator[tuple[int, Path]]:
 
     Removed on exit, unless it was renamed. Raises `OSError`.
     """
+    scratch = file.with_name(f".{file.name[:64]}.{secrets.token_hex(8)}{_SUFFIX}")
+    descriptor = None
     try:
-        # mkstemp never opens an existing file or a planted symlink. The content may be secret.
-        descriptor, name = tempfile.mkstemp(_SUFFIX, f".{file.name[:64]}.", file.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from error
-    scratch = Path(name)
-    try:
+        # Inside: a signal may end the command right after the file is made.
+        descriptor = _make(scratch, file)
         with suppress(OSError):  # not every file system has locks
             _lock(descriptor)
         yield descriptor, scratch
     finally:
-        scratch.unlink(missing_ok=True)
-        os.close(descriptor)
+        with suppress(OSError):  # renamed, or never made
+            scratch.unlink()
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def remove_abandoned(directory: Path) -> None:
@@ -55,6 +55,14 @@ def abandoned_in(directory: Path) -> Iterator[Path]:
                     yield file
             finally:
                 os.close(descriptor)
+
+
+def _make(scratch: Path, file: Path) -> int:
+    try:
+        # Never an existing file or a planted symlink: the content may be secret.
+        return os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def _lock(descriptor: int) -> None:

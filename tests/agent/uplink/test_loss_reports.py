@@ -20,7 +20,7 @@ from tests.support.agent.salvage import salvage_of
 from tests.support.agent.store import EpochIds, answer, session
 from tests.support.log_fields import fields_of
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 LOST = "epoch-1"
 
 

@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 
 from sync.receiver.reports.completeness.audit import audit
 from sync.receiver.reports.fleet import FleetQuery, fleet_page
-from sync.receiver.reports.fleet_figures import fleet_figures, read_fleet_figures
+from sync.receiver.reports.fleet_figures import fleet_figures
 from sync.receiver.reports.store_details import store_details
 from sync.receiver.reports.store_list import stores_json
 from sync.receiver.reports.tills import Reference
@@ -39,8 +39,8 @@ async def test_audit_handles_the_largest_sequence_number(office: LedgerDriver) -
 
     assert [one.complete_through for one in found] == [MOST] * len(TILLS)
     assert [one.missing for one in found] == [[]] * len(TILLS)
-    figures = await read_fleet_figures(office.database, Reference(office.at, "0.1.0"))
-    assert figures is not None
+    reference = Reference(office.at, "0.1.0")
+    figures = await office.database.read(lambda connection: fleet_figures(connection, reference))
     assert figures.gap_events >= MOST
 
 

@@ -121,7 +121,7 @@ async def restarted(
     central = ScriptedCentral()
     central.ledger = copy.deepcopy(prepared.ledger)
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(30),
         outbox_on(directory, epochs=EpochIds(iter(range(2, 99)))) as rig,
     ):
         yield rig, central

@@ -27,7 +27,7 @@ from tests.support.sqlite import rows_in
 from tests.support.threads import running_in_a_thread
 
 SESSIONS = "/client/users/anonymous/sessions"
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 # Table name and the values of one row.
 Row = tuple[str | int, ...]

@@ -15,7 +15,7 @@ from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of, set_aside
 from tests.support.agent.store import EpochIds, answer, change, session
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 LAST_ANSWER = (
     "DELETE FROM event WHERE position = 4",
     "DELETE FROM email_answer WHERE position = 4",

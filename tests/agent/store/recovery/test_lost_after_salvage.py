@@ -14,7 +14,7 @@ from tests.support.agent.salvage import salvage_of, set_aside
 from tests.support.agent.store import EpochIds, answer, change, query, session
 from tests.support.log_fields import fields_of
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 YEAR_SECONDS = 365 * 24 * 3600
 
 

@@ -39,7 +39,7 @@ from tests.support.agent.store import (
     session,
 )
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 ADDRESSES = "SELECT address FROM email_answer ORDER BY position"
 
 

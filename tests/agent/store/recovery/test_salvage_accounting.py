@@ -25,7 +25,7 @@ from tests.support.agent.salvage import salvage_of
 from tests.support.agent.store import AT, EpochIds, answer, change, session
 from tests.support.head_office.messages import AT as NOW
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
