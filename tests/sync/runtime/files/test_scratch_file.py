@@ -33,7 +33,7 @@ def test_scratch_file_that_cannot_be_made_is_named_after_the_file(tmp_path: Path
     wanted = tmp_path / "missing" / "copy.db"
 
     with (
-        pytest.raises(FileNotFoundError, match="missing/copy.db") as caught,
+        pytest.raises(FileNotFoundError) as caught,
         scratch_beside(wanted),
     ):
         pass
