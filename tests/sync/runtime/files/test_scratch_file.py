@@ -10,21 +10,17 @@ from sync.runtime.files.scratch_file import scratch_beside
 _open = os.open
 
 
-@pytest.fixture
-def interrupted_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Press Ctrl-C right after a file is made."""
-
+def test_scratch_file_is_removed_if_a_signal_comes_right_after_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def make_and_interrupt(path: Path, *options: int) -> int:
         os.close(_open(path, *options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "open", make_and_interrupt)
-
-
-@pytest.mark.usefixtures("interrupted_open")
-def test_scratch_file_is_removed_if_a_signal_comes_right_after_it_is_made(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), scratch_beside(tmp_path / "copy.db"):
-        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", make_and_interrupt)
+        with pytest.raises(KeyboardInterrupt), scratch_beside(tmp_path / "copy.db"):
+            pass
 
     assert list(tmp_path.iterdir()) == []
 
