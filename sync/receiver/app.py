@@ -26,8 +26,8 @@ from sync.receiver.auth.readers import GuessLimiters, ReaderAccess, ReaderRules,
 from sync.receiver.auth.sign_in_link import SignInLink
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
+from sync.receiver.db.health.readiness import Readiness
 from sync.receiver.db.limits import LimitedReads
-from sync.receiver.db.readiness import Readiness
 from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.join_api import (
     JOIN_MEMORY_BYTES,

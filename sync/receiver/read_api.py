@@ -12,8 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.boundary import COMMON_HEADERS
 from sync.receiver.db.database import Reads
+from sync.receiver.db.health.readiness import Readiness
 from sync.receiver.db.period import parse_period
-from sync.receiver.db.readiness import Readiness
 from sync.receiver.reports.completeness.report import Scope, completeness_json
 from sync.receiver.reports.fleet_figures import FleetFigures
 from sync.receiver.reports.json_views import is_valid_text, sessions_json

@@ -11,7 +11,7 @@ from aiohttp import web
 from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.authenticate import sender_of
 from sync.receiver.auth.peers import Peers
-from sync.receiver.db.readiness import FULL, outage_cause, outage_reason
+from sync.receiver.db.health.outage import FULL, outage_cause, outage_reason
 from sync.runtime.masking import mask_path, mask_secrets
 from sync.runtime.network.http_errors import HttpError, log_error
 from sync.runtime.network.http_server import route_of

@@ -28,8 +28,8 @@ from sync.receiver.auth.sign_in_link import SignInLink, local_url
 from sync.receiver.boundary import ReceiverBoundary
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import DatabaseUnavailableError
+from sync.receiver.db.health.readiness import Readiness
 from sync.receiver.db.open import open_database
-from sync.receiver.db.readiness import Readiness
 from sync.receiver.request_log import RequestLog
 from sync.receiver.retention.old_copies import deleting_old_copies
 from sync.receiver.retention.purge import purging_daily

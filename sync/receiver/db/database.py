@@ -15,7 +15,11 @@ _REFUSED_BY_SQLITE = {"SQLITE_TOOBIG", "SQLITE_MISMATCH"}
 
 
 class DatabaseUnavailableError(ConnectionError):
-    """The database server is unreachable or rejects the login."""
+    """The database cannot be used; `sqlstate`: what the server, or a pooler, calls the cause."""
+
+    def __init__(self, message: str, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 # A hardened service does not see other processes.

@@ -33,7 +33,9 @@ _SERVER = text("""
 _TABLES = text("""
     SELECT relname, pg_has_role(relowner, 'USAGE') AS is_owner,
         has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+        AND (has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+            -- which is append-only, also for its owner
+            OR relname = 'audit_log')
         AS may_write
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
     WHERE nspname = current_schema() AND relkind IN ('r', 'p')""")

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -18,8 +20,6 @@ from agent.drill.processes import free_port
 # Of the tests' PostgreSQL: neither program runs as root.
 _USER = "pgserver"
 _STARTING_SECONDS = 20
-# Fewer than a receiver uses: each transaction may get any of them.
-_SERVER_CONNECTIONS = 3
 _CONFIGURATION = """
 [databases]
 * = host={host} user=postgres
@@ -28,8 +28,8 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
+admin_users = postgres
 pool_mode = transaction
-default_pool_size = {connections}
 server_round_robin = 1
 """
 # With this one, statements are followed. Older ones do not start with the setting.
@@ -52,31 +52,77 @@ def follows_statements() -> bool:
     return pooler_version() >= _FOLLOWS
 
 
+@dataclass(slots=True)
+class Pooler:
+    """A running PgBouncer. `limits`: further settings, by their names."""
+
+    directory: Path
+    port: int
+    limits: Mapping[str, int]
+    _process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str) -> str:
+        """Return the receiver's setting for a database through the pooler."""
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def point_at(self, host: str, port: int | None = None) -> None:
+        """Write its configuration: where the server is."""
+        limits = "".join(f"{name} = {value}\n" for name, value in self.limits.items())
+        at = f"{host} port={port}" if port else host
+        self._file.write_text(_CONFIGURATION.format(host=at, port=self.port) + limits)
+
+    def start(self) -> None:
+        """Start it; return once it listens."""
+        program, log = _program(), self.directory / "log"
+        assert program is not None
+        user = _USER if os.geteuid() == 0 else None
+        with log.open("wb") as file:
+            command = [program, str(self._file)]
+            self._process = subprocess.Popen(command, user=user, stderr=file, stdout=file)
+        _wait_until_it_listens(log, self._process)
+
+    def end(self) -> None:
+        """End it at once: newer ones wait for their clients at a SIGTERM."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def order(self, command: str) -> None:
+        """Give it an order at its console, such as RELOAD or PAUSE."""
+        console = await asyncpg.connect(self.url("pgbouncer").replace("+asyncpg", ""))
+        try:
+            await console.execute(command)
+        finally:
+            console.terminate()
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / "pgbouncer.ini"
+
+
+@contextmanager
+def running_pooler(host: str, port: int | None = None, **limits: int) -> Iterator[Pooler]:
+    """Run PgBouncer before a server; `limits` replace its settings."""
+    directory = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    directory.chmod(0o755)
+    # Fewer than a receiver uses: each transaction may get any of them.
+    pooler = Pooler(directory, free_port(), {"default_pool_size": 3} | limits)
+    pooler.point_at(host, port)
+    try:
+        pooler.start()
+        yield pooler
+    finally:
+        pooler.end()
+        shutil.rmtree(directory)
+
+
 @contextmanager
 def pooled(url: str, *, follows: bool = False) -> Iterator[str]:
     """Run PgBouncer before the server of `url`; yield the URL of the same database through it."""
-    program, port = _program(), free_port()
-    assert program is not None
-    directory = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-    directory.chmod(0o755)
-    file = directory / "pgbouncer.ini"
-    text = _CONFIGURATION.format(
-        host=make_url(url).query["host"], port=port, connections=_SERVER_CONNECTIONS
-    )
-    if follows_statements():
-        text += f"max_prepared_statements = {100 if follows else 0}\n"
-    file.write_text(text)
-    user = _USER if os.geteuid() == 0 else None
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen([program, file], user=user, stderr=log, stdout=log)
-    try:
-        _wait_until_it_listens(directory / "log", process)
-        yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/{make_url(url).database}"
-    finally:
-        # Newer ones wait for their clients at a SIGTERM.
-        process.kill()
-        process.wait()
-        shutil.rmtree(directory)
+    limits = {"max_prepared_statements": 100 if follows else 0} if follows_statements() else {}
+    server = make_url(url)
+    with running_pooler(str(server.query["host"]), **limits) as pooler:
+        yield pooler.url(str(server.database))
 
 
 def _wait_until_it_listens(log: Path, process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,6 @@
-"""Connects to the first host that can be written. A host that hangs costs `HOST_SECONDS`.
+"""Connects to the first host that can be written.
+
+One that hangs costs `HOST_SECONDS`; a single host, or the pooler there, may be busy for longer.
 
 The driver's own limit is for all hosts together: one that accepts and never answers would be the
 only one that is ever tried (MagicStack/asyncpg#1155).
@@ -19,7 +21,7 @@ from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.server.connection import Pooling, ServerConnection, driver_arguments
 from sync.runtime.settings.setting_errors import ConfigurationError
 
-HOST_SECONDS = 2.0
+HOST_SECONDS, SINGLE_HOST_SECONDS = 2.0, 10.0
 APPLICATION = {"application_name": "loyalty-hq"}
 _Place = tuple[str | None, int | None]
 _ERRORS = (
@@ -53,6 +55,7 @@ class Connector:
         self._settings = settings
         # As found by the first connection; the next ones are made for it.
         self.pooling: Pooling | None = None
+        self._state: str | None = None
         # After a failover the hosts before the new primary may hang: it is tried first.
         self._first = 0
 
@@ -67,6 +70,7 @@ class Connector:
         name host, user and database, never the password.
         """
         failures: list[str] = []
+        self._state = None
         readable: ServerConnection | None = None
         try:
             for index in self._order():
@@ -88,7 +92,7 @@ class Connector:
         finally:
             if readable is not None:
                 readable.terminate()
-        raise DatabaseUnavailableError(f"PostgreSQL: {'; '.join(failures)}")
+        raise DatabaseUnavailableError(f"PostgreSQL: {'; '.join(failures)}", self._state)
 
     async def connect_each(self) -> list[ServerConnection | str]:
         """Connect to every host; return the connections, and what the others said."""
@@ -103,12 +107,15 @@ class Connector:
         yield from (index for index in range(len(self._places)) if index != self._first)
 
     async def _try(self, place: _Place, failures: list[str]) -> ServerConnection | None:
+        # With no other host to try there is nothing to hurry for.
+        seconds = HOST_SECONDS if len(self._places) > 1 else SINGLE_HOST_SECONDS
         try:
-            async with asyncio.timeout(HOST_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await self._connect_to(place)
         except TimeoutError:
-            failures.append(f"{_name(place)}: no answer within {HOST_SECONDS:g} s")
+            failures.append(f"{_name(place)}: no answer within {seconds:g} s")
         except _ERRORS as error:
+            self._state = getattr(error, "sqlstate", None) or self._state
             failures.append(f"{_name(place)}: {words_of(error)}")
         return None
 

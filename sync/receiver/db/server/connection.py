@@ -7,6 +7,7 @@ connection that has it (PgBouncer 1.21 and later, with max_prepared_statements);
 name, and the driver sends each with its values.
 """
 
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -15,12 +16,19 @@ from typing import Any
 
 import asyncpg
 
+from sync.receiver.db.database import DatabaseUnavailableError
+
 # PostgreSQL's own process id is the one that it told at the start; a pooler tells another.
 _LOOK = """
 SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS is_standby,
     current_setting('default_transaction_read_only') = 'on' AS is_read_only,
     concat_ws(' ', inet_server_addr(), inet_server_port(),
         extract(epoch FROM pg_postmaster_start_time())) AS server
+"""
+# A failover copies the one and increases the other; nodes of a cluster differ in the first.
+_LINE = """
+SELECT system_identifier AS cluster, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline
+FROM pg_control_system()
 """
 _PREPARED = "SELECT count(*) AS found FROM pg_prepared_statements WHERE name = $1"
 
@@ -45,6 +53,9 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
     pooling = Pooling.DIRECT
     # Tells servers apart, also those that have one name after the other.
     server = ""
+    _cluster: int | None = None
+    _timeline = ""
+    _not_replicated = ""
     is_standby = is_read_only = False
     made_at = 0.0
     _of_transaction = ""
@@ -61,6 +72,9 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
             self.is_standby, self.is_read_only = found["is_standby"], found["is_read_only"]
             if found["pid"] != self.get_server_pid():
                 self.pooling = await self._follows()
+            if not self.is_standby:
+                await self._look_for_line()
+        self.add_log_listener(ServerConnection._note_warning)
         if self.pooling is not Pooling.DIRECT:
             self._of_transaction = _assignments("SET LOCAL", settings)
         elif settings:
@@ -70,8 +84,38 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
         """Execute a query; begin a transaction with its settings, in the same round trip."""
         if self._of_transaction and query.startswith("BEGIN"):
             query += self._of_transaction
+        self._not_replicated = ""
         status: str = await super().execute(query, *args, **options)
+        if query.startswith("COMMIT") and (fault := self._not_replicated or _rolled_back(status)):
+            raise DatabaseUnavailableError(f"PostgreSQL: {self.place}: {fault}", "01000")
         return status
+
+    def is_superseded_by(self, other: "ServerConnection") -> bool:
+        """Return whether the other's server took the place of this one's: by a failover.
+
+        Only one server of a cluster can be written. Behind a balancer another one answers as well,
+        which is no reason to leave this one.
+        """
+        is_one_cluster = self._cluster is not None and self._cluster == other._cluster  # noqa: SLF001 - its own
+        is_later = self._timeline <= other._timeline  # noqa: SLF001 - its own
+        return is_one_cluster and is_later and self.server != other.server
+
+    async def _look_for_line(self) -> None:
+        """Find out by which a failover is known; without the right to, none is seen by this."""
+        with contextlib.suppress(asyncpg.PostgresError):
+            async with self.transaction():
+                found = await (await self.prepare(_LINE, name="")).fetchrow()
+                assert found is not None, "a select of one row"  # noqa: S101 - for the types
+                self._cluster, self._timeline = found["cluster"], found["timeline"]
+
+    def _note_warning(self, message: asyncpg.PostgresLogMessage) -> None:
+        """Note that a COMMIT which is about to be answered is not on the synchronous standby.
+
+        Its wait was cancelled: the server says so with a warning, and then that it committed.
+        """
+        # Words are in the server's language.
+        if message.server_source_filename == "syncrep.c":
+            self._not_replicated = message.message
 
     async def _follows(self) -> Pooling:
         """Prepare a statement: a pooler that follows it has given it a name of its own."""
@@ -83,6 +127,11 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
             return Pooling.FOLLOWED
         await self.execute(f"DEALLOCATE {name}")
         return Pooling.NOT_FOLLOWED
+
+
+def _rolled_back(status: str) -> str | None:
+    """Return what to say of a COMMIT of a failed transaction, which is no error to the server."""
+    return None if status == "COMMIT" else f"COMMIT was answered with {status}"
 
 
 def _assignments(command: str, settings: Mapping[str, str]) -> str:

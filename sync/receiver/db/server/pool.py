@@ -30,7 +30,7 @@ from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
 # Longer than a usual statement; with `HOST_SECONDS` far below the ten seconds of a failover.
-SUSPECT_SECONDS = 3.0
+SUSPECT_SECONDS, _LONGEST_SUSPECT_SECONDS = 3.0, 60.0
 _POOL_SECONDS = 5
 _CLOSE_SECONDS = 1.0
 _READ_ONLY = "25006"
@@ -139,7 +139,7 @@ class ServerPool:
             self._looking = asyncio.ensure_future(self._look_again())
 
     async def _look_again(self) -> None:
-        """Cut the connections to all servers but the one that is the primary now."""
+        """Cut the connections to a server whose place another one took."""
         try:
             found = await self._connector.connect()
         except DatabaseUnavailableError:
@@ -148,23 +148,28 @@ class ServerPool:
         if found.is_standby or found.is_read_only:
             return
         for connection in list(self._connections):
-            if connection.server != found.server:
+            if connection.is_superseded_by(found):
                 connection.terminate()
 
 
 class _Watch:
-    """Calls a function whenever another `SUSPECT_SECONDS` have passed, until it ends."""
+    """Calls a function after `SUSPECT_SECONDS`, then after twice as long each time, until it ends.
+
+    So a command that works for an hour makes few connections for it.
+    """
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(SUSPECT_SECONDS, self._on_time)
+        self._seconds = SUSPECT_SECONDS
+        self._timer = self._loop.call_later(self._seconds, self._on_time)
 
     def end(self) -> None:
         self._timer.cancel()
 
     def _on_time(self) -> None:
-        self._timer = self._loop.call_later(SUSPECT_SECONDS, self._on_time)
+        self._seconds = min(2 * self._seconds, _LONGEST_SUSPECT_SECONDS)
+        self._timer = self._loop.call_later(self._seconds, self._on_time)
         self._call()
 
 

@@ -112,6 +112,20 @@ async def test_doctor_of_a_real_server_finds_its_version_rights_and_that_it_does
 
 
 @pytest.mark.process
+async def test_owner_of_the_database_has_the_rights_that_it_needs(
+    tmp_path: Path, postgresql_server: PostgresqlServer
+) -> None:
+    """Every owner but a superuser was told that it may not write to the append-only audit log."""
+    url = await postgresql_server.owner(await postgresql_server.new_database())
+    config = write_config(tmp_path / "state", database=url)
+    hq("--config", str(config), "enroll", "0042", "till-1")
+
+    _, found = await in_thread(config)
+
+    assert found["rights"]["verdict"] == "pass"
+
+
+@pytest.mark.process
 async def test_user_who_may_not_write_to_a_table_is_a_fault(
     tmp_path: Path, postgresql_server: PostgresqlServer
 ) -> None:

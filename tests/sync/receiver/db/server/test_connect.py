@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sync.receiver.database_url import parse_server_url
 from sync.receiver.db.database import DatabaseUnavailableError
-from sync.receiver.db.readiness import outage_cause
+from sync.receiver.db.health.outage import outage_cause
 from sync.receiver.db.server.connect import Connector
 from tests.support.certificates import make_certificate
 

@@ -40,8 +40,8 @@ async def test_receiver_on_a_full_tablespace_is_not_ready_until_there_is_room(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sync.receiver.db.readiness.SUCCESS_TTL_SECONDS", 0)
-    monkeypatch.setattr("sync.receiver.db.readiness.FAILURE_TTL_SECONDS", 0)
+    monkeypatch.setattr("sync.receiver.db.health.readiness.SUCCESS_TTL_SECONDS", 0)
+    monkeypatch.setattr("sync.receiver.db.health.readiness.FAILURE_TTL_SECONDS", 0)
     files = small_disk / "files"
     files.mkdir()
     shutil.copystat(postgresql_server.data, files)

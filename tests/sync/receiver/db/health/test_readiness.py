@@ -13,7 +13,12 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from sync.receiver.db.readiness import FAILURE_TTL_SECONDS, SUCCESS_TTL_SECONDS, Readiness
+from sync.receiver.db.health.readiness import (
+    FAILURE_TTL_SECONDS,
+    STALE_SECONDS,
+    SUCCESS_TTL_SECONDS,
+    Readiness,
+)
 from sync.receiver.db.sqlite import SqliteFile
 from sync.runtime.network.http_errors import HttpError
 from tests.support.clocks import MonotonicClock
@@ -22,6 +27,7 @@ from tests.support.head_office.receiver import Receiver, receiver_under_test, se
 from tests.support.raw_http import HttpResponse
 
 T = TypeVar("T")
+_NO_TABLE = "The ledger cannot be written: a table is missing or may not be written, see the log"
 _END_THE_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -35,12 +41,14 @@ class FaultyDatabase(SqliteFile):
         super().__init__(path)
         self.reads = self.writes = 0
         self.fault: Exception | None = None
-        self.may_write = asyncio.Event()
+        self.may_read, self.may_write = asyncio.Event(), asyncio.Event()
+        self.may_read.set()
         self.may_write.set()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Count and read."""
+        """Count, wait for `may_read`, and read."""
         self.reads += 1
+        await self.may_read.wait()
         return await super().read(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -121,7 +129,7 @@ async def test_recovery_is_detected_after_the_failure_ttl(database: FaultyDataba
 async def test_slow_write_keeps_the_previous_result(
     database: FaultyDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync.receiver.db.readiness._WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("sync.receiver.db.health.readiness._WAIT_SECONDS", 0.01)
     readiness = Readiness(database, MonotonicClock())
     database.may_write.clear()
 
@@ -129,6 +137,49 @@ async def test_slow_write_keeps_the_previous_result(
 
     database.may_write.set()
     await readiness.close()
+
+
+async def test_write_that_never_ends_is_not_ready_for_ever(
+    database: FaultyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that stalls: the result of the hour before had been returned for ever."""
+    monkeypatch.setattr("sync.receiver.db.health.readiness._WAIT_SECONDS", 0.01)
+    clock = MonotonicClock()
+    readiness = Readiness(database, clock)
+    database.may_write.clear()
+    await readiness.check()
+    clock.seconds += STALE_SECONDS + 1
+
+    with pytest.raises(HttpError) as raised:
+        await readiness.check()
+
+    assert raised.value.message == "The ledger cannot be written: no write has ended for 15 s"
+    database.may_write.set()
+    await readiness.close()
+
+
+async def test_check_does_not_wait_for_a_read_that_hangs(
+    database: FaultyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A paused pooler: the answer had come after 17 s, long after whoever probes had gone."""
+    monkeypatch.setattr("sync.receiver.db.health.readiness._WAIT_SECONDS", 0.01)
+    readiness = Readiness(database, MonotonicClock())
+    database.may_read.clear()
+
+    async with asyncio.timeout(5):
+        await readiness.check()
+
+    database.may_read.set()
+    await readiness.close()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("closed"), ValueError("x"), KeyError("x")])
+async def test_no_error_at_all_counts_as_ready(database: FaultyDatabase, fault: Exception) -> None:
+    readiness = Readiness(database, MonotonicClock())
+    database.fault = fault
+
+    with pytest.raises(HttpError):
+        await readiness.check()
 
 
 @pytest.mark.parametrize(
@@ -164,6 +215,64 @@ async def test_locked_database_is_not_ready(receiver: Receiver) -> None:
     status, reason = reason_in(answer)
     assert (status, str(reason).startswith(wanted)) == (503, True)
     assert answer.header("Retry-After") is not None
+
+
+async def test_missing_table_is_not_ready(receiver: Receiver) -> None:
+    """The probe's row stands in another table than the batches'."""
+    with closing(sqlite3.connect(receiver.database)) as tool:
+        tool.execute("DROP TABLE sessions")
+
+    assert reason_in(await receiver.get("/readyz")) == (503, _NO_TABLE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE sessions CASCADE",
+        "ALTER TABLE duplicates RENAME TO doubles",
+        "REVOKE INSERT ON email_answers FROM {user}",
+        "REVOKE DELETE ON gaps FROM {user}",
+    ],
+)
+async def test_table_that_no_batch_could_write_to_is_not_ready(
+    postgresql_server: PostgresqlServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    monkeypatch.setattr("sync.receiver.db.health.readiness.SUCCESS_TTL_SECONDS", 0)
+    direct = await postgresql_server.new_database()
+    url = await postgresql_server.owner(direct)
+    user = url.partition("@")[0].rpartition("/")[2]
+    async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
+        before = await receiver.get("/readyz")
+        tool = await asyncpg.connect(direct.replace("+asyncpg", ""))
+        await tool.execute(change.format(user=user))
+        await tool.close()
+
+        answer = await receiver.get("/readyz")
+
+    assert before.status == 200
+    assert reason_in(answer) == (503, _NO_TABLE)
+
+
+async def test_server_without_a_connection_left_is_called_that(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    """It was called not reachable."""
+    direct = await postgresql_server.new_database()
+    url = await postgresql_server.owner(direct)
+    user = url.partition("@")[0].rpartition("/")[2]
+    async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
+        tool = await asyncpg.connect(direct.replace("+asyncpg", ""))
+        await tool.execute(f"ALTER ROLE {user} CONNECTION LIMIT 0")
+        await tool.execute(_END_THE_OTHERS)
+        await tool.close()
+
+        answer = await receiver.get("/readyz")
+
+    words = "The ledger cannot be read: the database server has no connection left"
+    assert reason_in(answer) == (503, words)
 
 
 async def test_readiness_probe_leaves_no_row(receiver: Receiver) -> None:

@@ -1,13 +1,12 @@
-"""Readiness probe of the ledger: insert and delete a row in one transaction.
+"""Readiness probe of the ledger: could a batch be stored? Inserts and deletes a row.
 
 A read is not enough: it succeeds on a full disk and on a server that became read-only. Nor is the
-row on PostgreSQL: it fits into a page that the table has, where no batch finds room any more.
+row: on PostgreSQL it fits into a page that the table has, where no batch finds room any more, and
+another table may be missing, or not this user's.
 """
 
 import asyncio
-import contextlib
-import errno
-import sqlite3
+import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,43 +14,34 @@ from functools import partial
 from http import HTTPStatus
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, select
 
 from sync.protocol.wire import ErrorCode
-from sync.receiver.db.database import (
-    Database,
-    DatabaseLockedError,
-    DatabaseUnavailableError,
-)
-from sync.receiver.db.tables import BootRecord, TokenRecord
+from sync.receiver.db.database import Database, DatabaseUnavailableError
+from sync.receiver.db.health.outage import outage_reason
+from sync.receiver.db.tables import BootRecord, LedgerTable, TokenRecord, audit_log
 from sync.runtime.network.http_errors import HttpError
 
 # TTL of a cached result: success is cached longer than failure.
 SUCCESS_TTL_SECONDS, FAILURE_TTL_SECONDS = 10.0, 1.0
 # Behind a queue of batches the write may take longer. That is no reason to take the receiver out
-# of rotation: after this wait the previous result is returned.
-_WAIT_SECONDS = 2.0
+# of rotation: after this wait the previous result is returned, until it is too old.
+_WAIT_SECONDS, STALE_SECONDS = 2.0, 15.0
 _RETRY_AFTER_SECONDS = 5
-FULL, _READ_ONLY = "the disk is full", "the database is read-only"
-_LOCKED, _DOWN = "another process locks the database", "the database server is not reachable"
-_OTHER = "the database reports an error, see the log"
-_LOST = "the connection was lost"
-_BUSY = "all connections to the database are in use"
-# SQLSTATE classes whose messages quote no values: connection, transaction state, login, database
-# name, resources, prerequisite state, operator intervention, system error.
-_ABOUT_THE_SERVER = ("08", "25", "28", "3D", "53", "55", "57", "58")
-_BY_SQLITE = {
-    sqlite3.SQLITE_FULL: FULL,
-    sqlite3.SQLITE_READONLY: _READ_ONLY,
-    sqlite3.SQLITE_BUSY: _LOCKED,
-}
-# disk_full, read_only_sql_transaction, lock_not_available.
-_BY_POSTGRESQL = {"53100": FULL, "25006": _READ_ONLY, "55P03": _LOCKED}
-_BY_SYSTEM = {errno.ENOSPC: FULL, errno.EROFS: _READ_ONLY, errno.ETIMEDOUT: _LOCKED}
-_PRIMARY_CODE = 0xFF
 _NO_RIGHT = "42501"
+# Tables, but for the append-only audit log, that are missing or that this user may not write to.
+_MISSING = {
+    "sqlite": text("""
+        SELECT group_concat(value, ', ') FROM json_each(:tables)
+        WHERE value NOT IN (SELECT name FROM sqlite_master WHERE type = 'table')"""),
+    "postgresql": text("""
+        SELECT string_agg(name, ', ') FROM json_array_elements_text(CAST(:tables AS json)) AS name
+        WHERE NOT coalesce(has_table_privilege(to_regclass(name), 'SELECT')
+            AND has_table_privilege(to_regclass(name), 'INSERT')
+            AND has_table_privilege(to_regclass(name), 'UPDATE')
+            AND has_table_privilege(to_regclass(name), 'DELETE'), false)"""),
+}
 # In the tablespace of the ledger, by default that of the database; too short to be compressed.
 _ROOM = (
     text("""
@@ -71,24 +61,25 @@ class Readiness:
         self._database = database
         self._now_seconds = now_seconds
         self._error: Exception | None = None
-        self._expires_at = now_seconds()
+        # The schema was opened just now, which is a write.
+        self._expires_at = self._written_at = now_seconds()
         self._probe: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
-        """Raise an `HttpError` with the reason if the ledger cannot be read or written."""
-        try:
-            await self._read()
-        except (SQLAlchemyError, OSError) as error:
-            raise _not_ready("read", error) from error
-        await self._refresh()
+        """Raise an `HttpError` with the reason if a batch could not be stored now."""
+        reading, probe = self._start_reading(), self._start_probe()
+        await asyncio.wait([task for task in (reading, probe) if task], timeout=_WAIT_SECONDS)
+        if reading.done() and (error := reading.exception()) is not None:
+            raise _not_ready("read", outage_reason(error)) from error
         if self._error is not None:
-            raise _not_ready("written", self._error) from self._error
+            raise _not_ready("written", outage_reason(self._error)) from self._error
+        if self._now_seconds() - self._written_at > STALE_SECONDS:
+            raise _not_ready("written", f"no write has ended for {STALE_SECONDS:g} s")
 
     async def is_responding(self) -> bool:
         """Return True once the database has responded, even with an error."""
-        with contextlib.suppress(SQLAlchemyError, OSError):
-            await self._read()
+        await asyncio.wait([self._start_reading()])
         return True
 
     async def close(self) -> None:
@@ -96,12 +87,12 @@ class Readiness:
         if running := [task for task in (self._reading, self._probe) if task is not None]:
             await asyncio.wait(running)
 
-    async def _read(self) -> None:
+    def _start_reading(self) -> asyncio.Task[None]:
         """Read the ledger. All that ask at once share a read: nobody needs a token for it."""
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._database.read(_read))
             self._reading.add_done_callback(self._end_reading)
-        await asyncio.shield(self._reading)
+        return self._reading
 
     def _end_reading(self, done: asyncio.Task[None]) -> None:
         self._reading = None
@@ -109,21 +100,20 @@ class Readiness:
             # Retrieved: no warning if all that asked are gone.
             done.exception()
 
-    async def _refresh(self) -> None:
+    def _start_probe(self) -> asyncio.Task[None] | None:
         if self._probe is None and self._now_seconds() >= self._expires_at:
             self._probe = asyncio.ensure_future(self._write())
-        if self._probe is not None:
-            await asyncio.wait([self._probe], timeout=_WAIT_SECONDS)
+        return self._probe
 
     async def _write(self) -> None:
+        ttl = FAILURE_TTL_SECONDS
         try:
             await self._database.write(partial(_insert_and_delete, uuid.uuid4().hex))
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, a batch would meet it
             self._error = error
         else:
-            self._error = None
+            self._error, self._written_at, ttl = None, self._now_seconds(), SUCCESS_TTL_SECONDS
         finally:
-            ttl = SUCCESS_TTL_SECONDS if self._error is None else FAILURE_TTL_SECONDS
             self._expires_at = self._now_seconds() + ttl
             self._probe = None
 
@@ -142,6 +132,10 @@ def _insert_and_delete(boot_id: str, connection: Connection) -> None:
         session.flush()
         session.delete(row)
         session.flush()
+    tables = {"tables": json.dumps([*LedgerTable.metadata.tables.keys() - {audit_log.name}])}
+    if missing := connection.execute(_MISSING[connection.dialect.name], tables).scalar():
+        words = f"missing, or the user may not write to it: {missing}"
+        raise DatabaseUnavailableError(words, _NO_RIGHT)
     if connection.dialect.name == "postgresql":
         _take_room(connection)
 
@@ -158,46 +152,10 @@ def _take_room(connection: Connection) -> None:
             raise
 
 
-def _not_ready(what: str, error: Exception) -> HttpError:
+def _not_ready(what: str, reason: str) -> HttpError:
     return HttpError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"The ledger cannot be {what}: {outage_reason(error)}",
+        f"The ledger cannot be {what}: {reason}",
         ErrorCode.UNAVAILABLE,
         {"Retry-After": str(_RETRY_AFTER_SECONDS)},
     )
-
-
-def outage_cause(error: Exception) -> str | None:
-    """Return what the database server said, with its host and port, for the log alone.
-
-    None of errors about values, which a message may quote, and of SQLite, which needs no more than
-    the reason.
-    """
-    cause = getattr(error, "orig", None) or error
-    if isinstance(cause, DatabaseUnavailableError):
-        return str(cause)
-    if (getattr(cause, "sqlstate", None) or "").startswith(_ABOUT_THE_SERVER):
-        said = str((cause.__cause__ or cause).args[0])
-    elif getattr(error, "connection_invalidated", False):
-        said = _LOST  # in the driver's words, which could be about a value
-    else:
-        return None
-    place = next(iter(getattr(cause, "__notes__", ())), None)
-    return f"PostgreSQL: {place}: {said}" if place else said
-
-
-def outage_reason(error: Exception) -> str:
-    """Return the reason in our own words: the database's message may hold confidential data."""
-    match getattr(error, "orig", None) or error:
-        case DatabaseUnavailableError():
-            return _DOWN
-        case PoolTimeoutError():
-            return _BUSY
-        case DatabaseLockedError() as cause:
-            return str(cause.strerror)
-        case sqlite3.Error() as cause:
-            return _BY_SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & _PRIMARY_CODE, _OTHER)
-        case OSError() as cause:
-            return _BY_SYSTEM.get(cause.errno or 0, _OTHER)
-        case cause:
-            return _BY_POSTGRESQL.get(getattr(cause, "sqlstate", None) or "", _OTHER)

@@ -1,0 +1,1 @@
+"""Tests of readiness, and of the words for an outage."""

@@ -1,0 +1,50 @@
+"""A batch is acknowledged only once its commit is on the synchronous standby too."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.head_office.messages import SimulatedAgent, session
+from tests.support.head_office.postgresql import rows_at
+from tests.support.head_office.receiver import receiver_under_test, settings_in
+from tests.support.head_office.replication import Pair, replicated_servers
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+_WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+_CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with replicated_servers() as servers:
+        yield servers
+
+
+async def test_commit_whose_wait_for_the_standby_is_cancelled_is_not_acknowledged(
+    pair: Pair, till: SimulatedAgent, tmp_path: Path
+) -> None:
+    """PostgreSQL answers such a COMMIT with a warning, as if it were done: only the primary has it.
+
+    Administrators cancel it when a standby is lost. The agent would have erased what a failover
+    then loses.
+    """
+    url = f"postgresql+asyncpg://postgres@{pair.primary.place}/{pair.database}"
+    async with receiver_under_test(settings_in(tmp_path, database={"url": url})) as receiver:
+        await receiver.enroll(till)
+        await receiver.send(till, session(1))
+        pair.standby.freeze()
+        sending = asyncio.ensure_future(receiver.send(till, session(2)))
+        while not await rows_at(url, _WAITING):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.02)
+        await rows_at(url, _CANCEL)
+        cancelled = await sending
+        pair.standby.thaw()
+
+        repeated = await receiver.send(till, session(2))
+
+    assert cancelled.status == 503
+    assert (repeated.status, repeated.members()["acceptedThrough"]) == (200, 2)
+    assert await rows_at(url, "SELECT sequence FROM sessions ORDER BY 1") == [(1,), (2,)]
