@@ -12,11 +12,16 @@ from contextlib import closing
 
 from agent.store.db.cursor import ensure_cursor
 from agent.store.db.rows import as_list
+from agent.store.db.tables import STUCK_ATTEMPTS
 from sync.delivery.outcomes import Deferred, Refused, Verdict
 
 _SECOND_US = 1_000_000
 # Of a dead letter that waits behind another one: it is looked at again, but not in each pass.
 _WAITING_SECONDS = 60
+# So many deferred events are tried as often as each needs; all further ones together every 20 s:
+# what they fail on is hardly their own, and the first one that passes makes all the others due.
+_FEW_DEFERRED, _SPACING_SECONDS = 5, 20
+MAX_SPACING_SECONDS = 6 * 3_600
 
 SET_WATERMARK = "UPDATE destination SET watermark = ? WHERE name = 'central'"
 AHEAD = """
@@ -51,13 +56,14 @@ ON CONFLICT (destination, position) DO UPDATE SET
     agent_version = excluded.agent_version, attempts = attempts + 1, retry_wanted = 0,
     stuck_since_us = NULL, next_try_at_us = 0
 """
-# After 2, 4, 8 seconds, up to an hour. A dead letter that is retried keeps its reason: a later
-# "already" of head office is judged by it.
+# After 2, 4, 8 seconds, up to an hour; up to five minutes while no other event passes. At least
+# `spacing_us` later, as many may be deferred. A dead letter that is retried keeps its reason: a
+# later "already" of head office is judged by it.
 ADD_DEFERRED = """
 INSERT INTO dead_letter (destination, position, error_code, error_message, http_status,
     refused_at_us, agent_version, attempts, retry_wanted, stuck_since_us, next_try_at_us)
 VALUES ('central', :position, :code, :message, :status, :at_us, :version, :tries, :tries, :at_us,
-    :at_us + max(:wait_us, :tries * 2000000))
+    :at_us + max(:wait_us, :tries * max(2000000, :spacing_us)))
 ON CONFLICT (destination, position) DO UPDATE SET
     error_code = iif(stuck_since_us IS NULL, error_code, excluded.error_code),
     error_message = iif(stuck_since_us IS NULL, error_message, excluded.error_message),
@@ -67,7 +73,9 @@ ON CONFLICT (destination, position) DO UPDATE SET
     retry_wanted = iif(stuck_since_us IS NULL, retry_wanted, excluded.retry_wanted),
     stuck_since_us = iif(stuck_since_us IS NULL OR :others_passed, stuck_since_us, :at_us),
     next_try_at_us = :at_us + max(
-        :wait_us, :tries * min(3600000000, 2000000 << min(attempts, 12))
+        :wait_us,
+        :tries * :spacing_us,
+        :tries * min(iif(:others_passed, 3600000000, 300000000), 2000000 << min(attempts, 12))
     )
 """
 # Later ones of a session, once an earlier one has a verdict.
@@ -83,7 +91,16 @@ WHERE destination = 'central' AND retry_wanted = 0 AND stuck_since_us IS NOT NUL
 REMOVE_DEAD_LETTERS = """
 DELETE FROM dead_letter
 WHERE destination = 'central' AND position IN (SELECT value FROM json_each(?))
-RETURNING position
+RETURNING position, attempts, stuck_since_us
+"""
+COUNT_DEFERRED = """
+SELECT count(*) FROM dead_letter WHERE destination = 'central' AND stuck_since_us IS NOT NULL
+"""
+# The trouble of one that was stuck is over, and so perhaps that of the others.
+RELEASE_DEFERRED = """
+UPDATE dead_letter SET next_try_at_us = 0
+WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND discarded_at_us IS NULL
+    AND retry_wanted = 1
 """
 RETRY_ANSWERS = """
 UPDATE dead_letter SET retry_wanted = 1, next_try_at_us = 0
@@ -112,9 +129,12 @@ def settle(
     add_dead_letters(connection, refused, at_us, agent_version)
     _add_deferred(connection, deferred, at_us, agent_version)
     delivered = as_list(sorted(verdicts.keys() - refused.keys() - deferred.keys()))
-    late = {position for (position,) in connection.execute(REMOVE_DEAD_LETTERS, (delivered,))}
+    removed = connection.execute(REMOVE_DEAD_LETTERS, (delivered,)).fetchall()
+    late = {position for position, _, _ in removed}
     if late:
         retry_answers(connection, late)
+    if any(since is not None and tries >= STUCK_ATTEMPTS for _, tries, since in removed):
+        connection.execute(RELEASE_DEFERRED)
     if late or refused:
         release_waiting(connection, late | refused.keys())
     watermark = _advance_watermark(connection, before, verdicts, at_us)
@@ -137,6 +157,10 @@ def add_dead_letters(
 def _add_deferred(
     connection: sqlite3.Connection, deferred: Mapping[int, Deferred], at_us: int, agent_version: str
 ) -> None:
+    if not deferred:
+        return
+    ((count,),) = connection.execute(COUNT_DEFERRED)
+    spacing_seconds = min((count - _FEW_DEFERRED) * _SPACING_SECONDS, MAX_SPACING_SECONDS)
     rows = [
         {
             "position": position,
@@ -148,6 +172,7 @@ def _add_deferred(
             "tries": int(not why.is_waiting),
             "others_passed": why.others_passed,
             "wait_us": int(wait_seconds * _SECOND_US),
+            "spacing_us": max(spacing_seconds, 0) * _SECOND_US,
         }
         for position, why in deferred.items()
         for wait_seconds in [_WAITING_SECONDS if why.is_waiting else why.retry_after_seconds or 0]

@@ -1,9 +1,10 @@
 """SQL of the windows: pending events, and dead letters and deferred events to try again."""
 
 from agent.store.db.cursor import LETTER_IS_SETTLED
+from agent.store.outbox.settle import MAX_SPACING_SECONDS
 
 # A time of a next try beyond it: the clock was set back since.
-LONGEST_WAIT_US = 2 * 3_600 * 1_000_000
+LONGEST_WAIT_US = 2 * MAX_SPACING_SECONDS * 1_000_000
 # The columns of `check_event`, but for the position before them. Four of a `_Row` follow, and with
 # a dead letter its last refusal and attempts.
 _COLUMNS = """event.type, event.session_position, session.correlation_id,

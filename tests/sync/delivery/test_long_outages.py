@@ -193,6 +193,19 @@ def test_head_office_down_for_an_hour_is_retried_about_twice_a_minute(
     run_in_virtual_time(scenario())
 
 
+@pytest.mark.parametrize(("protocol", "most"), [("batch", 170), ("replay", 270)])
+def test_failing_head_office_gets_about_four_requests_a_minute(protocol: str, most: int) -> None:
+    """And its agents' heartbeats. Requests that tell whose trouble it is were half of them."""
+
+    async def scenario() -> None:
+        async with running_store(protocol) as store:
+            store.central.default_fault = lambda _: faults.html(503)
+            await store.capture_for_an_hour()
+            assert HOUR_SECONDS / CAP_SECONDS <= len(store.central.requests) <= most
+
+    run_in_virtual_time(scenario())
+
+
 @BOTH
 def test_retry_after_is_honoured(protocol: str) -> None:
     async def scenario() -> None:

@@ -21,6 +21,7 @@ REFUSALS = {
     "no answer": faults.reset_before,
     "another page": faults.captive_portal,
 }
+HARMLESS = "/client/users/00000000-0000-0000-0000-000000000000/profile/email"
 BY_GATEWAY = ["401", "403", "404", "405"]
 
 
@@ -298,6 +299,52 @@ def test_no_session_is_set_aside_while_their_endpoint_is_down(replay: DeliveryHa
     replay.central.default_fault = lambda _: None
     replay.push(probing=True)
     assert len(delivered(replay)) == 9
+
+
+def test_endpoint_that_is_down_is_no_trouble_of_single_sessions(
+    replay: DeliveryHarness,
+) -> None:
+    """With one capture at a time each was set apart by itself, and delivery seemed to work."""
+    replay.central.default_fault = lambda request: (
+        faults.html(500) if request.method == "POST" else None
+    )
+    stops = []
+    for minute in range(1, 61):
+        replay.capture(numbered_session(f"s{minute}", minute))
+        stops.append(replay.push(probing=minute > 2).stop)
+        replay.clock.pass_seconds(60)
+    assert all(isinstance(stop, RetryLater) and stop.http_status == 500 for stop in stops[1:])
+    assert len(replay.dead_letters_shown()) == 1
+    assert replay.http.tries <= 3 * 60
+
+    replay.central.default_fault = lambda _: None
+    for _ in range(10):
+        replay.push()
+        replay.clock.pass_seconds(30)
+    assert len(delivered(replay)) == 60
+
+
+@pytest.mark.slow
+def test_events_that_are_stuck_are_tried_rarely_and_follow_the_first_that_passes(
+    replay: DeliveryHarness,
+) -> None:
+    """Each was tried a dozen times in its first hour, and delivered up to an hour late."""
+    disturb(replay, "profile/email", REFUSALS["500"])
+    replay.central.script(*[faults.problem(400, "NO_SUCH_SESSION")] * 5_000, on=HARMLESS)
+    for minute in range(60):
+        replay.capture(numbered_session(f"s{minute}", 2 * minute + 1))
+        replay.capture(numbered_answer(f"s{minute}", 2 * minute + 2))
+        for _ in range(4):
+            replay.push()
+            replay.clock.pass_seconds(15)
+    tried = [one for one in replay.central.requests if one.path.endswith("email")]
+    assert len([one for one in tried if one.path != HARMLESS]) <= 400
+
+    replay.central.default_fault = lambda _: None
+    for _ in range(20):
+        replay.push()
+        replay.clock.pass_seconds(30)
+    assert len(delivered(replay)) == 120
 
 
 def test_session_that_fails_while_others_pass_is_set_aside(replay: DeliveryHarness) -> None:

@@ -121,6 +121,9 @@ class BatchTransport:
             outcome = msgspec.structs.replace(outcome, rejected=[])
         known, stop = verdicts_on(part, outcome)
         self._has_number_passed = bool(known)
+        if not known:
+            # It fails on all: to ask again with each try would double the load.
+            self._failed_alone = ("", 0), 0
         if verdict.error_code == ErrorCode.REFUSED_BY_GATEWAY:
             is_last = part[0].attempts + 1 >= MAX_TRIES_AT_GATEWAY
             verdict = refused_by_gateway(verdict.http_status, is_last=is_last)

@@ -78,7 +78,8 @@ class ReplayTransport:
         self._max_in_flight = max_in_flight
         self._on_terms = on_terms
         self._last_terms: dict[SessionKind, tuple[Json, ...]] = {}
-        self._failures_in_a_row = 0
+        # Positions of the events that failed since the last verdict, in whatever window.
+        self._row: set[int] = set()
         self._allowance = MAX_FAILURES_IN_A_ROW
         self._is_row_over = self._others_passed = False
 
@@ -124,13 +125,12 @@ class ReplayTransport:
             run.stop = run.stop or failure
             return
         run.suspects[suspect.event.position] = suspect
-        # One that was set apart before proves nothing against central.
-        self._failures_in_a_row += not suspect.event.attempts
-        if self._failures_in_a_row >= self._allowance:
-            run.stop = run.stop or failure
-        elif isinstance(failure, Blocked) or failure.retry_after_seconds:
+        is_over = self._is_too_many(suspect, self._allowance)
+        if isinstance(failure, Blocked) or (failure.retry_after_seconds and not is_over):
             # A hold of everything, or a long wait: to be known before more is sent.
             await self._check(run)
+        if is_over:
+            run.stop = run.stop or failure
 
     async def _end_row(self, run: WindowRun) -> None:
         """Judge the failures at the end of a window, after which no event passed.
@@ -139,8 +139,20 @@ class ReplayTransport:
         events from elsewhere passed.
         """
         await self._check(run)
-        if self._failures_in_a_row > self._allowance // MAX_FAILURES_IN_A_ROW:
-            run.stop = run.stop or next(iter(run.suspects.values())).failure
+        for suspect in run.suspects.values():
+            if self._is_too_many(suspect, self._allowance // MAX_FAILURES_IN_A_ROW + 1):
+                run.stop = run.stop or suspect.failure
+
+    def _is_too_many(self, suspect: Suspect, most: int) -> bool:
+        """Add `suspect` to the row, and return whether the row has `most` events.
+
+        One that was set apart before proves nothing against central.
+        """
+        if suspect.event.attempts:
+            return False
+        if len(self._row) < MOST_FAILURES_IN_A_ROW:
+            self._row.add(suspect.event.position)
+        return len(self._row) >= most
 
     async def _check(self, run: WindowRun) -> None:
         """Send a request without effect; stop the window if it fails, too."""
@@ -160,18 +172,16 @@ class ReplayTransport:
         if self._is_row_over:
             most = min(2 * self._allowance, MOST_FAILURES_IN_A_ROW)
             self._allowance = most if run.has_passed else MAX_FAILURES_IN_A_ROW
-        self._is_row_over = self._failures_in_a_row >= self._allowance
-        if run.stop is not None:
-            self._failures_in_a_row = 0
-            self._others_passed = False
+        self._is_row_over = len(self._row) >= self._allowance
+        self._others_passed &= run.stop is None
 
     async def _send_event(self, run: WindowRun, event: OutboxEvent) -> _Outcome:
         attempt = partial(self._attempt, run, event, request_of(event))
         # Where this one or others failed, a repeat at once would triple the load.
-        is_once = run.once or self._failures_in_a_row or event.attempts
+        is_once = run.once or self._row or event.attempts
         outcome = await (attempt() if is_once else self._retries.run(attempt))
         if isinstance(outcome, (Delivered, Refused)):
-            self._failures_in_a_row = 0
+            self._row.clear()
             run.has_passed = self._others_passed = True
             run.pass_suspects_by(others_passed=True)
         return outcome
