@@ -154,10 +154,11 @@ def _entry(letter: dict[str, object]) -> dict[str, object]:
     """Return the fields of a dead letter that `list` prints."""
     return {
         "number": _number_of(letter),
-        "state": letter.get("state"),
         "type": letter.get("type"),
         "code": letter.get("errorCode"),
         "message": letter.get("errorMessage"),
         "rejected": letter.get("refusedAt"),
         "attempts": letter.get("attempts"),
+        # Last: scripts cut columns by their number.
+        "state": letter.get("state"),
     }

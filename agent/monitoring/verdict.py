@@ -104,10 +104,10 @@ def _performance(members: Members, limits: Limits, now: datetime) -> str:
         f"waiting={_value(waiting)};;{max_waiting};0;",
         f"oldest={_value(seconds, 's')};;{max_seconds};0;",
         f"dead_letters={_value(number(members, 'deadLetters'))};0;;0;",
-        f"stuck={_value(number(members, 'stuck'))};0;;0;",
         f"lost={_value(_lost(members))};;0;0;",
         f"free={_value(number(files, 'freeBytes'), 'B')};;;0;",
         f"database={_value(number(files, 'databaseBytes'), 'B')};;;0;",
+        f"stuck={_value(number(members, 'stuck'))};0;;0;",
     )
     return " ".join(values)
 

@@ -212,8 +212,10 @@ async def test_dead_letter_is_listed_and_shown_without_address(
         listed = await command(shop, "dead-letters", "list")
         shown = await command(shop, "dead-letters", "show", number)
     assert listed.returncode == 1
-    kind = ["refused", "email.answered"]
-    assert listed.stdout.split("\t")[:5] == [number, *kind, "EMAIL_IN_USE", "in use"]
+    columns = listed.stdout.rstrip("\n").split("\t")
+    # Scripts cut columns by their number: new ones stand last.
+    assert columns[:4] == [number, "email.answered", "EMAIL_IN_USE", "in use"]
+    assert columns[5:] == ["1", "refused"]
     assert shown.returncode == 0
     assert "errorCode: EMAIL_IN_USE" in shown.stdout.splitlines()
     assert "@" not in listed.stdout + shown.stdout

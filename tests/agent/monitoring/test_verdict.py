@@ -43,7 +43,7 @@ def test_line_of_a_healthy_agent_has_text_and_performance_data() -> None:
     assert line(Limits(timedelta(hours=2), 100)) == (
         "LOYALTY AGENT OK: Captures are recorded on this machine. Delivery to head office works."
         " Pending: 3 captures. | waiting=3;;100;0; oldest=120s;;7200;0; dead_letters=0;0;;0;"
-        " stuck=0;0;;0; lost=0;;0;0; free=5000000000B;;;0; database=4096B;;;0;"
+        " lost=0;;0;0; free=5000000000B;;;0; database=4096B;;;0; stuck=0;0;;0;"
     )
 
 
