@@ -13,6 +13,10 @@ from agent.store.files.storage_errors import CorruptRow
 from sync.protocol.wire import RENUMBERED
 
 NEW_FILE = "new file"
+STEPPED_BACK = (
+    "the database is older than it was: its newest captures are gone, after a power cut or because"
+    " a copy was put back"
+)
 MARK_MISSING = "the high-water mark is missing: nothing shows that the file is the newest"
 SHARED_NAME = "head office has heard two machines under this name"
 ALL_EPOCHS = """
@@ -211,8 +215,7 @@ def cause_of_new_epoch(epochs: Epochs, last_commit: Receipt | None) -> EpochCaus
         return EpochCause("new file: the one before is gone or was set aside", lost)
     if known is None:
         return EpochCause("restored backup: the file does not know the epoch last used here", lost)
-    reason = f"commits lost: the file ends at {held}, {committed} was committed"
-    return EpochCause(reason, lost, held)
+    return EpochCause(STEPPED_BACK, lost, held)
 
 
 def begin_epoch(

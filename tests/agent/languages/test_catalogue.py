@@ -36,6 +36,7 @@ COMPOSED = (
 )
 REASONS = (
     epochs.MARK_MISSING,
+    epochs.STEPPED_BACK,
     epochs.SHARED_NAME,
     EPOCHS_DAMAGED,
     RENUMBERED,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.facts import Receipt, Recorded
-from agent.store.db.epochs import MARK_MISSING, Epochs, EpochStart
+from agent.store.db.epochs import MARK_MISSING, STEPPED_BACK, Epochs, EpochStart
 from agent.store.files.high_water_mark import MARK_FILE, read_high_water_mark
 from agent.store.files.storage_errors import CorruptRow, StorageDownError
 from agent.store.journal.insert import GroupInserter
@@ -57,7 +57,7 @@ def test_lost_wal_starts_a_new_epoch(tmp_path: Path) -> None:
         crashed = crashed_copy(tmp_path / "live", tmp_path / "crashed")
     (crashed / "agent.db-wal").unlink()
     assert receipts(crashed, epochs, "d") == [Receipt("epoch-2", 1)]
-    assert reasons(crashed)[1] == "commits lost: the file ends at 2, 3 was committed"
+    assert reasons(crashed)[1] == STEPPED_BACK
 
 
 def test_restored_backup_starts_a_new_epoch(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_image_from_before_the_first_capture_starts_a_new_epoch(tmp_path: Path) 
     receipts(live, epochs, "a", "b")
     shutil.copy(image / "agent.db", live / "agent.db")
     assert receipts(live, epochs, "c") == [Receipt("epoch-2", 1)]
-    assert reasons(live)[1] == "commits lost: the file ends at 0, 2 was committed"
+    assert reasons(live)[1] == STEPPED_BACK
     lost = "SELECT epoch, held_through, lost_through FROM lost_captures"
     assert query(live, lost) == [("epoch-1", 0, 2)]
 
