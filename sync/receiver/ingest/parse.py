@@ -1,7 +1,7 @@
 """Parse a batch or a heartbeat from a request body. Pure, no I/O."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from sync.protocol.wire import (
     SalvageCounts,
 )
 from sync.receiver.auth.tokens import EnrolledAgent
-from sync.receiver.ingest.events import Event, invalid_event, parse_event
+from sync.receiver.ingest.events import Event, InvalidEvent, ValidEvent, invalid_event, parse_event
 from sync.runtime.network.http_errors import HttpError, bad_request, too_large
 
 MAX_EVENTS = 10_000
@@ -42,6 +42,17 @@ class InboundBatch:
     events: Sequence[Event]
     received_at: datetime
     is_carried: bool = False
+
+    def clock_readings(self) -> Iterator[tuple[ValidEvent, str, int | None]]:
+        """Yield each valid event with its boot, and the boot's monotonic clock at its capture.
+
+        Matched by number: an event that could not be decoded is not among those of `batch`.
+        """
+        events = {event.sequence: event for event in self.events}
+        for sent in self.batch.events:
+            event = events[sent.sequence]
+            if not isinstance(event, InvalidEvent):
+                yield event, sent.boot_id or self.batch.boot_id, sent.monotonic_us
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping
 
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.ingest.deduplication.digest import digest_in
-from sync.receiver.ingest.events import InvalidEvent, ValidEvent, type_of
+from sync.receiver.ingest.events import ValidEvent, type_of
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import InboundBatch
@@ -22,38 +22,31 @@ def corrected_times(
     inbound: InboundBatch, accepted: AcceptedBatch, corrector: SkewCorrector
 ) -> dict[int, datetime | None]:
     """Return the skew-corrected times of the accepted events, by sequence; None if unknown."""
-    corrected: dict[int, datetime | None] = {}
-    events: dict[int, ValidEvent] = {session.sequence: session for session in accepted.sessions}
-    events |= {answer.sequence: answer for answer in accepted.answers}
-    own_boot = inbound.batch.boot_id
+    stored = {one.sequence for one in accepted.sessions}
+    stored.update(one.sequence for one in accepted.answers)
     # In order of their numbers: each trusted time bounds the ones after it.
-    for sent in inbound.batch.events:
-        event = events.get(sent.sequence)
-        if event is not None:
-            corrected[sent.sequence] = corrector.correct(
-                event.occurred_at,
-                sent.boot_id or own_boot,
-                sent.monotonic_us,
-                in_order=sent.sequence > accepted.resent_through,
-            )
-    return corrected
+    return {
+        event.sequence: corrector.correct(
+            event.occurred_at,
+            boot_id,
+            monotonic_us,
+            in_order=event.sequence > accepted.resent_through,
+        )
+        for event, boot_id, monotonic_us in inbound.clock_readings()
+        if event.sequence in stored
+    }
 
 
 def captured_times(
     inbound: InboundBatch, numbers: Iterable[int], corrector: SkewCorrector
 ) -> dict[int, datetime | None]:
     """Return the skew-corrected times of these resent events, by sequence; None if unknown."""
-    wanted, own_boot = frozenset(numbers), inbound.batch.boot_id
-    events = {event.sequence: event for event in inbound.events if event.sequence in wanted}
-    captured: dict[int, datetime | None] = {}
-    for sent in inbound.batch.events:
-        event = events.get(sent.sequence)
-        if event is not None and not isinstance(event, InvalidEvent):
-            boot_id = sent.boot_id or own_boot
-            captured[sent.sequence] = corrector.correct(
-                event.occurred_at, boot_id, sent.monotonic_us, in_order=False
-            )
-    return captured
+    wanted = frozenset(numbers)
+    return {
+        event.sequence: corrector.correct(event.occurred_at, boot_id, monotonic_us, in_order=False)
+        for event, boot_id, monotonic_us in inbound.clock_readings()
+        if event.sequence in wanted
+    }
 
 
 def event_columns(kind: type[ValidEvent]) -> tuple[str, ...]:

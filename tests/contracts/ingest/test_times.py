@@ -180,6 +180,25 @@ async def test_times_by_a_late_message_are_put_right_by_the_prompt_ones_after_it
     assert [row[1:] for row in await times(office)] == [(AT + 90 * SECOND, True)]
 
 
+async def test_unreadable_event_before_it_keeps_no_time_from_being_corrected(
+    office: LedgerDriver,
+) -> None:
+    """It is in the batch, but not among the events that could be decoded."""
+    office.at = AT + 100 * SECOND
+    unreadable = session(1, correlationId=7)
+
+    await office.take(
+        TILL, unreadable, slow_session(2, 80), slow_session(3, 90), sentMonotonicUs=100 * SECOND_US
+    )
+    await tell(office, 160 * SECOND, 160 * SECOND)
+
+    assert [row[1:] for row in await times(office)] == [
+        (AT + 80 * SECOND, True),
+        (AT + 90 * SECOND, True),
+    ]
+    assert await office.all_rows(UncertainTimeRecord) == []
+
+
 async def test_many_times_are_corrected_a_bounded_number_a_message(office: LedgerDriver) -> None:
     await tell(office, 100 * SECOND, 100 * SECOND + 70 * MILLISECOND)
     office.at = AT + 100.15 * SECOND

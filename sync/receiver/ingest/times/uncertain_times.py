@@ -11,7 +11,6 @@ from datetime import datetime
 from sync.receiver.db import conditions, statements, tables
 from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.ingest.agent_transaction import AgentTransaction
-from sync.receiver.ingest.events import InvalidEvent
 from sync.receiver.ingest.parse import InboundBatch
 from sync.receiver.ingest.rows import Row, epoch_key
 from sync.receiver.ingest.times.clock_skew import TOLERANCE, SkewCorrector, time_at
@@ -28,18 +27,13 @@ def note_uncertain(
     """Store the accepted events (those in `times`) whose times are uncertain."""
     if not corrector.has_uncertain:
         return
-    rows: list[Row] = []
-    own_boot = inbound.batch.boot_id
-    for sent, event in zip(inbound.batch.events, inbound.events, strict=False):
-        if event.sequence not in times or sent.monotonic_us is None:
-            continue
-        boot_id = sent.boot_id or own_boot
-        is_known = isinstance(event, InvalidEvent) or not corrector.is_uncertain(
-            event.occurred_at, boot_id, sent.monotonic_us
-        )
-        if not is_known:
-            row: Row = {"sequence": sent.sequence, "boot_id": boot_id}
-            rows.append(row | {"monotonic_us": sent.monotonic_us})
+    rows: list[Row] = [
+        {"sequence": event.sequence, "boot_id": boot_id, "monotonic_us": monotonic_us}
+        for event, boot_id, monotonic_us in inbound.clock_readings()
+        if event.sequence in times
+        and monotonic_us is not None
+        and corrector.is_uncertain(event.occurred_at, boot_id, monotonic_us)
+    ]
     key = epoch_key(transaction.agent.name, inbound.batch.epoch)
     insert_rows(transaction.connection, tables.uncertain_times, rows, common=key)
     for boot_id in sorted({str(row["boot_id"]) for row in rows}):
