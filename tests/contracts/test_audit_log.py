@@ -76,7 +76,7 @@ async def test_detail_holds_no_address_and_no_control_character(
 async def test_entries_are_read_in_order_of_time_across_stores_and_pages(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_trail, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(audit_trail, "PAGE_ROWS", 2)
     stores = ["0043", "0042", "0042", "", "0043"]
     for number, store_id in enumerate(stores):
         log = AuditLog(TESTER, lambda: AT + timedelta(hours=number // 2), lambda: uuid4().hex)  # noqa: B023 - called at once

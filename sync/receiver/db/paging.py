@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     RowMapping,
@@ -18,6 +20,8 @@ from sqlalchemy import (
 )
 
 from sync.receiver.db.database import Reads
+
+PAGE_ROWS = 500
 
 
 async def store_ids_in(
@@ -41,20 +45,35 @@ async def store_ids_in(
 
 
 async def pages_of(
-    database: Reads, table: Table, store_id: str, condition: ColumnElement[bool], *, size: int
+    database: Reads,
+    table: Table,
+    condition: ColumnElement[bool],
+    store_id: str | None = None,
+    *,
+    size: int = PAGE_ROWS,
 ) -> AsyncIterator[Sequence[RowMapping]]:
-    """Yield non-empty pages of a store's rows that meet a condition, in primary-key order.
+    """Yield pages of the rows of one store or of all that meet a condition, in primary-key order.
 
-    Keyset pagination, each page its own read: a row that exists throughout is yielded exactly
-    once; a row inserted meanwhile may be missed.
+    A row that exists throughout is yielded exactly once; a row inserted meanwhile may be missed.
     """
     key = [column for column in table.primary_key if column.name != "store_id"]
-    of_store = select(table).where(table.c.store_id == store_id, condition)
-    first = page = of_store.order_by(*table.primary_key).limit(size)
+    async for store in store_ids_in(database, [table], store_id):
+        of_store = select(table).where(table.c.store_id == store, condition)
+        async for rows in keyset_pages(database, of_store, key, size):
+            yield rows
+
+
+async def keyset_pages(
+    database: Reads, statement: Select[Any], key: Sequence[Column[Any]], size: int = PAGE_ROWS
+) -> AsyncIterator[Sequence[RowMapping]]:
+    """Yield non-empty pages of a statement's rows in the order of a unique key, a read each."""
+    first = page = statement.order_by(*key).limit(size)
     while rows := await database.read(partial(_rows, statement=page)):
         yield rows
+        if len(rows) < size:
+            return
         page = first.where(tuple_(*key) > tuple(rows[-1][column.name] for column in key))
 
 
-def _rows(connection: Connection, statement: Select[tuple[object, ...]]) -> Sequence[RowMapping]:
+def _rows(connection: Connection, statement: Select[Any]) -> Sequence[RowMapping]:
     return connection.execute(statement).mappings().all()

@@ -7,11 +7,11 @@ from enum import StrEnum
 from sqlalchemy import Column, RowMapping, Table, and_, true
 
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import pages_of, store_ids_in
+from sync.receiver.db.paging import pages_of
 from sync.receiver.db.period import EVER, Period, captured_at
 from sync.receiver.db.tables import LedgerTable
 
-_PAGE_ROWS = 1000
+_PAGE_ROWS = 1_000
 
 
 class ExportTable(StrEnum):
@@ -64,6 +64,5 @@ class Selection:
         time_column = table.c[_TIME.get(self.exported, "received_at")]
         captured = self.captured.contains(captured_at(table)) if self.captured else true()
         selected = and_(self.received.contains(time_column), captured)
-        async for store_id in store_ids_in(database, [table], self.store_id):
-            async for rows in pages_of(database, table, store_id, selected, size=_PAGE_ROWS):
-                yield rows
+        async for rows in pages_of(database, table, selected, self.store_id, size=_PAGE_ROWS):
+            yield rows

@@ -15,11 +15,10 @@ from sqlalchemy import func as sql
 from sync.receiver.audit.audit_log import Action, AuditLog
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db.database import Database
-from sync.receiver.db.paging import pages_of, store_ids_in
+from sync.receiver.db.paging import pages_of
 from sync.receiver.db.tables import LedgerTable, audit_log
 from sync.receiver.privacy.redaction import Address, numbered_mark
 
-_PAGE_ROWS = 500
 _ADDRESS, _BODY, _ID = "email_address", "body", "correlation_id"
 
 Changes = Counter[str]
@@ -36,8 +35,8 @@ async def forget_address(database: Database, address: Address, audit: AuditLog) 
     changes: Changes = Counter()
     for table, columns in _TEXT_COLUMNS.items():
         redaction = _TableRedaction(database, table, columns, address, audit)
-        async for store_id in store_ids_in(database, [table]):
-            changes += await redaction.redact_store(store_id)
+        async for found in redaction.pages():
+            changes += await database.write(partial(redaction.write, found=found))
     total = changes.total()
     await database.write(lambda connection: audit.record(connection, Action.FORGET, rows=total))
     return changes
@@ -67,9 +66,8 @@ async def rows_with_address(
     """Yield the rows that `forget_address` would change, some of one table at a time."""
     for table, columns in _TEXT_COLUMNS.items():
         search = _TableSearch(database, table, columns, address)
-        async for store_id in store_ids_in(database, [table]):
-            async for found in search.pages(store_id):
-                yield table, [row for row, _ in found]
+        async for found in search.pages():
+            yield table, [row for row, _ in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +79,10 @@ class _TableSearch:
     columns: list[str]
     address: Address
 
-    async def pages(
-        self, store_id: str
-    ) -> AsyncIterator[Sequence[tuple[RowMapping, Mapping[str, object]]]]:
-        """Yield the rows of a store that hold the address, with their redacted values."""
+    async def pages(self) -> AsyncIterator[Sequence[tuple[RowMapping, Mapping[str, object]]]]:
+        """Yield the rows that hold the address, with their redacted values, some of one store."""
         may_match = or_(*(self._may_match(name) for name in self.columns))
-        pages = pages_of(self.database, self.table, store_id, may_match, size=_PAGE_ROWS)
-        async for rows in pages:
+        async for rows in pages_of(self.database, self.table, may_match):
             found = [(row, redacted) for row in rows if (redacted := self._redacted(row))]
             if found:
                 yield found
@@ -128,15 +123,10 @@ class _TableRedaction(_TableSearch):
 
     audit: AuditLog
 
-    async def redact_store(self, store_id: str) -> Changes:
-        changes: Changes = Counter()
-        async for found in self.pages(store_id):
-            changes += await self.database.write(partial(self._write, found=found))
-        return changes
-
-    def _write(
+    def write(
         self, connection: Connection, found: Sequence[tuple[RowMapping, Mapping[str, object]]]
     ) -> Changes:
+        """Redact rows of one store, and record that."""
         changes: Changes = Counter()
         for row, redacted in found:
             this_row = and_(*(column == row[column.name] for column in self.table.primary_key))

@@ -5,31 +5,24 @@ from datetime import datetime
 
 from sqlalchemy import RowMapping, true
 
-from sync.protocol.rfc3339 import json_time
 from sync.receiver.db.database import Reads
-from sync.receiver.db.paging import pages_of, store_ids_in
+from sync.receiver.db.paging import pages_of
 from sync.receiver.db.tables import join_codes
+from sync.receiver.reports.json_views import json_members
 
-_PAGE_ROWS = 500
 
-
-async def list_join_codes(
+def list_join_codes(
     database: Reads, store_id: str | None = None
 ) -> AsyncIterator[Sequence[RowMapping]]:
-    """Yield non-empty pages of the newest code of each till, by store and till."""
-    async for store in store_ids_in(database, [join_codes], store_id):
-        async for rows in pages_of(database, join_codes, store, true(), size=_PAGE_ROWS):
-            yield rows
+    """Return the pages of the newest code of each till, by store and till."""
+    return pages_of(database, join_codes, true(), store_id)
 
 
 def join_code_entry(row: RowMapping, now: datetime) -> dict[str, object]:
     """Return a code as it is listed: open, used or expired."""
     is_expired = now >= row["expires_at"]
     return {
-        "storeId": row["store_id"],
-        "tillId": row["till_id"],
+        **json_members(row, ("store_id", "till_id")),
         "state": "used" if row["used_at"] else "expired" if is_expired else "open",
-        "issuedAt": json_time(row["issued_at"]),
-        "expiresAt": json_time(row["expires_at"]),
-        "usedAt": json_time(row["used_at"]),
+        **json_members(row, ("issued_at", "expires_at", "used_at")),
     }

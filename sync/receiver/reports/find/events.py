@@ -18,6 +18,7 @@ from sync.protocol.rfc3339 import json_time
 from sync.protocol.wire import EventType
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
+from sync.receiver.db.paging import keyset_pages
 from sync.receiver.db.period import captured_at
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
 from sync.receiver.ingest.epochs.returned import MOVED
@@ -217,10 +218,10 @@ def _by_receipt(connection: sa.Connection, receipt: AskedReceipt) -> list[FoundE
 
 def _of_epoch(connection: sa.Connection, epoch: sa.RowMapping, receipt: AskedReceipt) -> FoundEvent:
     for table in (sessions, answers, rejections, duplicates):
-        for event in _rows(connection, table, _of_number(table, epoch, receipt.sequence)):
-            return event
-    key = {name: epoch[name] for name in _KEY[:3]}
-    heard_at = json_time(epoch["last_seen_at"])
+        is_event = _is_epoch(table, epoch), table.c.sequence == receipt.sequence
+        row = connection.execute(sa.select(table).where(*is_event)).mappings().first()
+        if row is not None:
+            return found_event(table, row)
     state, number = EventState.MISSING, receipt.sequence
     if epoch["last_sequence"] < number <= (epoch["ended_through"] or 0):
         state = EventState.MOVED
@@ -230,28 +231,21 @@ def _of_epoch(connection: sa.Connection, epoch: sa.RowMapping, receipt: AskedRec
         state = EventState.NOT_HERE_YET
     elif number <= epoch["purged_through"]:
         state = EventState.PURGED
-    gap = connection.execute(_gap_of(epoch, number)).mappings().first()
-    if gap is not None:
-        state = EventState.MOVED if gap["reason"] == MOVED else EventState.LOST
+    is_in_gap = gaps.c.first_sequence <= number, gaps.c.last_sequence >= number
+    reason = connection.scalar(sa.select(gaps.c.reason).where(_is_epoch(gaps, epoch), *is_in_gap))
+    if reason is not None:
+        state = EventState.MOVED if reason == MOVED else EventState.LOST
     return FoundEvent(
         state=state,
-        **key,
+        **{name: epoch[name] for name in _KEY[:3]},
         sequence=number,
-        last_heard_at=heard_at,
-        reason=None if gap is None else gap["reason"],
+        last_heard_at=json_time(epoch["last_seen_at"]),
+        reason=reason,
     )
 
 
-def _of_number(table: sa.Table, epoch: sa.RowMapping, number: int) -> sa.Select[Any]:
-    is_epoch = (table.c[name] == epoch[name] for name in _KEY[:3])
-    return sa.select(table).where(*is_epoch, table.c.sequence == number)
-
-
-def _gap_of(epoch: sa.RowMapping, number: int) -> sa.Select[Any]:
-    is_epoch = (gaps.c[name] == epoch[name] for name in _KEY[:3])
-    return sa.select(gaps).where(
-        *is_epoch, gaps.c.first_sequence <= number, gaps.c.last_sequence >= number
-    )
+def _is_epoch(table: sa.Table, epoch: sa.RowMapping) -> sa.ColumnElement[bool]:
+    return sa.and_(*(table.c[name] == epoch[name] for name in _KEY[:3]))
 
 
 async def _all(
@@ -259,19 +253,6 @@ async def _all(
 ) -> AsyncIterator[FoundEvent]:
     """Yield all rows of a statement in the order of their key, `MAX_ROWS` in each read."""
     key = tuple(table.c[name] for name in _KEY)
-    page = statement
-    while True:
-        found = await database.read(partial(_rows, table=table, statement=page))
-        for event in found:
-            yield event
-        if len(found) < MAX_ROWS:
-            return
-        last = tuple(getattr(found[-1], name) for name in _KEY)
-        page = statement.where(sa.tuple_(*key) > sa.tuple_(*last))
-
-
-def _rows(
-    connection: sa.Connection, table: sa.Table, statement: sa.Select[Any]
-) -> list[FoundEvent]:
-    in_order = statement.order_by(*(table.c[name] for name in _KEY)).limit(MAX_ROWS)
-    return [found_event(table, row) for row in connection.execute(in_order).mappings()]
+    async for rows in keyset_pages(database, statement, key, MAX_ROWS):
+        for row in rows:
+            yield found_event(table, row)
