@@ -7,12 +7,12 @@ import msgspec
 import typer
 from sqlalchemy import RowMapping
 
-from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.audit.audit_log import Action
 from sync.receiver.cli.hq import HEAD_OFFICE, check_known, checked_period
 from sync.receiver.cli.listing import print_pages
 from sync.receiver.cli.options import StoreOption
 from sync.receiver.reports.audit_trail import AuditFilter, audit_entries
+from sync.receiver.reports.json_views import json_members
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing
 
@@ -37,23 +37,12 @@ def audit(
     changes or deletes an entry.
     """
     settings = HEAD_OFFICE.settings(config)
-    wanted = AuditFilter(
-        checked_period(since, until),
-        action,
-        store,
-    )
+    wanted = AuditFilter(checked_period(since, until), action, store)
     check_known(settings, store)
     listing = Listing("entries", as_json=as_json)
     print_pages(settings, listing, partial(audit_entries, wanted=wanted), _entry)
 
 
 def _entry(row: RowMapping) -> dict[str, object]:
-    return {
-        "at": to_rfc3339(row["at"], "milliseconds"),
-        "action": row["action"],
-        "actor": row["actor"],
-        "origin": row["origin"],
-        "storeId": row["store_id"],
-        "tillId": row["till_id"],
-        "detail": msgspec.json.decode(row["detail"]),
-    }
+    members = json_members(row, ("at", "action", "actor", "origin", "store_id", "till_id"))
+    return members | {"detail": msgspec.json.decode(row["detail"])}

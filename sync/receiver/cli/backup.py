@@ -10,7 +10,6 @@ from sync.receiver.carried.private_keys import private_key_path
 from sync.receiver.cli.hq import HEAD_OFFICE
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import echo
-from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 from sync.runtime.files.sqlite_backup import BackupError, UnfitTarget, back_up, check_target
 
@@ -31,16 +30,16 @@ def backup(
     """
     settings = HEAD_OFFICE.settings(config)
     if settings.is_on_postgresql:
-        HEAD_OFFICE.fail(_POSTGRESQL, ExitCode.USAGE)
+        HEAD_OFFICE.refuse(_POSTGRESQL)
     database = settings.database_path
     if not HEAD_OFFICE.state_of(settings).exists:
-        HEAD_OFFICE.fail(f"there is no database {database}", ExitCode.USAGE)
+        HEAD_OFFICE.refuse(f"there is no database {database}")
     try:
         check_target(file, database.parent)
         with current_step("Copying") as show:
             back_up(database, file, show)
     except UnfitTarget as error:
-        HEAD_OFFICE.fail(str(error), ExitCode.USAGE)
+        HEAD_OFFICE.refuse(str(error))
     except BackupError as error:
         HEAD_OFFICE.fail(f"no backup was made: {error}")
     echo(f"{file} holds the database {database}, with e-mail addresses in plain text.")

@@ -4,21 +4,21 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, parse_list
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
 from sync.receiver.cli.join_codes.issue import CodeTarget, print_code, print_codes
+from sync.receiver.cli.options import checked
 from sync.receiver.cli.output import output_to
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.printing import count, echo
-from sync.runtime.cli.program import ExitCode
 
 _SECRET_BYTES = 32
 
@@ -50,10 +50,16 @@ _AuthorityFile = Annotated[
 
 def enroll(  # noqa: PLR0913 - the options of a command
     store_id: Annotated[
-        str | None, typer.Argument(metavar="STORE_ID", help="The store's name.")
+        str | None,
+        typer.Argument(metavar="STORE_ID", callback=checked("STORE_ID"), help="The store's name."),
     ] = None,
     till_id: Annotated[
-        str | None, typer.Argument(metavar="TILL_ID", help="The POS machine's name in the store.")
+        str | None,
+        typer.Argument(
+            metavar="TILL_ID",
+            callback=checked("TILL_ID"),
+            help="The POS machine's name in the store.",
+        ),
     ] = None,
     config: ConfigFile = None,
     *,
@@ -81,7 +87,7 @@ def enroll(  # noqa: PLR0913 - the options of a command
         else:
             _enroll_list(settings, list_file, output)
     elif list_file is None and store_id is not None and till_id is not None:
-        name = AgentName(checked_name("STORE_ID", store_id), checked_name("TILL_ID", till_id))
+        name = AgentName(store_id, till_id)
         if url is not None:
             print_code(settings, CodeTarget(url, ca), name)
         else:
@@ -94,7 +100,9 @@ def enroll(  # noqa: PLR0913 - the options of a command
 def _enroll_list(settings: ReceiverSettings, list_file: Path, output: Path | None) -> None:
     names = _read(list_file)
     if output is not None and output.exists():
-        _fail(f"{output} exists already, and its tokens may be in use: choose another name")
+        HEAD_OFFICE.refuse(
+            f"{output} exists already, and its tokens may be in use: choose another name"
+        )
     # Create the file before the first token is issued: if it fails, no token changes.
     with output_to(output, "the previous tokens remain valid; run the command again") as file:
         tokens = _issue_tokens(settings, names)
@@ -117,12 +125,8 @@ def _read(list_file: Path) -> list[AgentName]:
     try:
         return parse_list(list_file.read_text("utf-8"))
     except OSError as error:
-        _fail(f"cannot read {list_file} ({error.strerror})")
+        HEAD_OFFICE.refuse(f"cannot read {list_file} ({error.strerror})")
     except UnicodeDecodeError:
-        _fail(f"{list_file}: expected text in UTF-8")
+        HEAD_OFFICE.refuse(f"{list_file}: expected text in UTF-8")
     except EnrolmentListError as error:
-        _fail(f"{list_file}: no machine is enrolled:\n  {error}")
-
-
-def _fail(reason: str) -> NoReturn:
-    HEAD_OFFICE.fail(reason, ExitCode.USAGE)
+        HEAD_OFFICE.refuse(f"{list_file}: no machine is enrolled:\n  {error}")

@@ -1,30 +1,22 @@
 """`loyalty-hq epochs`: list epochs of unknown end, and accept what their machines may have held."""
 
 from functools import partial
-from typing import Annotated
 
 import typer
 from sqlalchemy import RowMapping
 
 from sync.protocol.rfc3339 import json_time
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.hq import (
-    HEAD_OFFICE,
-    audit_log,
-    check_known,
-    checked_name,
-    checked_reason,
-    run_on_database,
-)
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, check_known, run_on_database
 from sync.receiver.cli.listing import Entry, print_pages
-from sync.receiver.cli.options import StoreOption
+from sync.receiver.cli.options import EpochName, Reason, StoreName, StoreOption, TillName
 from sync.receiver.ingest.epochs.acknowledge import acknowledge_epoch
 from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
-from sync.receiver.reports.gap_list import list_unconfirmed_epochs
+from sync.receiver.reports.gap_list import ACKNOWLEDGEMENT, list_unconfirmed_epochs
+from sync.receiver.reports.json_views import json_members
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo
-from sync.runtime.cli.program import ExitCode
 
 epochs = typer.Typer(
     help="List and acknowledge unconfirmed epochs.\n\nUnconfirmed: another epoch followed, and its"
@@ -48,18 +40,17 @@ def list_all(
     check_known(settings, store)
     pages = partial(list_unconfirmed_epochs, store_id=store)
     listing = Listing("epochs", as_json=as_json, title="unconfirmed epochs")
-    has_open = print_pages(settings, listing, pages, _entry, _is_open)
-    raise typer.Exit(ExitCode.PROBLEM if has_open else ExitCode.OK)
+    print_pages(settings, listing, pages, _entry, _is_open)
 
 
 @epochs.command()
 def acknowledge(
-    store_id: Annotated[str, typer.Argument(metavar="STORE", help="The store's name.")],
-    till_id: Annotated[str, typer.Argument(metavar="TILL", help="The POS machine's name.")],
-    epoch: Annotated[str, typer.Argument(metavar="EPOCH", help="As shown by `list`.")],
+    store_id: StoreName,
+    till_id: TillName,
+    epoch: EpochName,
     config: ConfigFile = None,
     *,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why the loss is accepted.")],
+    reason: Reason,
 ) -> None:
     """Accept that what an ended epoch lacks is lost.
 
@@ -68,15 +59,9 @@ def acknowledge(
     usual.
     """
     settings = HEAD_OFFICE.settings(config)
-    name = AgentName(checked_name("STORE", store_id), checked_name("TILL", till_id))
     check_known(settings, store_id, till_id)
-    accept = partial(
-        acknowledge_epoch,
-        name=name,
-        epoch=epoch,
-        reason=checked_reason(reason),
-        audit=audit_log(),
-    )
+    name, audit = AgentName(store_id, till_id), audit_log()
+    accept = partial(acknowledge_epoch, name=name, epoch=epoch, reason=reason, audit=audit)
     accepted = run_on_database(settings, lambda database: database.write(accept))
     if accepted is None:
         HEAD_OFFICE.fail(
@@ -93,17 +78,12 @@ def _is_open(entry: Entry) -> bool:
 
 def _entry(row: RowMapping) -> dict[str, object]:
     return {
-        "storeId": row["store_id"],
-        "tillId": row["till_id"],
-        "epoch": row["epoch"],
+        **json_members(row, ("store_id", "till_id", "epoch")),
         "ended": epoch_end(row.__getitem__),
         "captures": row["last_sequence"],
         "outstanding": row["last_sequence"] - row["accepted_through"],
         "lastWordAt": json_time(row["last_seen_at"]),
         "closedAt": json_time(row["closed_at"]),
         "followedAt": json_time(row["followed_at"]),
-        "endedReason": row["ended_reason"],
-        "acknowledgedAt": json_time(row["acknowledged_at"]),
-        "acknowledgedBy": row["acknowledged_by"],
-        "acknowledgedReason": row["acknowledged_reason"],
+        **json_members(row, ("ended_reason", *ACKNOWLEDGEMENT)),
     }

@@ -167,7 +167,7 @@ def check_known(
     is_known = partial(is_recorded, store_id=store_id, till_id=till_id)
     if not run_on_database(settings, is_known, ExitCode.USAGE):
         what = f"store {store_id}" if till_id is None else f"till {store_id}/{till_id}"
-        HEAD_OFFICE.fail(f"{what} is not known: see `loyalty-hq stores`", ExitCode.USAGE)
+        HEAD_OFFICE.refuse(f"{what} is not known: see `loyalty-hq stores`")
 
 
 def run_on_database(

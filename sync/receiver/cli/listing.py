@@ -1,14 +1,16 @@
 """Prints lists of the database page by page."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
+import typer
 from sqlalchemy import RowMapping
 
 from sync.receiver.cli.hq import HEAD_OFFICE, run_on_database
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.runtime.cli.listing import Listing
+from sync.runtime.cli.program import ExitCode
 
 Entry: TypeAlias = dict[str, object]
 
@@ -19,8 +21,8 @@ def print_pages(
     pages: Callable[[Database], AsyncIterator[Sequence[RowMapping]]],
     entry_of: Callable[[RowMapping], Entry],
     is_open: Callable[[Entry], bool] = lambda _: False,
-) -> bool:
-    """Print the rows of all pages as entries; return whether one of them is open.
+) -> NoReturn:
+    """Print the rows of all pages as entries, and exit: with code 1 if one of them is open.
 
     Open: a person has to act on it. If there are no entries, standard error says so.
     """
@@ -36,4 +38,4 @@ def print_pages(
     has_open = run_on_database(settings, show)
     if not listing.end():
         HEAD_OFFICE.warn(f"no {listing.title}")
-    return has_open
+    raise typer.Exit(ExitCode.PROBLEM if has_open else ExitCode.OK)

@@ -8,19 +8,23 @@ import typer
 
 from sync.receiver.auth.enrolment import Enrolment
 from sync.receiver.auth.retirement import RetiredTill
-from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, checked_name, run_on_database
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
+from sync.receiver.cli.options import StoreName, checked
 from sync.receiver.db.database import Database
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo
-from sync.runtime.cli.program import ExitCode
 
 
 def retire(
-    store_id: Annotated[str, typer.Argument(metavar="STORE", help="The store's name.")],
+    store_id: StoreName,
     till_id: Annotated[
         str | None,
-        typer.Argument(metavar="[TILL]", help="The POS machine's name; without: all of the store."),
+        typer.Argument(
+            metavar="[TILL]",
+            callback=checked("TILL"),
+            help="The POS machine's name; without: all of the store.",
+        ),
     ] = None,
     config: ConfigFile = None,
     *,
@@ -33,10 +37,7 @@ def retire(
     Its events stay: sessions are found, exports have them. `enroll` brings it back.
     """
     settings = HEAD_OFFICE.settings(config)
-    checked_name("STORE", store_id)
-    if till_id is not None:
-        checked_name("TILL", till_id)
-    elif not yes:
+    if till_id is None and not yes:
         _confirm(store_id)
     audit = audit_log()
 
@@ -46,7 +47,7 @@ def retire(
     retired = run_on_database(settings, work)
     if retired is None:
         what = f"store {store_id}" if till_id is None else f"till {store_id}/{till_id}"
-        HEAD_OFFICE.fail(f"{what} is not known: nothing was changed", ExitCode.USAGE)
+        HEAD_OFFICE.refuse(f"{what} is not known: nothing was changed")
     if as_json:
         _print_json(retired)
     else:
@@ -55,7 +56,7 @@ def retire(
 
 def _confirm(store_id: str) -> None:
     if not sys.stdin.isatty():
-        HEAD_OFFICE.fail(f"all tills of store {store_id}? Give --yes, or a TILL", ExitCode.USAGE)
+        HEAD_OFFICE.refuse(f"all tills of store {store_id}? Give --yes, or a TILL")
     if not typer.confirm(f"Retire all tills of store {store_id}?"):
         HEAD_OFFICE.fail("nothing was changed")
 

@@ -9,8 +9,9 @@ import typer
 from sync.receiver.auth.enrolment import Enrolment, Revoked
 from sync.receiver.auth.join_codes import JoinCodes
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, check_known, checked_name, run_on_database
+from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, check_known, run_on_database
 from sync.receiver.cli.listing import print_pages
+from sync.receiver.cli.options import OptionalStoreName, OptionalTillName
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.reports.join_code_list import join_code_entry, list_join_codes
@@ -20,12 +21,8 @@ from sync.runtime.cli.printing import count, echo
 
 
 def revoke(
-    store_id: Annotated[
-        str | None, typer.Argument(metavar="STORE", help="The store's name.")
-    ] = None,
-    till_id: Annotated[
-        str | None, typer.Argument(metavar="TILL", help="The POS machine's name.")
-    ] = None,
+    store_id: OptionalStoreName = None,
+    till_id: OptionalTillName = None,
     config: ConfigFile = None,
     *,
     code: Annotated[
@@ -42,13 +39,11 @@ def revoke(
     enroll the till again. Exit code 1 if there was nothing to revoke.
     """
     settings = HEAD_OFFICE.settings(config)
-    if store_id is not None:
-        checked_name("STORE", store_id)
     if codes:
         _list(settings, store_id, as_json=as_json)
     if store_id is None or till_id is None or as_json:
         raise typer.BadParameter("expected STORE TILL, or --list [STORE]")
-    name = AgentName(store_id, checked_name("TILL", till_id))
+    name = AgentName(store_id, till_id)
     check_known(settings, store_id, till_id)
     audit = audit_log()
 
@@ -71,4 +66,3 @@ def _list(settings: ReceiverSettings, store_id: str | None, *, as_json: bool) ->
     listing = Listing("codes", as_json=as_json, title="join codes")
     pages = partial(list_join_codes, store_id=store_id)
     print_pages(settings, listing, pages, partial(join_code_entry, now=datetime.now(UTC)))
-    raise typer.Exit

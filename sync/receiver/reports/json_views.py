@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import cache, partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import func
 
-from sync.protocol.rfc3339 import to_rfc3339
+from sync.protocol.rfc3339 import json_time
 from sync.receiver.db.columns import JsonTexts
 from sync.receiver.db.conditions import IS_CURRENT, Among
 from sync.receiver.db.database import Reads
@@ -79,14 +80,12 @@ def is_valid_text(text: str) -> bool:
     return "\0" not in text
 
 
-def json_members(row: sa.Row[Any], columns: Sequence[str]) -> dict[str, object]:
+def json_members(row: sa.RowMapping, columns: Sequence[str]) -> dict[str, object]:
     """Return the columns as members of a JSON object."""
-    members: dict[str, object] = {}
-    for name in columns:
-        value = getattr(row, name)
-        is_time = isinstance(value, datetime)
-        members[_member(name)] = to_rfc3339(value, "milliseconds") if is_time else value
-    return members
+    values = ((_member(name), row[name]) for name in columns)
+    return {
+        name: json_time(value) if isinstance(value, datetime) else value for name, value in values
+    }
 
 
 @cache
@@ -111,35 +110,37 @@ def _sessions(
     stores = [row.store_id for row in connection.execute(statement)]
     if not stores:
         return []
-    rows = connection.execute(_sessions_in(correlation_id, stores)).all()
-    given: dict[str, list[sa.Row[Any]]] = {store_id: [] for store_id in stores}
-    for answer in connection.execute(_last_answers(correlation_id, stores)):
-        given[answer.store_id].append(answer)
+    rows = connection.execute(_sessions_in(correlation_id, stores)).mappings().all()
+    given: dict[str, list[sa.RowMapping]] = {store_id: [] for store_id in stores}
+    for answer in connection.execute(_last_answers(correlation_id, stores)).mappings():
+        given[answer["store_id"]].append(answer)
     found: list[dict[str, object]] = []
-    for store_id, in_store in groupby(rows, key=lambda row: row.store_id):
+    for store_id, in_store in groupby(rows, key=itemgetter("store_id")):
         found += _in_one_store(list(in_store), given[store_id])
     return found
 
 
 def _in_one_store(
-    rows: Sequence[sa.Row[Any]], given: Sequence[sa.Row[Any]]
+    rows: Sequence[sa.RowMapping], given: Sequence[sa.RowMapping]
 ) -> list[dict[str, object]]:
     """Return a store's sessions with their answers; the first of them stands.
 
     An answer belongs to its till's session, or if that has none, to the one that stands.
     """
-    tills = {row.till_id for row in rows}
+    tills = {row["till_id"] for row in rows}
     found: list[dict[str, object]] = []
     for row in rows:
         stands = row is rows[0]
         own = [
             answer
             for answer in given
-            if answer.till_id == row.till_id or (stands and answer.till_id not in tills)
+            if answer["till_id"] == row["till_id"] or (stands and answer["till_id"] not in tills)
         ]
         members = json_members(row, _SESSION) | {"stands": stands}
         members["emailAnswers"] = [json_members(answer, _ANSWER) for answer in own]
-        if omitted := sum({one.till_id: max(one.total - MAX_ANSWERS, 0) for one in own}.values()):
+        if omitted := sum(
+            {one["till_id"]: max(one["total"] - MAX_ANSWERS, 0) for one in own}.values()
+        ):
             members["emailAnswersOmitted"] = omitted
         found.append(members)
     return found

@@ -32,7 +32,7 @@ class SingleFlight(Generic[T]):
     """Runs each key once at a time. Not a cache: a later call runs again. Event loop only."""
 
     def __init__(self) -> None:
-        self._running: dict[Hashable, asyncio.Task[T]] = {}
+        self._running: dict[Hashable, asyncio.Future[T]] = {}
 
     async def run(self, key: Hashable, call: Callable[[], Awaitable[T]]) -> T:
         """Return the result of the run in progress for `key`, or of a new one.
@@ -41,17 +41,13 @@ class SingleFlight(Generic[T]):
         """
         task = self._running.get(key)
         if task is None:
-            task = asyncio.ensure_future(_await(call))
+            task = asyncio.ensure_future(call())
             self._running[key] = task
             task.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(task)
 
-    def _forget(self, key: Hashable, done: asyncio.Task[T]) -> None:
+    def _forget(self, key: Hashable, done: asyncio.Future[T]) -> None:
         del self._running[key]
         if not done.cancelled():
             # Retrieved: no warning if every caller is gone.
             done.exception()
-
-
-async def _await(call: Callable[[], Awaitable[T]]) -> T:
-    return await call()

@@ -263,11 +263,9 @@ def _read_epochs(
     )
     return [
         _EncodedEpoch(
-            _Till(row.store_id, row.till_id),
-            row.epoch,
-            msgspec.json.encode(
-                json_members(row, _NAMES) | {"ended": epoch_end(partial(getattr, row))}
-            ),
+            _Till(row["store_id"], row["till_id"]),
+            row["epoch"],
+            msgspec.json.encode(json_members(row, _NAMES) | {"ended": epoch_end(row.__getitem__)}),
         )
-        for row in connection.execute(found)
+        for row in connection.execute(found).mappings()
     ]

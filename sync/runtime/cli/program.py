@@ -103,7 +103,7 @@ class Program(Generic[SettingsT]):
 
     def _require_state(self, found: Configuration, settings: SettingsT, *, new: bool) -> None:
         if not (new or found.names_state or self.state_of(settings).exists):
-            self.fail(self._no_state(found, settings), ExitCode.USAGE)
+            self.refuse(self._no_state(found, settings))
         self.announce(found, settings)
 
     def configuration(self, config: Path | None) -> tuple[Configuration, SettingsT]:
@@ -112,7 +112,7 @@ class Program(Generic[SettingsT]):
         try:
             return found, load(self.model, found.file, found.environ)
         except ConfigurationError as error:
-            self.fail("\n".join(filter(None, [str(error), self._in_use(found)])), ExitCode.USAGE)
+            self.refuse("\n".join(filter(None, [str(error), self._in_use(found)])))
 
     def find(self, config: Path | None) -> Configuration:
         """Return the configuration that the service itself uses. Raises `ConfigurationError`."""
@@ -132,12 +132,16 @@ class Program(Generic[SettingsT]):
         try:
             yield
         except ConfigurationError as error:
-            self.fail(str(error), ExitCode.USAGE)
+            self.refuse(str(error))
 
     def fail(self, message: str, code: ExitCode = ExitCode.PROBLEM) -> NoReturn:
         """Print `message` on standard error and exit."""
         self.warn(message)
         raise typer.Exit(code)
+
+    def refuse(self, message: str) -> NoReturn:
+        """Print `message` on standard error and exit with code 2: wrong usage or configuration."""
+        self.fail(message, ExitCode.USAGE)
 
     def warn(self, message: str) -> None:
         """Print `message` on standard error."""

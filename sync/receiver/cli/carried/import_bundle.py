@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn
+from typing import Annotated, BinaryIO
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -102,10 +102,10 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
         with file.open("rb") as opened:
             if not stat.S_ISREG(file.stat().st_mode):
-                _refuse(f"{file} is not a regular file: copy the bundle into one")
+                HEAD_OFFICE.refuse(f"{file} is not a regular file: copy the bundle into one")
             yield opened
     except OSError as error:
-        _refuse(f"cannot read {file} ({error.strerror})")
+        HEAD_OFFICE.refuse(f"cannot read {file} ({error.strerror})")
 
 
 @contextmanager
@@ -172,7 +172,3 @@ def _why(code: str, epoch: EpochReport) -> str:
             " office restored from a backup? The till sends all again once its line is back"
         )
     return "the till began too many epochs: find out why its database is replaced so often"
-
-
-def _refuse(reason: str) -> NoReturn:
-    HEAD_OFFICE.fail(reason, ExitCode.USAGE)

@@ -1,21 +1,20 @@
-"""Output of a list of join codes: standard output, or a file that an interrupted run continues.
+"""File of the join codes of a list. An interrupted run is continued by the next one.
 
-Codes are written after they are stored, slice by slice, to `FILE.part`, which becomes FILE when all
-tills have one. A crash between the two leaves codes that were never shown: the next run issues
-others for these tills, which voids them.
+Each slice of codes is stored in the database, then appended to `FILE.part`, which is renamed to
+FILE after the last slice. After a crash between the two, the slice is in the database only: the
+next run issues new codes for its tills, which voids the unwritten ones.
 """
 
 import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from sync.protocol.join_code import JoinCode, JoinCodeError, parse_join_code
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.join_codes.till_list import NameSet
-from sync.receiver.cli.output import Output, OutputError
+from sync.receiver.cli.output import OutputError
 from sync.runtime.files.atomic_file import sync_directory
 from sync.runtime.files.private_files import open_private
 
@@ -23,40 +22,14 @@ HEADER = "store_id,till_id,code,expires_at\n"
 
 
 class CodeFileError(Exception):
-    """An earlier run's file cannot be continued; the message says why and what to do."""
-
-
-class CodeOutput(Protocol):
-    """Takes the codes of one slice after the other."""
-
-    def has(self, name: AgentName) -> bool:
-        """Return whether an earlier run has written a code for the till."""
-
-    def write(self, codes: Iterable[JoinCode], expires_at: datetime) -> None:
-        """Write codes that are stored. Raises `OutputError`."""
-
-
-class StandardOutput:
-    """Codes on standard output; nothing to continue."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        output.write(HEADER.encode())
-
-    def has(self, name: AgentName) -> bool:  # noqa: ARG002 - the signature is the protocol's
-        """Return False."""
-        return False
-
-    def write(self, codes: Iterable[JoinCode], expires_at: datetime) -> None:
-        """Write codes."""
-        self._output.write(_lines(codes, expires_at))
+    """The file of an earlier run cannot be continued; the message says why and what to do."""
 
 
 class CodeFile:
     """Codes in `FILE.part`, mode 0600; synced after each slice."""
 
     def __init__(self, path: Path, template: JoinCode, now: datetime) -> None:
-        """Begin the file, or continue one. `template` has the URL and authority of all codes.
+        """Create the file, or continue one. `template` has the URL and authority of all codes.
 
         Raises `CodeFileError` and `OSError`.
         """
@@ -78,14 +51,14 @@ class CodeFile:
     def write(self, codes: Iterable[JoinCode], expires_at: datetime) -> None:
         """Append codes and sync. Raises `OutputError`, which differs from database errors."""
         try:
-            self._file.write(_lines(codes, expires_at))
+            self._file.write(lines(codes, expires_at))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(error.strerror) from None
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Rename the file to its final name."""
         self.part.replace(self.path)
         sync_directory(self.path.parent)
 
@@ -95,7 +68,7 @@ class CodeFile:
         self._names.close()
 
     def _continue(self, template: JoinCode, now: datetime) -> None:
-        """Read the codes of an earlier run; cut off a line that a crash has torn."""
+        """Read the codes of an earlier run; remove an incomplete last line."""
         header = self._file.readline()
         if header not in {b"", HEADER.encode()} and header.endswith(b"\n"):
             raise self._unusable("was not written by this command")
@@ -126,6 +99,7 @@ class CodeFile:
         return CodeFileError(f"{self.part} {reason}: delete it to issue all codes again")
 
 
-def _lines(codes: Iterable[JoinCode], expires_at: datetime) -> bytes:
+def lines(codes: Iterable[JoinCode], expires_at: datetime) -> bytes:
+    """Return the lines of some codes, below `HEADER`."""
     end = to_rfc3339(expires_at, "milliseconds")
     return "".join(f"{one.store_id},{one.till_id},{one},{end}\n" for one in codes).encode()

@@ -1,13 +1,13 @@
 """Join codes of `loyalty-hq enroll --url`: one, or those of a list of any length."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import typer
@@ -25,19 +25,13 @@ from sync.receiver.auth.enrolment_csv import EnrolmentListError
 from sync.receiver.auth.join_codes import VALID_DAYS, JoinCodes, NewCode
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
-from sync.receiver.cli.join_codes.code_file import (
-    CodeFile,
-    CodeFileError,
-    CodeOutput,
-    StandardOutput,
-)
+from sync.receiver.cli.join_codes.code_file import HEADER, CodeFile, CodeFileError, lines
 from sync.receiver.cli.join_codes.till_list import TillList, open_list
 from sync.receiver.cli.join_codes.url_check import find_url_problem
 from sync.receiver.cli.output import OutputError, output_to
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.runtime.cli.printing import count, echo
-from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import row_counter
 from sync.runtime.settings.secret_files import serving_tls
 from sync.runtime.settings.types import SecureUrl
@@ -57,13 +51,9 @@ class CodeTarget:
 
 def print_code(settings: ReceiverSettings, target: CodeTarget, name: AgentName) -> None:
     """Issue a join code and print it, alone, on standard output."""
-    template, authority = _template(settings, target)
-    code = _code(template, name)
-
-    async def issue(database: Database) -> datetime:
-        return await _issue(database, [code], authority)
-
-    expires_at = run_on_database(settings, issue, create=True)
+    issuer = _issuer(settings, target)
+    code = issuer.code(name)
+    expires_at = run_on_database(settings, partial(issuer.store, codes=[code]), create=True)
     echo(str(code))
     echo(
         f"This code is a secret. It is valid once, until {expires_at:%Y-%m-%d %H:%M} UTC. On the"
@@ -76,34 +66,34 @@ def print_codes(
     settings: ReceiverSettings, target: CodeTarget, list_file: Path, output: Path | None
 ) -> None:
     """Issue the join codes of a list and print them as CSV, or write them to a new file."""
-    template, authority = _template(settings, target)
+    issuer = _issuer(settings, target)
     with _checked_list(list_file) as (tills, number):
         if output is None:
             with output_to(None, "run the command again: it issues all codes again") as written:
-                _issue_list(settings, tills, StandardOutput(written), template, authority)
+                written.write(HEADER.encode())
+                issuer.issue_all(
+                    tills.names(), lambda *codes: written.write(lines(*codes)), is_printing=True
+                )
         elif output.exists():
-            _fail(f"{output} exists already, and its codes may be in use: choose another name")
+            HEAD_OFFICE.refuse(
+                f"{output} exists already, and its codes may be in use: choose another name"
+            )
         else:
-            _write_file(settings, tills, output, template, authority)
+            _write_file(issuer, tills, output)
             echo(f"Codes for {count(number, 'machine')} are in {output}.", err=True)
 
 
-def _write_file(
-    settings: ReceiverSettings,
-    tills: TillList,
-    output: Path,
-    template: JoinCode,
-    authority: Authority | None,
-) -> None:
+def _write_file(issuer: "_Issuer", tills: TillList, output: Path) -> None:
     again = f"run the command again to continue {output}.part"
     try:
-        with closing(CodeFile(output, template, datetime.now(UTC))) as file:
+        with closing(CodeFile(output, issuer.template, datetime.now(UTC))) as file:
             if file.continued:
                 echo(f"{file.part}: {count(file.continued, 'code')} of an earlier run.", err=True)
-            _issue_list(settings, tills, file, template, authority)
+            names = (name for name in tills.names() if not file.has(name))
+            issuer.issue_all(names, file.write, is_printing=False)
             file.finish()
     except CodeFileError as error:
-        _fail(str(error))
+        HEAD_OFFICE.refuse(str(error))
     except (OSError, OutputError) as error:
         reason = getattr(error, "strerror", None) or error
         HEAD_OFFICE.fail(f"cannot write {output}.part ({reason}): {again}")
@@ -112,43 +102,50 @@ def _write_file(
         raise
 
 
-def _issue_list(
-    settings: ReceiverSettings,
-    tills: TillList,
-    output: CodeOutput,
-    template: JoinCode,
-    authority: Authority | None,
-) -> None:
-    """Issue codes slice by slice: stored first, then written."""
-    names = (name for name in tills.names() if not output.has(name))
-    is_printing = isinstance(output, StandardOutput)
+@dataclass(frozen=True, slots=True)
+class _Issuer:
+    """Makes and stores codes from a `template` without names and secret.
 
-    async def issue(database: Database) -> None:
-        with row_counter("Issuing codes:", is_printing=is_printing) as advance:
-            while some := [_code(template, name) for name in islice(names, SLICE)]:
-                expires_at = await _issue(database, some, authority)
-                output.write(some, expires_at)
-                advance(len(some), some[-1].store_id)
+    `authority`: the one to serve to machines, if they need it.
+    """
 
-    run_on_database(settings, issue, create=True)
+    settings: ReceiverSettings
+    template: JoinCode
+    authority: Authority | None
+
+    def code(self, name: AgentName) -> JoinCode:
+        secret = make_secret(secrets.token_bytes(SECRET_BYTES))
+        return replace(self.template, store_id=name.store_id, till_id=name.till_id, secret=secret)
+
+    async def store(self, database: Database, codes: list[JoinCode]) -> datetime:
+        """Store codes in one transaction; return when they expire."""
+        stored, at = JoinCodes(database), datetime.now(UTC)
+        if self.authority is not None:
+            await stored.add_authority(self.authority.mark, self.authority.certificate, at)
+        new = [NewCode(AgentName(one.store_id, one.till_id), one.secret) for one in codes]
+        await stored.issue(new, at, audit_log())
+        return at + timedelta(days=VALID_DAYS)
+
+    def issue_all(
+        self,
+        names: Iterator[AgentName],
+        write: Callable[[list[JoinCode], datetime], object],
+        *,
+        is_printing: bool,
+    ) -> None:
+        """Issue codes slice by slice: stored first, then written."""
+
+        async def issue(database: Database) -> None:
+            with row_counter("Issuing codes:", is_printing=is_printing) as advance:
+                while codes := [self.code(name) for name in islice(names, SLICE)]:
+                    write(codes, await self.store(database, codes))
+                    advance(len(codes), codes[-1].store_id)
+
+        run_on_database(self.settings, issue, create=True)
 
 
-async def _issue(database: Database, new: list[JoinCode], authority: Authority | None) -> datetime:
-    codes, at = JoinCodes(database), datetime.now(UTC)
-    if authority is not None:
-        await codes.add_authority(authority.mark, authority.certificate, at)
-    issued = [NewCode(AgentName(one.store_id, one.till_id), one.secret) for one in new]
-    await codes.issue(issued, at, audit_log())
-    return at + timedelta(days=VALID_DAYS)
-
-
-def _code(template: JoinCode, name: AgentName) -> JoinCode:
-    secret = make_secret(secrets.token_bytes(SECRET_BYTES))
-    return replace(template, store_id=name.store_id, till_id=name.till_id, secret=secret)
-
-
-def _template(settings: ReceiverSettings, target: CodeTarget) -> tuple[JoinCode, Authority | None]:
-    """Return a code without names and secret, and the authority to serve to machines."""
+def _issuer(settings: ReceiverSettings, target: CodeTarget) -> _Issuer:
+    """Check the target and return the issuer of its codes, else exit with code 2."""
     try:
         url = _url.validate_python(target.url).rstrip("/")
     except ValidationError as error:
@@ -161,14 +158,14 @@ def _template(settings: ReceiverSettings, target: CodeTarget) -> tuple[JoinCode,
     try:
         authority = _authority(settings, url, target.ca_file)
     except AuthorityError as error:
-        _fail(str(error))
+        HEAD_OFFICE.refuse(str(error))
     mark = authority.mark if authority else ""
     if problem := find_url_problem(url, authority):
         HEAD_OFFICE.warn(
             f"warning: tried from here, {url} cannot be joined: {problem}. Codes are issued, and"
             " work once machines reach head office at this URL"
         )
-    return JoinCode("", "", url, "", mark), authority
+    return _Issuer(settings, JoinCode("", "", url, "", mark), authority)
 
 
 def _authority(settings: ReceiverSettings, url: str, ca_file: Path | None) -> Authority | None:
@@ -200,12 +197,8 @@ def _checked_list(list_file: Path) -> Iterator[tuple[TillList, int]]:
             tills = TillList(file)
             yield tills, tills.check()
     except UnicodeDecodeError:
-        _fail(f"{list_file}: expected text in UTF-8")
+        HEAD_OFFICE.refuse(f"{list_file}: expected text in UTF-8")
     except EnrolmentListError as error:
-        _fail(f"{list_file}: no code is issued:\n  {error}")
+        HEAD_OFFICE.refuse(f"{list_file}: no code is issued:\n  {error}")
     except OSError as error:
-        _fail(f"cannot read {list_file} ({error.strerror or 'it must be a file'})")
-
-
-def _fail(reason: str) -> NoReturn:
-    HEAD_OFFICE.fail(reason, ExitCode.USAGE)
+        HEAD_OFFICE.refuse(f"cannot read {list_file} ({error.strerror or 'it must be a file'})")

@@ -7,12 +7,11 @@ import typer
 
 from sync.receiver.cli.hq import (
     HEAD_OFFICE,
-    checked_name,
     checked_period,
     reference_now,
     run_on_database,
 )
-from sync.receiver.cli.options import CapturedFrom, CapturedTo
+from sync.receiver.cli.options import CapturedFrom, CapturedTo, checked
 from sync.receiver.cli.reporting.as_of import as_of
 from sync.receiver.db.database import Database
 from sync.receiver.db.period import Period
@@ -37,7 +36,10 @@ def completeness(
     config: ConfigFile = None,
     *,
     store: Annotated[
-        str | None, typer.Option(metavar="ID", help="This store alone, complete or not.")
+        str | None,
+        typer.Option(
+            metavar="ID", callback=checked("--store"), help="This store alone, complete or not."
+        ),
     ] = None,
     since: CapturedFrom = None,
     until: CapturedTo = None,
@@ -56,8 +58,6 @@ def completeness(
     had a wrong clock counts by its corrected time, or if that is unknown by its time of receipt.
     """
     settings = HEAD_OFFICE.settings(config)
-    if store is not None:
-        checked_name("--store", store)
     scope = Scope(reference_now(), store, checked_period(since, until))
 
     async def report(database: Database) -> Totals | None:
@@ -67,7 +67,7 @@ def completeness(
 
     totals = run_on_database(settings, report, ExitCode.USAGE)
     if totals is None:
-        HEAD_OFFICE.fail(f"store {store} has no known tills", ExitCode.USAGE)
+        HEAD_OFFICE.refuse(f"store {store} has no known tills")
     raise typer.Exit(ExitCode.OK if totals.is_proven else ExitCode.PROBLEM)
 
 
