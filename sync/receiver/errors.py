@@ -5,10 +5,15 @@ from http import HTTPStatus
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.load_shedding import OverItsShare, Overloaded
 from sync.receiver.ingest.placement import MalformedBatch
-from sync.runtime.network.http_errors import HttpError, bad_request, generic_error
+from sync.runtime.network.http_errors import (
+    HttpError,
+    bad_request,
+    generic_error,
+    too_many_requests,
+    unavailable,
+)
 
 _OUTAGE_RETRY_SECONDS = 5
 
@@ -24,25 +29,12 @@ def to_http_error(
         case MalformedBatch():
             return bad_request(str(error))
         case OverItsShare():
-            return HttpError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "This agent sends more than its share. Retry after the time in Retry-After.",
-                ErrorCode.UNAVAILABLE,
-                {"Retry-After": str(error.retry_after_seconds)},
-            )
+            message = "This agent sends more than its share"
+            return too_many_requests(message, error.retry_after_seconds)
         case Overloaded():
-            return HttpError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Head office is overloaded. Retry after the time in Retry-After.",
-                ErrorCode.UNAVAILABLE,
-                {"Retry-After": str(error.retry_after_seconds)},
-            )
+            return too_many_requests("Head office is overloaded", error.retry_after_seconds)
         case SQLAlchemyError() | OSError():
-            return HttpError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "The database of head office is not available. Retry later.",
-                ErrorCode.UNAVAILABLE,
-                {"Retry-After": str(outage_retry_after())},
-            )
+            message = "The database of head office is not available. Retry later."
+            return unavailable(message, outage_retry_after(), HTTPStatus.SERVICE_UNAVAILABLE)
         case _:
             return generic_error(error)

@@ -29,7 +29,7 @@ from sync.receiver.auth.guess_limiter import GuessLimiter
 from sync.receiver.auth.join_codes import JoinCodes, JoinOutcome, TokenRegistration
 from sync.receiver.auth.peers import Peers
 from sync.receiver.auth.tokens import AgentName
-from sync.runtime.network.http_errors import HttpError, bad_request
+from sync.runtime.network.http_errors import HttpError, bad_request, too_many_requests
 from sync.runtime.network.http_server import json_response
 from sync.runtime.refusal_log import RefusalLog
 
@@ -101,12 +101,7 @@ class JoinApi:
     def _check_wait(self, peer: str, name: AgentName) -> None:
         if wait := self.guesses.wait_seconds(peer, of=name):
             self._note(peer, name, "wait")
-            raise HttpError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many wrong join codes. Retry after the time in Retry-After.",
-                ErrorCode.UNAVAILABLE,
-                {"Retry-After": str(wait)},
-            )
+            raise too_many_requests("Too many wrong join codes", wait)
 
     async def _refuse(self, peer: str, name: AgentName, secret: str, outcome: JoinOutcome) -> None:
         self._note(peer, name, outcome.value)

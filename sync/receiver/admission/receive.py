@@ -1,14 +1,12 @@
 """Receive a request body with limits on size, silence and total time."""
 
 import asyncio
-from http import HTTPStatus
 
 from aiohttp import web
 
-from sync.protocol.wire import ErrorCode
 from sync.receiver.admission.decompress import too_large_for
 from sync.receiver.admission.memory_budget import Reservation
-from sync.runtime.network.http_errors import HttpError, bad_request
+from sync.runtime.network.http_errors import bad_request, timed_out
 
 # An agent sends 1 MiB by default, and halves its batches after a 413.
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -51,12 +49,7 @@ async def receive_body(request: web.Request, reservation: Reservation, max_bytes
                 raise too_large_for(max_bytes)
             body += chunk
     except TimeoutError:
-        raise HttpError(
-            HTTPStatus.REQUEST_TIMEOUT,
-            "The request body did not arrive in time",
-            ErrorCode.INVALID_REQUEST,
-            {"Connection": "close"},
-        ) from None
+        raise timed_out("The request body did not arrive in time") from None
     except (web.RequestPayloadError, ConnectionError):
         raise bad_request("The request body is broken or incomplete") from None
 

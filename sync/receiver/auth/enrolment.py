@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 from sqlmodel import Session, col, delete, select
 
-from sync.protocol.agent_token import hash_token
+from sync.protocol.agent_token import hash_token, make_token
 from sync.receiver.audit.audit_log import Action, AuditLog
 from sync.receiver.auth.retirement import (
     RetiredTill,
@@ -20,7 +20,7 @@ from sync.receiver.auth.retirement import (
     void_code,
 )
 from sync.receiver.auth.token_rows import SELECT_TOKEN, add_tokens, take_turns
-from sync.receiver.auth.tokens import AgentName, EnrolledAgent, make_token, parse_name
+from sync.receiver.auth.tokens import AgentName, EnrolledAgent, parse_name
 from sync.receiver.db.conditions import params_for
 from sync.receiver.db.database import Database
 from sync.receiver.db.tables import TokenRecord
@@ -47,7 +47,7 @@ class Enrolment:
 
         A retired till is in service again.
         """
-        tokens = {name: make_token(name, secret) for name, secret in new}
+        tokens = {name: make_token(name.store_id, name.till_id, secret) for name, secret in new}
 
         def add(connection: Connection) -> None:
             take_turns(connection)

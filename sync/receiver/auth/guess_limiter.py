@@ -8,11 +8,12 @@ loop only.
 """
 
 import hashlib
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from sync.runtime.network.connections import network_of
 
 FIRST_WAIT_SECONDS = 1.0
 MAX_WAIT_SECONDS = 32.0
@@ -20,8 +21,6 @@ _DOUBLINGS = int(math.log2(MAX_WAIT_SECONDS / FIRST_WAIT_SECONDS))
 # A peer without a wrong token for this long starts again with the first wait.
 _FORGET_SECONDS = 900.0
 _MAX_PEERS = 4096
-# One customer of a provider has at least this much of IPv6, and so as many addresses.
-_IPV6_PREFIX = 64
 
 
 @dataclass(slots=True)
@@ -48,12 +47,12 @@ class GuessLimiter:
 
         `of`: the owner of the guessed secret, if many honest callers may share one address (NAT).
         """
-        found = self._peers.get((_network_of(peer), of))
+        found = self._peers.get((network_of(peer), of))
         return 0 if found is None else max(0, math.ceil(found.waits_until - self._now_seconds()))
 
     def record_failure(self, peer: str, token: str, of: object = None) -> None:
         """Count a wrong token; the peer's wait begins."""
-        now, caller = self._now_seconds(), (_network_of(peer), of)
+        now, caller = self._now_seconds(), (network_of(peer), of)
         digest = hashlib.blake2b(token.encode("utf-8", "surrogateescape"), key=self._key).digest()
         before = self._peers.pop(caller, None)
         if before is None or now - before.last_at > _FORGET_SECONDS:
@@ -64,13 +63,3 @@ class GuessLimiter:
         self._peers[caller] = _Failures(count, now, max(before.waits_until, now + wait), digest)
         if len(self._peers) > _MAX_PEERS:
             self._peers.popitem(last=False)
-
-
-def _network_of(peer: str) -> str:
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return peer
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
-    return peer

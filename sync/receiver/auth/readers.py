@@ -5,11 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from http import HTTPStatus
 
 from aiohttp import web
 
-from sync.protocol.wire import ErrorCode
 from sync.receiver.audit.audit_log import AuditLog
 from sync.receiver.audit.author import Author
 from sync.receiver.auth.authenticate import bearer_token, unauthorized
@@ -17,7 +15,7 @@ from sync.receiver.auth.guess_limiter import GuessLimiter
 from sync.receiver.auth.peers import Peers, is_local
 from sync.receiver.auth.reader_sessions import ReaderSessions
 from sync.receiver.auth.sign_in_link import SignInLink
-from sync.runtime.network.http_errors import HttpError
+from sync.runtime.network.http_errors import too_many_requests
 from sync.runtime.refusal_log import RefusalLog, fingerprint
 
 _COOKIE = "loyalty_hq_reader"
@@ -174,12 +172,7 @@ class ReaderAccess:
         mark = fingerprint(given)
         if wait := limiter.wait_seconds(peer):
             self._limiters.refused.tokens.note(peer, SignInRefusal.WAIT.value, fingerprint=mark)
-            raise HttpError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many wrong tokens. Retry after the time in Retry-After.",
-                ErrorCode.UNAVAILABLE,
-                {"Retry-After": str(wait)},
-            )
+            raise too_many_requests("Too many wrong tokens", wait)
         if self._is_token(given):
             return True
         limiter.record_failure(peer, given)

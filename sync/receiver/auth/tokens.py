@@ -4,7 +4,6 @@ import base64
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync.protocol import agent_token
 from sync.runtime.settings.types import check_name
 
 
@@ -22,11 +21,6 @@ class EnrolledAgent:
 
     name: AgentName
     enrolled_at: datetime
-
-
-def make_token(name: AgentName, secret: bytes) -> str:
-    """Return an agent's token; see `agent_token`."""
-    return agent_token.make_token(name.store_id, name.till_id, secret)
 
 
 def parse_name(token: str) -> AgentName | None:

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from operator import attrgetter
 
 import msgspec
 
@@ -87,10 +88,7 @@ def _bounds(events: Sequence[Event], max_events: int, max_characters: int) -> li
 
 def _sent_among(sent: Sequence[BatchEvent], events: Sequence[Event]) -> list[BatchEvent]:
     """Return the events as sent. Those that could not be decoded are not among `sent`."""
-    first = bisect_left(sent, events[0].sequence, key=_sequence)
-    last = bisect_left(sent, events[-1].sequence + 1, key=_sequence)
+    number = attrgetter("sequence")
+    first = bisect_left(sent, events[0].sequence, key=number)
+    last = bisect_left(sent, events[-1].sequence + 1, key=number)
     return list(sent[first:last])
-
-
-def _sequence(event: BatchEvent) -> int:
-    return event.sequence

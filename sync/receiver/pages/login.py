@@ -6,12 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import hdrs, web
 
-from sync.protocol.wire import ErrorCode
 from sync.receiver.auth.reader_sessions import LIFETIME
 from sync.receiver.auth.readers import ReaderAccess
 from sync.receiver.pages.urls import is_local
 from sync.receiver.pages.views import PageHandler, PageRequest, SignInForm, Views
-from sync.runtime.network.http_errors import HttpError, bad_request
+from sync.runtime.network.http_errors import bad_request, timed_out
 
 _MAX_FORM_BYTES = 8192
 # For the whole form, which is a single line; limits slow-body attacks.
@@ -101,12 +100,7 @@ async def _form(request: web.Request) -> dict[str, str]:
             # The clone has a body limit of its own.
             body = await request.clone(client_max_size=_MAX_FORM_BYTES).read()
     except TimeoutError:
-        raise HttpError(
-            HTTPStatus.REQUEST_TIMEOUT,
-            "The form did not arrive in time",
-            ErrorCode.INVALID_REQUEST,
-            {"Connection": "close"},
-        ) from None
+        raise timed_out("The form did not arrive in time") from None
     except (web.RequestPayloadError, ConnectionError):
         raise bad_request("The form is broken or incomplete") from None
     fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)

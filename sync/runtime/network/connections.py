@@ -189,7 +189,11 @@ def _order(connection: Connection) -> tuple[bool, float] | None:
 
 def peer_of(address: object) -> str:
     """Return the peer of a socket address: the host of IPv4, the /64 network of IPv6."""
-    host = str(address[0]) if isinstance(address, tuple) and address else ""
+    return network_of(str(address[0]) if isinstance(address, tuple) and address else "")
+
+
+def network_of(host: str) -> str:
+    """Return the IPv4 address, or the /64 network of an IPv6 address; any other text as it is."""
     try:
         ip = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

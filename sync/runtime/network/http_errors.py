@@ -59,6 +59,24 @@ def too_large(message: str, reason: str | None = None) -> HttpError:
     return HttpError(status, message, ErrorCode.PAYLOAD_TOO_LARGE, reason=reason)
 
 
+def timed_out(message: str) -> HttpError:
+    """Return a 408 that ends the connection: the body did not arrive in time."""
+    status, headers = HTTPStatus.REQUEST_TIMEOUT, {"Connection": "close"}
+    return HttpError(status, message, ErrorCode.INVALID_REQUEST, headers)
+
+
+def unavailable(message: str, retry_after_seconds: int, status: HTTPStatus) -> HttpError:
+    """Return a 429 or 503 with Retry-After."""
+    headers = {"Retry-After": str(retry_after_seconds)}
+    return HttpError(status, message, ErrorCode.UNAVAILABLE, headers)
+
+
+def too_many_requests(message: str, retry_after_seconds: int) -> HttpError:
+    """Return a 429; the message goes on with when to retry."""
+    message = f"{message}. Retry after the time in Retry-After."
+    return unavailable(message, retry_after_seconds, HTTPStatus.TOO_MANY_REQUESTS)
+
+
 def generic_error(error: Exception) -> HttpError:
     """Convert any exception; one that is not of HTTP is an internal error."""
     match error:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.protocol.agent_token import hash_token
-from sync.receiver.auth.tokens import AgentName, make_token, parse_name
+from sync.protocol.agent_token import hash_token, make_token
+from sync.receiver.auth.tokens import AgentName, parse_name
 
 NAMES = st.builds(
     AgentName,
@@ -24,12 +24,12 @@ def named(text: str) -> str:
 
 @given(name=NAMES, secret=SECRETS)
 def test_token_contains_the_name_of_its_agent(name: AgentName, secret: bytes) -> None:
-    assert parse_name(make_token(name, secret)) == name
+    assert parse_name(make_token(name.store_id, name.till_id, secret)) == name
 
 
 @given(name=NAMES, secret=SECRETS)
 def test_token_fits_a_header_and_a_single_line(name: AgentName, secret: bytes) -> None:
-    token = make_token(name, secret)
+    token = make_token(name.store_id, name.till_id, secret)
 
     assert token.isascii()
     assert token.isprintable()
@@ -38,14 +38,17 @@ def test_token_fits_a_header_and_a_single_line(name: AgentName, secret: bytes) -
 
 @given(name=NAMES, other=NAMES, secret=SECRETS)
 def test_tokens_of_two_agents_differ(name: AgentName, other: AgentName, secret: bytes) -> None:
-    assert (make_token(name, secret) == make_token(other, secret)) == (name == other)
+    assert (
+        make_token(name.store_id, name.till_id, secret)
+        == make_token(other.store_id, other.till_id, secret)
+    ) == (name == other)
 
 
 @given(text=st.text() | st.text("AQZaqz09-_.="))
 def test_any_text_parses_to_a_name_or_none(text: str) -> None:
     name = parse_name(text)
 
-    assert name is None or parse_name(make_token(name, b"secret")) == name
+    assert name is None or parse_name(make_token(name.store_id, name.till_id, b"secret")) == name
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_malformed_token_has_no_name(token: str) -> None:
 
 @given(name=NAMES, secret=SECRETS)
 def test_hash_does_not_reveal_the_token(name: AgentName, secret: bytes) -> None:
-    token = make_token(name, secret)
+    token = make_token(name.store_id, name.till_id, secret)
 
     assert token not in hash_token(token)
     assert hash_token(token) != hash_token(token + "x")
