@@ -48,10 +48,9 @@ class InboundBatch:
 
         Matched by number: an event that could not be decoded is not among those of `batch`.
         """
-        events = {event.sequence: event for event in self.events}
+        valid = {one.sequence: one for one in self.events if not isinstance(one, InvalidEvent)}
         for sent in self.batch.events:
-            event = events[sent.sequence]
-            if not isinstance(event, InvalidEvent):
+            if (event := valid.get(sent.sequence)) is not None:
                 yield event, sent.boot_id or self.batch.boot_id, sent.monotonic_us
 
 

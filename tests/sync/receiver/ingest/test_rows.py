@@ -1,6 +1,6 @@
 """Rows built from the decision on a batch: key, time of receipt, corrected time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -37,8 +37,8 @@ def sent(sequence: int, *, boot_id: str | None = None) -> BatchEvent:
     )
 
 
-def inbound_batch(*events: BatchEvent) -> InboundBatch:
-    """Return a just received batch of boot `now`."""
+def inbound_batch(*sent: BatchEvent, events: Sequence[ValidEvent]) -> InboundBatch:
+    """Return a just received batch of boot `now`, as sent and as parsed."""
     batch = Batch(
         store_id="store",
         till_id="till",
@@ -47,9 +47,9 @@ def inbound_batch(*events: BatchEvent) -> InboundBatch:
         agent_version="1.0",
         sent_at="",
         base_sequence=1,
-        events=list(events),
+        events=list(sent),
     )
-    return InboundBatch(EnrolledAgent(AgentName("store", "till"), NOW), batch, (), NOW)
+    return InboundBatch(EnrolledAgent(AgentName("store", "till"), NOW), batch, events, NOW)
 
 
 def row_of(
@@ -67,7 +67,7 @@ def as_row(event: ValidEvent, times: Mapping[int, datetime | None]) -> Mapping[s
 
 def test_event_time_is_corrected_by_its_own_boot() -> None:
     first, second = session(1, "a", at=IN_1970), session(2, "b", at=IN_1970)
-    inbound = inbound_batch(sent(1, boot_id="before"), sent(2))
+    inbound = inbound_batch(sent(1, boot_id="before"), sent(2), events=[first, second])
     accepted = AcceptedBatch(2, sessions=[first, second])
     zeros = {"before": BootZero(NOW - 9 * DAY), "now": BootZero(NOW - 2 * DAY)}
     corrector = SkewCorrector(NOW, zeros, None)
@@ -81,7 +81,9 @@ def test_unknown_time_is_untrusted_and_keeps_the_tills_time() -> None:
     lost = session(1, "a", at=IN_1970)
     accepted = AcceptedBatch(1, sessions=[lost])
 
-    row = row_of(lost, inbound_batch(sent(1)), accepted, SkewCorrector(NOW, {}, None))
+    row = row_of(
+        lost, inbound_batch(sent(1), events=[lost]), accepted, SkewCorrector(NOW, {}, None)
+    )
 
     assert (row["occurred_at"], row["corrected_at"]) == (IN_1970, None)
     assert row["clock_trusted"] is False
@@ -91,7 +93,7 @@ def test_readmitted_session_keeps_its_old_time() -> None:
     late = session(1, "a", at=NOW - 30 * DAY)
     accepted = AcceptedBatch(9, resent_through=9, sessions=[late])
 
-    row = row_of(late, inbound_batch(sent(1)), accepted, SkewCorrector(NOW, {}, NOW))
+    row = row_of(late, inbound_batch(sent(1), events=[late]), accepted, SkewCorrector(NOW, {}, NOW))
 
     assert (row["corrected_at"], row["clock_trusted"]) == (NOW - 30 * DAY, True)
 
