@@ -72,7 +72,7 @@ def build_access(api: ApiSettings, files: FilesInUse, rejected: Rejected | None 
     If the admin token of a rejected configuration cannot be read, no token is accepted for it.
     """
     admin_token = files.secret(api.admin_token_file, _ADMIN_TOKEN)
-    if rejected and _ADMIN_TOKEN in rejected.lost_guards:
+    if rejected and _ADMIN_TOKEN in rejected.in_use.lost_guards:
         nobodys = secrets.token_urlsafe()
         admin_token = lambda: nobodys  # noqa: E731 - as the one above
     return Access(

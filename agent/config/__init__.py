@@ -7,7 +7,6 @@ from agent.config.settings import ACCESS, SERVICE, Settings, load_settings
 from sync.runtime.settings.load import changed_settings
 from sync.runtime.settings.secret_files import (
     check_files,
-    read_optional_secret,
     read_secret,
     serving_tls,
 )
@@ -22,7 +21,6 @@ __all__ = [
     "changed_settings",
     "check_files",
     "load_settings",
-    "read_optional_secret",
     "read_secret",
     "serving_tls",
 ]

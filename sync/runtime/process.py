@@ -97,11 +97,11 @@ async def _until_right_again(attempt: Start) -> None:
 
 def _say_rejected(name: str, rejected: Rejected) -> None:
     """Tell log and systemd that the configuration is wrong and an older one is in use."""
-    fields = {"reason": rejected.reason, "in_use_since": rejected.in_use_since}
-    if rejected.narrowed:
-        fields["narrowed_to_it"] = ", ".join(rejected.narrowed)
+    fields = {"reason": rejected.reason, "in_use_since": rejected.in_use.since}
+    if rejected.in_use.changed:
+        fields["narrowed_to_it"] = ", ".join(rejected.in_use.changed)
     log_event(_log, logging.ERROR, f"{name}.configuration_rejected", **fields)
-    text = f"STATUS={USES_EARLIER}{rejected.in_use_since}. Wrong: {rejected.reason}"
+    text = f"STATUS={USES_EARLIER}{rejected.in_use.since}. Wrong: {rejected.reason}"
     notify(text, os.environ)
 
 

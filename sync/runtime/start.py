@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sync.runtime.settings.access import AccessPaths, narrow_to_present
+from sync.runtime.settings.access import AccessPaths, Fallback
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
@@ -17,16 +17,10 @@ RECHECK_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A configuration with which the service did not start, and since when the one in use works.
-
-    `narrowed`: the settings of the one in use that give less access, as the rejected one does.
-    `lost_guards`: settings of the rejected one that name an unusable token or certificate.
-    """
+    """A configuration with which the service did not start, and the one in use instead."""
 
     reason: str
-    in_use_since: str
-    narrowed: tuple[str, ...] = ()
-    lost_guards: tuple[str, ...] = ()
+    in_use: Fallback[Any]
 
 
 @dataclass(slots=True)
@@ -81,17 +75,13 @@ def start_or_fall_back(
     code, failure = _attempt(configuration.settings, run, Start(_save=configuration.save))
     if failure is None:
         return code
-    last = configuration.recall()
+    last = configuration.recall(access)
     if last is None or not may_fall_back(configuration.valid_part(), last.settings):
         raise failure
-    narrowed = narrow_to_present(last.settings, configuration, access)
-    if narrowed is None:
-        raise failure
-    rejected = Rejected(failure.reason, last.since, narrowed.changed, narrowed.lost_guards)
-    fallback = Start(rejected)
+    fallback = Start(Rejected(failure.reason, last))
     if configuration.is_wrong(find_errors):
         fallback.is_right_again = lambda: not configuration.is_wrong(find_errors)
-    code, again = _attempt(lambda: narrowed.settings, run, fallback)
+    code, again = _attempt(lambda: last.settings, run, fallback)
     if again is not None:
         raise failure
     return code

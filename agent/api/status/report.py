@@ -193,7 +193,7 @@ def _configuration_rejected(context: Context) -> ConfigurationRejectedReport | N
     rejected = context.identity.rejected_configuration
     if rejected is None:
         return None
-    return {"reason": rejected.reason, "inUseSince": rejected.in_use_since}
+    return {"reason": rejected.reason, "inUseSince": rejected.in_use.since}
 
 
 def _terms_refused(context: Context) -> TermsRefusedReport | None:

@@ -20,7 +20,7 @@ from sync.runtime.cli.discovery import (
     is_installed,
     own_configuration,
 )
-from sync.runtime.settings.access import AccessPaths, narrow_to_present
+from sync.runtime.settings.access import AccessPaths
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.load import load
 from sync.runtime.settings.schema import SettingsTree
@@ -81,7 +81,7 @@ class Program(Generic[SettingsT]):
         """
         found, in_use = self._find_in_use(config)
         host, port = self.listens_on(in_use.settings)
-        self._announce(f"Configuration: {found}; service: {host} port {port}")
+        self._say(f"Configuration: {found}; service: {host} port {port}")
         return in_use.settings
 
     def settings(self, config: Path | None, *, new: bool = False) -> SettingsT:
@@ -195,17 +195,15 @@ class Program(Generic[SettingsT]):
         configuration = LastWorking(self.model, found.file, found.environ, directory)
         with suppress(ConfigurationError):
             configuration.settings()
-        if (last := configuration.recall()) is None:
-            return None
-        narrowed = narrow_to_present(last.settings, configuration, self.access)
-        return InUse(narrowed.settings, wrong, last.since) if narrowed else None
+        last = configuration.recall(self.access)
+        return InUse(last.settings, wrong, last.since) if last else None
 
     def announce(self, found: Configuration, settings: SettingsT | None) -> None:
         """Print on standard error which configuration and state a command uses."""
         state = f"; state: {self.state_of(settings).place}" if settings is not None else ""
-        self._announce(f"Configuration: {found}{state}")
+        self._say(f"Configuration: {found}{state}")
 
-    def _announce(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         from sync.runtime.cli.printing import say  # noqa: PLC0415 - as in `warn`
 
         say(line, err=True)  # standard output is for programs

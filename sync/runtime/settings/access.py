@@ -11,7 +11,6 @@ from typing import Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
-from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.names import dotted, value_of
 from sync.runtime.settings.readable import Readable
 from sync.runtime.settings.schema import SettingsTree
@@ -39,27 +38,20 @@ class AccessPaths:
 
 
 @dataclass(frozen=True, slots=True)
-class Narrowed(Generic[Tree]):
-    """Settings with no more access than either configuration allows.
+class Fallback(Generic[Tree]):
+    """The settings of the last configuration, with no more access than the present one allows.
 
-    `changed`: the settings that differ from the last configuration. `lost_guards`: those that only
-    the present configuration sets, to an unusable file.
+    `since`: when they were found to work (RFC 3339). `changed`: the settings that were narrowed.
+    `lost_guards`: those that only the present configuration sets, to an unusable file.
     """
 
     settings: Tree
     changed: tuple[str, ...] = ()
     lost_guards: tuple[str, ...] = ()
+    since: str = ""
 
 
-def narrow_to_present(
-    last: Tree, configuration: LastWorking[Tree], access: AccessPaths
-) -> Narrowed[Tree] | None:
-    """Return `last` without the access that the present configuration denies (`narrow`)."""
-    present = configuration.readable_part()
-    return narrow(last, present, access) if present else Narrowed(last)
-
-
-def narrow(last: Tree, present: Readable[Tree], access: AccessPaths) -> Narrowed[Tree] | None:
+def narrow(last: Tree, present: Readable[Tree], access: AccessPaths) -> Fallback[Tree] | None:
     """Return `last` without the access that `present` denies; None if that is not valid.
 
     Unusable values of `present` decide nothing. If a guard is lost, the service listens on
@@ -80,7 +72,7 @@ def narrow(last: Tree, present: Readable[Tree], access: AccessPaths) -> Narrowed
         except ValidationError:
             continue
         changed = (path for path, value in attempt.items() if value != value_of(last, path))
-        return Narrowed(settings, tuple(map(dotted, changed)), lost)
+        return Fallback(settings, tuple(map(dotted, changed)), lost)
     return None
 
 

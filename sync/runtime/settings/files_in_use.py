@@ -95,14 +95,7 @@ class FilesInUse:
         """
         if certificate is None or key is None:
             return None
-        pair = certificate, key
-
-        def load() -> ssl.SSLContext:
-            context = serving_tls(*pair, setting)
-            assert context is not None, "both are set"  # noqa: S101 - for the types
-            return context
-
-        return self.load(pair, load)
+        return self.load((certificate, key), partial(serving_tls, certificate, key, setting))
 
     def load(self, files: Sequence[Path], load: Callable[[], T]) -> Callable[[], T]:
         """Return a function for what `load` returns, called again when `files` change."""

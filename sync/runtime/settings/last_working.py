@@ -8,7 +8,7 @@ in neither.
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -18,8 +18,9 @@ import msgspec
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.runtime.files.atomic_file import atomic_file
 from sync.runtime.logging import log_event
+from sync.runtime.settings.access import AccessPaths, Fallback, narrow
 from sync.runtime.settings.load import examine, load, read_text
-from sync.runtime.settings.readable import Readable, read_as_far_as_possible
+from sync.runtime.settings.readable import read_as_far_as_possible
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.secret_files import find_file_errors
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
@@ -41,14 +42,6 @@ class _Copy(msgspec.Struct, frozen=True):
     """A stored configuration, and since when it is the one that works."""
 
     source: _Source
-    since: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recalled(Generic[Tree]):
-    """The settings of the stored configuration, and since when it works (RFC 3339)."""
-
-    settings: Tree
     since: str
 
 
@@ -90,11 +83,6 @@ class LastWorking(Generic[Tree]):
             return None
         return settings
 
-    def readable_part(self) -> Readable[Tree] | None:
-        """Return what can be read of the present configuration; None if nothing can."""
-        text = self._text or ""
-        return read_as_far_as_possible(self._model, self._file, self._environ, text)
-
     def is_wrong(self, find_errors: Callable[[Tree, int], Iterable[SettingError]]) -> bool:
         """Return whether the configuration has errors now; `find_errors` finds those of a start."""
         try:
@@ -121,24 +109,28 @@ class LastWorking(Generic[Tree]):
             reason = error.strerror
             log_event(_log, logging.WARNING, "configuration.not_copied", reason=reason)
 
-    def recall(self) -> Recalled[Tree] | None:
-        """Load the stored configuration; None if there is none, or it is wrong or the present."""
+    def recall(self, access: AccessPaths) -> Fallback[Tree] | None:
+        """Load the stored configuration, without the access that the present one denies (`narrow`).
+
+        None if there is none, if it is wrong or the present one, or if nothing valid is left of it.
+        """
         stored = self._stored()
         if stored is None or stored.source == self._source():
             return None
         source = stored.source
-        prefix = self._model.environment_prefix()
-        others = {k: v for k, v in self._environ.items() if not k.upper().startswith(prefix)}
+        environ = self._model.other_variables(self._environ) | source.variables
         file = None if source.file is None else Path(source.file)
         try:
-            settings = load(self._model, file, others | source.variables, source.text)
+            last = load(self._model, file, environ, source.text)
         except ConfigurationError:
             return None
-        return Recalled(settings, stored.since)
+        text = self._text or ""
+        present = read_as_far_as_possible(self._model, self._file, self._environ, text)
+        found = narrow(last, present, access) if present else Fallback(last)
+        return found and replace(found, since=stored.since)
 
     def _source(self) -> _Source:
-        prefix = self._model.environment_prefix()
-        variables = {k: v for k, v in self._environ.items() if k.upper().startswith(prefix)}
+        variables = self._model.own_variables(self._environ)
         return _Source(str(self._file) if self._file else None, self._text, variables)
 
     def _stored(self) -> _Copy | None:

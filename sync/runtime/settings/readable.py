@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -69,12 +70,14 @@ def read_as_far_as_possible(
     model: type[Tree], file: Path | None, environ: Mapping[str, str], text: str
 ) -> Readable[Tree] | None:
     """Return what `text`, that of `file`, and `environ` say; None if there is nothing valid."""
-    values, variables = _values(text), _variables(model, environ)
+    prefix, own = model.environment_prefix(), model.own_variables(environ)
+    values = _values(text)
+    variables = _Values({tuple(n[len(prefix) :].lower().split("__")): own[n] for n in own})
     for one in (values, variables):
         one.spell(model)
     readable = "\n".join(f"{_key(path)} = {value}" for path, value in values.found.items())
     named = {variable(model, path): value for path, value in variables.found.items()}
-    settings, errors = examine(model, file, _others(model, environ) | named, readable)
+    settings, errors = examine(model, file, model.other_variables(environ) | named, readable)
     if settings is None:
         return None
     wrong = {tuple(one.setting.split(".")) for one in (*errors, *find_file_errors(settings))}
@@ -99,20 +102,16 @@ def _values_one_by_one(text: str) -> _Values:
     """
     values = _Values()
     table: SettingPath = ()
-    starts = [(n, line) for n, line in enumerate(text.split("\n")) if _begins_statement(line)]
-    ends = [n for n, _ in starts[1:]] + [text.count("\n") + 1]
-    for (start, line), end in zip(starts, ends, strict=True):
-        statement = "\n".join(text.split("\n")[start:end])
+    lines = text.split("\n")
+    starts = [n for n, line in enumerate(lines) if _HEADER.match(line) or _SETTING.match(line)]
+    for start, end in pairwise([*starts, len(lines)]):
+        statement = "\n".join(lines[start:end])
         values.is_cut_off = not _is_toml(statement)
-        if header := _HEADER.match(line):
+        if header := _HEADER.match(lines[start]):
             table = tuple(header[1].split("."))
-        elif setting := _SETTING.match(line):
+        elif setting := _SETTING.match(lines[start]):
             values.add((*table, *setting[1].split(".")), statement.partition("=")[2])
     return values
-
-
-def _begins_statement(line: str) -> bool:
-    return bool(_HEADER.match(line) or _SETTING.match(line))
 
 
 def _is_toml(text: str) -> bool:
@@ -121,17 +120,6 @@ def _is_toml(text: str) -> bool:
     except (tomllib.TOMLDecodeError, RecursionError):
         return False
     return True
-
-
-def _variables(model: type[SettingsTree], environ: Mapping[str, str]) -> _Values:
-    prefix = model.environment_prefix()
-    names = environ.keys() - _others(model, environ).keys()
-    return _Values({tuple(n[len(prefix) :].lower().split("__")): environ[n] for n in names})
-
-
-def _others(model: type[SettingsTree], environ: Mapping[str, str]) -> dict[str, str]:
-    prefix = model.environment_prefix()
-    return {k: v for k, v in environ.items() if not k.upper().startswith(prefix)}
 
 
 def _key(path: SettingPath) -> str:

@@ -1,5 +1,6 @@
 """Parts of every program's settings: base classes, validation across settings, section `[log]`."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
@@ -47,6 +48,18 @@ class SettingsTree(BaseSettings):
     def environment_prefix(cls) -> str:
         """Return the prefix of the variables that override these settings."""
         return cls.program_name.upper().replace("-", "_") + "__"
+
+    @classmethod
+    def own_variables(cls, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that override these settings."""
+        prefix = cls.environment_prefix()
+        return {name: text for name, text in environ.items() if name.upper().startswith(prefix)}
+
+    @classmethod
+    def other_variables(cls, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return all other variables."""
+        own = cls.own_variables(environ)
+        return {name: text for name, text in environ.items() if name not in own}
 
     @classmethod
     def settings_customise_sources(

@@ -55,18 +55,11 @@ def read_secret(path: Path, setting: str = "") -> str:
     return secret
 
 
-def read_optional_secret(path: Path | None, setting: str) -> str | None:
-    """Return the secret in the file at `path`; None if the setting is not set."""
-    return None if path is None else read_secret(path, setting)
-
-
-def serving_tls(certificate: Path | None, key: Path | None, setting: str) -> ssl.SSLContext | None:
+def serving_tls(certificate: Path, key: Path, setting: str) -> ssl.SSLContext:
     """Return a server-side TLS context with `certificate` and its `key`, both PEM.
 
-    None if the files are not set. `setting` is the certificate's. Raises `ConfigurationError`.
+    `setting` is the certificate's. Raises `ConfigurationError`.
     """
-    if certificate is None or key is None:
-        return None
     _content(certificate, setting)
     _content(key, setting.removesuffix(_CERTIFICATE) + _KEY)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -25,7 +25,8 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 )
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^/?#@\s:\[\]]+)(:[0-9]{1,5})?")
-_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, token
+_FIELD_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]*"  # RFC 9110, token
+_PRINTABLE_WITHOUT_COLON = "[ -9;-~]*"
 _HOURS = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 _OF_THE_TOKEN_REQUEST = frozenset({"grant_type", "client_id", "scope"})
 # Names of parameters that hold a secret; `requested_token_type` or `token_format` hold none.
@@ -152,12 +153,6 @@ def _proxy_url(text: str) -> str:
     return text
 
 
-def _proxy_user(text: str) -> str:
-    if ":" in text or not text.isascii() or not text.isprintable():
-        raise ValueError('expected a user name in printable ASCII, without ":"')
-    return text
-
-
 def _token_parameters(found: dict[str, str]) -> dict[str, str]:
     if taken := sorted(_OF_THE_TOKEN_REQUEST.intersection(found)):
         raise ValueError(f"{', '.join(taken)}: this has a setting of its own, or is always sent")
@@ -181,12 +176,6 @@ def _network(text: str) -> str:
     return str(network)
 
 
-def _header_name(text: str) -> str:
-    if text and not _FIELD_NAME.fullmatch(text):
-        raise ValueError("expected the name of an HTTP header, such as X-Api-Key")
-    return text
-
-
 def _hours(text: str) -> str:
     if text and (not _HOURS.fullmatch(text) or text[:5] == text[6:]):
         raise ValueError('expected two different times, such as "22:00-06:00", or "" for none')
@@ -197,16 +186,19 @@ def _empty_is_unset(value: object) -> object:
     return None if value == "" else value
 
 
-def _optional_path(path: Path | None) -> Path | None:
-    if path is not None:
-        _directory(path)
-    return path
-
-
-def _directory(path: Path) -> Path:
-    if "\0" in str(path) or path.parts[:1] == () or path.parts[0].startswith("~"):
+def _full_path(path: Path | None) -> Path | None:
+    if path is not None and ("\0" in str(path) or not path.parts or path.parts[0][0] == "~"):
         raise ValueError('expected a full path, without "~"')
     return path
+
+
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
 
 
 def _locale(value: object) -> object:
@@ -240,25 +232,29 @@ Network = Annotated[Text, AfterValidator(_network)]
 Networks = Annotated[tuple[Network, ...], Description("a list of addresses or networks in quotes")]
 SecureUrl = Annotated[Text, AfterValidator(_secure_url)]
 ProxyUrl = Annotated[Text, AfterValidator(_proxy_url)]
-ProxyUser = Annotated[Text, AfterValidator(_proxy_user)]
+ProxyUser = Annotated[
+    Text, _matching(_PRINTABLE_WITHOUT_COLON, 'a user name in printable ASCII, without ":"')
+]
 TokenParameters = Annotated[
     dict[str, str],
     AfterValidator(_token_parameters),
     Description('a table of texts, such as { audience = "https://loyalty.example" }'),
 ]
-HeaderName = Annotated[Text, AfterValidator(_header_name)]
+HeaderName = Annotated[
+    Text, _matching(_FIELD_NAME, "the name of an HTTP header, such as X-Api-Key")
+]
 HourRange = Annotated[Text, AfterValidator(_hours)]
 Flag = Annotated[bool, Description("true or false")]
 Directory = Annotated[
     Path,
     BeforeValidator(_empty_is_unset),
-    AfterValidator(_directory),
+    AfterValidator(_full_path),
     Description("a path in quotes"),
 ]
 OptionalFile = Annotated[
     Path | None,
     BeforeValidator(_empty_is_unset),
-    AfterValidator(_optional_path),
+    AfterValidator(_full_path),
     Description("the path of a file in quotes"),
 ]
 LocaleCode = Annotated[Locale, BeforeValidator(_locale)]

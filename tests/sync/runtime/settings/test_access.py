@@ -10,7 +10,7 @@ from agent.config import Settings
 from agent.config.settings import ACCESS as AGENT_ACCESS
 from sync.receiver.config import ACCESS as HQ_ACCESS
 from sync.receiver.config import ReceiverSettings
-from sync.runtime.settings.access import AccessPaths, Narrowed, narrow
+from sync.runtime.settings.access import AccessPaths, Fallback, narrow
 from sync.runtime.settings.load import load
 from sync.runtime.settings.readable import read_as_far_as_possible
 from sync.runtime.settings.schema import SettingsTree
@@ -39,10 +39,10 @@ class Place:
             (directory / name).write_text(name + TOKEN)
         make_certificate(directory)
 
-    def agent(self, last: str, present: str, **variables: str) -> Narrowed[Settings]:
+    def agent(self, last: str, present: str, **variables: str) -> Fallback[Settings]:
         return self._narrow(Settings, AGENT_ACCESS, last, present, variables)
 
-    def head_office(self, last: str, present: str) -> Narrowed[ReceiverSettings]:
+    def head_office(self, last: str, present: str) -> Fallback[ReceiverSettings]:
         return self._narrow(ReceiverSettings, HQ_ACCESS, last, present, {})
 
     def _narrow(
@@ -52,7 +52,7 @@ class Place:
         last: str,
         present: str,
         variables: Mapping[str, str],
-    ) -> Narrowed[Tree]:
+    ) -> Fallback[Tree]:
         before = load(model, self._file, self._environ, last)
         assert not find_file_errors(before), "it worked"
         environ = {**self._environ, **variables}
