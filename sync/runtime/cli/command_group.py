@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
 
 import typer
 from typer._click.exceptions import ClickException
@@ -75,15 +75,60 @@ class LazyCommand:
 OnWrongUsage = Callable[[str, Sequence[str]], None]
 
 
-@contextmanager
-def _usage_errors(words: Sequence[str], on_wrong_usage: OnWrongUsage) -> Iterator[None]:
-    """Escape what usage errors quote: a script may pass an argument that comes from outside."""
-    try:
-        yield
-    except ClickException as error:
-        error.message = printable(error.message)
-        on_wrong_usage(error.format_message(), words)
-        raise
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are used."""
+
+    context_class = TranslatedContext
+    lazy_commands: ClassVar[Mapping[str, LazyCommand]]
+    on_wrong_usage: ClassVar[OnWrongUsage]
+    _words: Sequence[str] = ()
+
+    def resolve_command(
+        self, ctx: "Context", args: list[str]
+    ) -> "tuple[str | None, Command | None, list[str]]":
+        """Import the command that the words name."""
+        found, command, rest = super().resolve_command(ctx, args)
+        if found:
+            command = _load_to_run(self.lazy_commands[found], found)
+        return found, command, rest
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        *rest: Any,  # noqa: ANN401 - as inherited
+        **named: Any,  # noqa: ANN401 - as inherited
+    ) -> "Context":
+        """Parse the words before the command."""
+        self._words = tuple(args)
+        with self._usage_errors():
+            return super().make_context(info_name, args, *rest, **named)
+
+    def invoke(self, ctx: "Context") -> object:
+        """Parse the words of the command and run it."""
+        with self._usage_errors():
+            return super().invoke(ctx)
+
+    @contextmanager
+    def _usage_errors(self) -> Iterator[None]:
+        """Escape what usage errors quote: a script may pass an argument from outside."""
+        try:
+            yield
+        except ClickException as error:
+            error.message = printable(error.message)
+            type(self).on_wrong_usage(error.format_message(), self._words)
+            raise
+
+
+def _load_to_run(lazy: LazyCommand, name: str) -> "Command":
+    if lazy.is_service:
+        ignore_hangup()
+    else:
+        restore_hangup()
+        _exit_at_signals()
+    command = lazy.load(name)
+    translate_help(command)
+    return command
 
 
 def _exit_at_signals() -> None:
@@ -100,17 +145,6 @@ def _exit_at_signals() -> None:
             signal.signal(number, leave)
 
 
-def _load_to_run(lazy: LazyCommand, name: str) -> "Command":
-    if lazy.is_service:
-        ignore_hangup()
-    else:
-        restore_hangup()
-        _exit_at_signals()
-    command = lazy.load(name)
-    translate_help(command)
-    return command
-
-
 def command_group(
     name: str,
     summary: str,
@@ -125,37 +159,10 @@ def command_group(
     """
     for directory in languages:
         translation.add_directory(directory)
-
-    class LazyGroup(TyperGroup):
-        context_class = TranslatedContext
-        words: Sequence[str] = ()
-
-        def resolve_command(
-            self, ctx: "Context", args: list[str]
-        ) -> "tuple[str | None, Command | None, list[str]]":
-            found, command, rest = super().resolve_command(ctx, args)
-            if found:
-                command = _load_to_run(commands[found], found)
-            return found, command, rest
-
-        def make_context(
-            self,
-            info_name: str | None,
-            args: list[str],
-            *rest: Any,  # noqa: ANN401 - as inherited
-            **named: Any,  # noqa: ANN401 - as inherited
-        ) -> "Context":
-            self.words = tuple(args)
-            with _usage_errors(self.words, on_wrong_usage):
-                return super().make_context(info_name, args, *rest, **named)
-
-        def invoke(self, ctx: "Context") -> object:
-            with _usage_errors(self.words, on_wrong_usage):
-                return super().invoke(ctx)
-
+    members = {"lazy_commands": commands, "on_wrong_usage": staticmethod(on_wrong_usage)}
     app = typer.Typer(
         name=name,
-        cls=LazyGroup,
+        cls=type("Program", (LazyGroup,), members),
         add_completion=False,
         no_args_is_help=True,
         # Rich markup costs a third of the start-up time; rich tracebacks show local variables.
@@ -171,16 +178,13 @@ def command_group(
             typer.echo(f"{name} {installed_version()}")  # noqa: TID251 - both are our own
             raise typer.Exit
 
+    version_option = typer.Option(
+        "--version", callback=print_version, is_eager=True, help="Show the version."
+    )
+
     @app.callback(help=summary)
     def options(
-        config: ConfigFile = None,
-        *,
-        version: Annotated[
-            bool,
-            typer.Option(
-                "--version", callback=print_version, is_eager=True, help="Show the version."
-            ),
-        ] = False,
+        config: ConfigFile = None, *, version: Annotated[bool, version_option] = False
     ) -> None:
         pass
 
