@@ -57,7 +57,7 @@ def test_service_is_not_ended_before_its_command_line_is_read(
     ("program", "module", "command"),
     [
         ("loyalty-agent", "agent.cli.status", "status"),
-        ("loyalty-hq", "sync.receiver.cli.stores", "stores"),
+        ("loyalty-hq", "sync.receiver.cli.reporting.stores", "stores"),
     ],
 )
 def test_command_ends_with_its_terminal(

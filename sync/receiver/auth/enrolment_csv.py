@@ -1,8 +1,7 @@
 """CSV formats: the list of tills to enroll, and the resulting tokens. No I/O."""
 
 import csv
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
 
 from sync.receiver.auth.tokens import AgentName
 from sync.runtime.settings.types import check_name
@@ -22,27 +21,29 @@ def parse_list(text: str) -> list[AgentName]:
     semicolons are accepted as separators. Raises `EnrolmentListError`.
     """
     line_of: dict[AgentName, int] = {}
-    errors = ListErrors()
-    for line, found in read_rows(text.splitlines()):
+    errors: list[str] = []
+    for line, found in _rows(text.splitlines()):
         if isinstance(found, str):
-            errors.add(line, found)
+            errors.append(f"line {line}: {found}")
         elif found in line_of:
-            errors.add(line, f"duplicate of line {line_of[found]}")
+            errors.append(f"line {line}: duplicate of line {line_of[found]}")
         else:
             line_of[found] = line
-    errors.raise_if_any(tills=len(line_of))
+    if len(errors) > _MAX_ERRORS_SHOWN:
+        errors[_MAX_ERRORS_SHOWN:] = [f"and {len(errors) - _MAX_ERRORS_SHOWN} more"]
+    if errors or not line_of:
+        raise EnrolmentListError("\n  ".join(errors) or "the list is empty below its header")
     return list(line_of)
 
 
-def read_rows(lines: Iterable[str]) -> Iterator[tuple[int, AgentName | str]]:
-    """Yield each row's line number with its till or its error, reading no further than needed.
+def _rows(lines: Sequence[str]) -> Iterator[tuple[int, AgentName | str]]:
+    """Yield each row's line number with its till or its error.
 
-    Raises `EnrolmentListError` for a wrong header; does not look for duplicates.
+    Raises `EnrolmentListError` for a wrong header.
     """
-    lines = iter(lines)
-    header = next(lines, "").removeprefix("\ufeff")
+    header = "".join(lines[:1]).removeprefix("\ufeff")
     delimiter = ";" if ";" in header else ","
-    rows = csv.DictReader(chain([header], lines), delimiter=delimiter, strict=True)
+    rows = csv.DictReader([header, *lines[1:]], delimiter=delimiter, strict=True)
     try:
         if not {*_COLUMNS} <= {*(rows.fieldnames or ())}:
             raise EnrolmentListError("line 1: expected a header with store_id,till_id")
@@ -50,29 +51,6 @@ def read_rows(lines: Iterable[str]) -> Iterator[tuple[int, AgentName | str]]:
             yield rows.line_num, _parsed(row)
     except csv.Error as error:
         yield rows.line_num + 1, str(error)
-
-
-class ListErrors:
-    """The first errors of a list and the number of all."""
-
-    def __init__(self) -> None:
-        self._shown: list[str] = []
-        self._count = 0
-
-    def add(self, line: int, error: str) -> None:
-        """Add the error of a line."""
-        self._count += 1
-        if self._count <= _MAX_ERRORS_SHOWN:
-            self._shown.append(f"line {line}: {error}")
-
-    def raise_if_any(self, *, tills: int) -> None:
-        """Raise `EnrolmentListError` with the errors, or because there are no tills."""
-        if not self._count and not tills:
-            raise EnrolmentListError("the list is empty below its header")
-        if self._count:
-            more = self._count - len(self._shown)
-            shown = [*self._shown, f"and {more} more"] if more else self._shown
-            raise EnrolmentListError("\n  ".join(shown))
 
 
 def format_tokens(tokens: Iterable[tuple[AgentName, str]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ _NAME = "loyalty-hq"
 _DIRECTORY = Path(__file__).parent
 COMMANDS = {
     "serve": LazyCommand(
-        "sync.receiver.cli.hq", "Receive captures until SIGTERM or SIGINT.", is_service=True
+        "sync.receiver.cli.serve", "Receive captures until SIGTERM or SIGINT.", is_service=True
     ),
     "check-config": LazyCommand(
         "sync.receiver.cli.check_config", "Check the configuration and all that it names."
@@ -34,7 +34,7 @@ COMMANDS = {
         "Take the captures of a file that an agent exported.",
         function="import_bundle",
     ),
-    "stores": LazyCommand("sync.receiver.cli.stores", "List all known tills."),
+    "stores": LazyCommand("sync.receiver.cli.reporting.stores", "List all known tills."),
     "completeness": LazyCommand(
         "sync.receiver.cli.reporting.completeness", "Report missing captures by sequence number."
     ),
@@ -51,7 +51,9 @@ COMMANDS = {
         "sync.receiver.cli.reporting.export", "Export a table as CSV, JSON lines or Parquet."
     ),
     "backup": LazyCommand("sync.receiver.cli.backup", "Copy the SQLite database into one file."),
-    "audit": LazyCommand("sync.receiver.cli.audit", "List what people did at head office."),
+    "audit": LazyCommand(
+        "sync.receiver.cli.reporting.audit", "List what people did at head office."
+    ),
 }
 app = command_group(
     _NAME,

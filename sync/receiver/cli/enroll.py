@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from sync.receiver.auth.enrolment import Enrolment
-from sync.receiver.auth.enrolment_csv import EnrolmentListError, format_tokens, parse_list
+from sync.receiver.auth.enrolment_csv import format_tokens
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
 from sync.receiver.cli.join_codes.issue import CodeTarget, print_code, print_codes
+from sync.receiver.cli.machine_list import read_machines
 from sync.receiver.cli.options import checked
 from sync.receiver.cli.output import output_to
 from sync.receiver.config import ReceiverSettings
@@ -98,7 +99,7 @@ def enroll(  # noqa: PLR0913 - the options of a command
 
 
 def _enroll_list(settings: ReceiverSettings, list_file: Path, output: Path | None) -> None:
-    names = _read(list_file)
+    names = read_machines(list_file, "no machine is enrolled")
     if output is not None and output.exists():
         HEAD_OFFICE.refuse(
             f"{output} exists already, and its tokens may be in use: choose another name"
@@ -119,14 +120,3 @@ def _issue_tokens(settings: ReceiverSettings, names: Sequence[AgentName]) -> lis
         return await Enrolment(database).enroll(new, datetime.now(UTC), audit)
 
     return run_on_database(settings, issue, create=True)
-
-
-def _read(list_file: Path) -> list[AgentName]:
-    try:
-        return parse_list(list_file.read_text("utf-8"))
-    except OSError as error:
-        HEAD_OFFICE.refuse(f"cannot read {list_file} ({error.strerror})")
-    except UnicodeDecodeError:
-        HEAD_OFFICE.refuse(f"{list_file}: expected text in UTF-8")
-    except EnrolmentListError as error:
-        HEAD_OFFICE.refuse(f"{list_file}: no machine is enrolled:\n  {error}")

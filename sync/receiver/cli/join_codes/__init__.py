@@ -1,1 +1,1 @@
-"""Issuing join codes: one, or those of a list of any length."""
+"""Issuing join codes: one, or those of a list of machines."""

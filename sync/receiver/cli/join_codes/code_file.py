@@ -13,7 +13,6 @@ from pathlib import Path
 from sync.protocol.join_code import JoinCode, JoinCodeError, parse_join_code
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.receiver.auth.tokens import AgentName
-from sync.receiver.cli.join_codes.till_list import NameSet
 from sync.receiver.cli.output import OutputError
 from sync.runtime.files.atomic_file import sync_directory
 from sync.runtime.files.private_files import open_private
@@ -26,7 +25,10 @@ class CodeFileError(Exception):
 
 
 class CodeFile:
-    """Codes in `FILE.part`, mode 0600; synced after each slice."""
+    """Codes in `FILE.part`, mode 0600; synced after each slice.
+
+    `names`: the tills for which an earlier run has written a code.
+    """
 
     def __init__(self, path: Path, template: JoinCode, now: datetime) -> None:
         """Create the file, or continue one. `template` has the URL and authority of all codes.
@@ -35,18 +37,13 @@ class CodeFile:
         """
         self.path = path
         self.part = path.with_name(f"{path.name}.part")
-        self._names = NameSet()
-        self.continued = 0
+        self.names: set[AgentName] = set()
         self._file = os.fdopen(open_private(self.part, os.O_RDWR | os.O_CREAT), "r+b")
         try:
             self._continue(template, now)
         except BaseException:
             self.close()
             raise
-
-    def has(self, name: AgentName) -> bool:
-        """Return whether an earlier run has written a code for the till."""
-        return self._names.line_of(name) is not None
 
     def write(self, codes: Iterable[JoinCode], expires_at: datetime) -> None:
         """Append codes and sync. Raises `OutputError`, which differs from database errors."""
@@ -65,7 +62,6 @@ class CodeFile:
     def close(self) -> None:
         """Close the file, finished or not."""
         self._file.close()
-        self._names.close()
 
     def _continue(self, template: JoinCode, now: datetime) -> None:
         """Read the codes of an earlier run; remove an incomplete last line."""
@@ -92,8 +88,7 @@ class CodeFile:
             raise self._unusable("holds codes for another URL or authority")
         if is_expired:
             raise self._unusable("holds expired codes")
-        self._names.add(AgentName(code.store_id, code.till_id))
-        self.continued += 1
+        self.names.add(AgentName(code.store_id, code.till_id))
 
     def _unusable(self, reason: str) -> CodeFileError:
         return CodeFileError(f"{self.part} {reason}: delete it to issue all codes again")

@@ -1,12 +1,11 @@
-"""Join codes of `loyalty-hq enroll --url`: one, or those of a list of any length."""
+"""Join codes of `loyalty-hq enroll --url`: one, or those of a list."""
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,13 +20,12 @@ from sync.receiver.auth.authority import (
     check_authority,
     read_authority,
 )
-from sync.receiver.auth.enrolment_csv import EnrolmentListError
 from sync.receiver.auth.join_codes import VALID_DAYS, JoinCodes, NewCode
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
 from sync.receiver.cli.join_codes.code_file import HEADER, CodeFile, CodeFileError, lines
-from sync.receiver.cli.join_codes.till_list import TillList, open_list
 from sync.receiver.cli.join_codes.url_check import find_url_problem
+from sync.receiver.cli.machine_list import read_machines
 from sync.receiver.cli.output import OutputError, output_to
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.database import Database
@@ -67,30 +65,29 @@ def print_codes(
 ) -> None:
     """Issue the join codes of a list and print them as CSV, or write them to a new file."""
     issuer = _issuer(settings, target)
-    with _checked_list(list_file) as (tills, number):
-        if output is None:
-            with output_to(None, "run the command again: it issues all codes again") as written:
-                written.write(HEADER.encode())
-                issuer.issue_all(
-                    tills.names(), lambda *codes: written.write(lines(*codes)), is_printing=True
-                )
-        elif output.exists():
-            HEAD_OFFICE.refuse(
-                f"{output} exists already, and its codes may be in use: choose another name"
-            )
-        else:
-            _write_file(issuer, tills, output)
-            echo(f"Codes for {count(number, 'machine')} are in {output}.", err=True)
+    names = read_machines(list_file, "no code is issued")
+    if output is None:
+        with output_to(None, "run the command again: it issues all codes again") as file:
+            file.write(HEADER.encode())
+            issuer.issue_all(names, lambda *codes: file.write(lines(*codes)), is_printing=True)
+    elif output.exists():
+        HEAD_OFFICE.refuse(
+            f"{output} exists already, and its codes may be in use: choose another name"
+        )
+    else:
+        _write_file(issuer, names, output)
+        echo(f"Codes for {count(len(names), 'machine')} are in {output}.", err=True)
 
 
-def _write_file(issuer: "_Issuer", tills: TillList, output: Path) -> None:
+def _write_file(issuer: "_Issuer", names: list[AgentName], output: Path) -> None:
     again = f"run the command again to continue {output}.part"
     try:
         with closing(CodeFile(output, issuer.template, datetime.now(UTC))) as file:
-            if file.continued:
-                echo(f"{file.part}: {count(file.continued, 'code')} of an earlier run.", err=True)
-            names = (name for name in tills.names() if not file.has(name))
-            issuer.issue_all(names, file.write, is_printing=False)
+            if file.names:
+                earlier = count(len(file.names), "code")
+                echo(f"{file.part}: {earlier} of an earlier run.", err=True)
+            left = [name for name in names if name not in file.names]
+            issuer.issue_all(left, file.write, is_printing=False)
             file.finish()
     except CodeFileError as error:
         HEAD_OFFICE.refuse(str(error))
@@ -128,7 +125,7 @@ class _Issuer:
 
     def issue_all(
         self,
-        names: Iterator[AgentName],
+        names: Sequence[AgentName],
         write: Callable[[list[JoinCode], datetime], object],
         *,
         is_printing: bool,
@@ -137,7 +134,8 @@ class _Issuer:
 
         async def issue(database: Database) -> None:
             with row_counter("Issuing codes:", is_printing=is_printing) as advance:
-                while codes := [self.code(name) for name in islice(names, SLICE)]:
+                for start in range(0, len(names), SLICE):
+                    codes = [self.code(name) for name in names[start : start + SLICE]]
                     write(codes, await self.store(database, codes))
                     advance(len(codes), codes[-1].store_id)
 
@@ -177,28 +175,15 @@ def _authority(settings: ReceiverSettings, url: str, ca_file: Path | None) -> Au
     if parts.scheme != "https":
         return None
     authority = read_authority(ca_file) if ca_file else None
-    with HEAD_OFFICE.exit_on_configuration_error():
-        served = serving_tls(server.tls_cert_file, server.tls_key_file, "server.tls_cert_file")
-    if served is None or server.tls_cert_file is None or server.behind_proxy:
+    certificate, key, host = server.tls_cert_file, server.tls_key_file, parts.hostname or ""
+    if certificate is None or key is None:
         return authority
-    host = parts.hostname or ""
+    with HEAD_OFFICE.exit_on_configuration_error():
+        served = serving_tls(certificate, key, "server.tls_cert_file")
+    if server.behind_proxy:
+        return authority
     if authority is None:
-        authority = authority_of(served, server.tls_cert_file, host)
+        authority = authority_of(served, certificate, host)
     if authority is not None:
-        check_authority(served, server.tls_cert_file, host, authority)
+        check_authority(served, certificate, host, authority)
     return authority
-
-
-@contextmanager
-def _checked_list(list_file: Path) -> Iterator[tuple[TillList, int]]:
-    """Yield the list and its length; print its errors by line and exit if there are any."""
-    try:
-        with open_list(list_file) as file:
-            tills = TillList(file)
-            yield tills, tills.check()
-    except UnicodeDecodeError:
-        HEAD_OFFICE.refuse(f"{list_file}: expected text in UTF-8")
-    except EnrolmentListError as error:
-        HEAD_OFFICE.refuse(f"{list_file}: no code is issued:\n  {error}")
-    except OSError as error:
-        HEAD_OFFICE.refuse(f"cannot read {list_file} ({error.strerror or 'it must be a file'})")
