@@ -23,15 +23,18 @@ _MIN_COUNT = 2
 
 
 class Language:
-    """Message catalogue of one language; call it with a key: `t("title")`."""
+    """Message catalogue of one language; call it with a key: `t("title")`.
+
+    `messages` are all of them by key, with their placeholders.
+    """
 
     def __init__(self, code: str, messages: Mapping[str, str]) -> None:
         self.code = code
-        self._messages = messages
+        self.messages = messages
 
     def __call__(self, name: str, /, **values: object) -> str:
         """Return the message with placeholders filled from `values`."""
-        message = self._messages[name]
+        message = self.messages[name]
         return message.format_map(values) if values else message
 
     def plural(self, name: str, count: float) -> str:
@@ -44,14 +47,9 @@ class Language:
         is_one = count < _FRENCH_PLURAL if self.code == "fr" else count == 1
         return "one" if is_one else "many"
 
-    @property
-    def messages(self) -> Mapping[str, str]:
-        """All messages by key, with their placeholders."""
-        return self._messages
-
     def has(self, name: str) -> bool:
         """Return whether the catalogue holds the message."""
-        return name in self._messages
+        return name in self.messages
 
     def quote(self, text: str) -> str:
         """Return a text that is in English in every language, in quotation marks if this is not."""

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
 
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.database import Reads
+from sync.receiver.db.paging import keyset_pages
 from sync.receiver.db.tables import agents, audit_log, join_codes, tokens
 from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.ingest.epochs.shared_name import MIN_RETURNS
@@ -54,22 +55,11 @@ _COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
 _NAMES = (*_EPOCH, _SHARED_NAME_AT.name)
 _KEY = ("store_id", "till_id")
 _TILLS_PER_READ = 500
-# A few milliseconds of the event loop, on PostgreSQL.
-_EPOCHS_PER_READ = 500
+# Encoded in the event loop: a few milliseconds.
+_EPOCHS_PER_READ = 200
 _IN_SERVICE = agents.c.retired_at.is_(None)
 # A retired till has neither token nor join code.
 _TILLS = ((tokens, sa.true()), (join_codes, sa.true()), (agents, sa.and_(IS_CURRENT, _IN_SERVICE)))
-
-
-class _Till(NamedTuple):
-    store_id: str
-    till_id: str
-
-
-class _EncodedEpoch(NamedTuple):
-    till: _Till
-    epoch: str
-    json: bytes
 
 
 TillKey: TypeAlias = tuple[str, str]
@@ -77,9 +67,7 @@ TillKey: TypeAlias = tuple[str, str]
 Describe: TypeAlias = Callable[
     [sa.Connection, TillKey, TillKey], Mapping[TillKey, Mapping[str, object]]
 ]
-_NOTHING: Mapping[str, object] = MappingProxyType({})
-# A till, and some of its epochs as JSON.
-_Group: TypeAlias = tuple[_Till, list[bytes]]
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +84,7 @@ async def is_known_store(database: Reads, store_id: str) -> bool:
     if not is_valid_text(store_id):
         return False
     known = (sa.exists().where(table.c.store_id == store_id, some) for table, some in _TILLS)
-    row = await database.read_first(sa.select(sa.or_(*known).label("is_known")), {})
-    return row is not None and bool(row["is_known"])
+    return await _is_any(database, known)
 
 
 async def is_recorded(database: Reads, store_id: str, till_id: str | None = None) -> bool:
@@ -109,6 +96,10 @@ async def is_recorded(database: Reads, store_id: str, till_id: str | None = None
         sa.exists().where(*(table.c[name] == value for name, value in names.items()))
         for table in (tokens, join_codes, agents, audit_log)
     )
+    return await _is_any(database, known)
+
+
+async def _is_any(database: Reads, known: Iterable[sa.ColumnElement[bool]]) -> bool:
     row = await database.read_first(sa.select(sa.or_(*known).label("is_known")), {})
     return row is not None and bool(row["is_known"])
 
@@ -127,7 +118,7 @@ async def stores_json(
     stores: StoreRange | None = None,
     *,
     head: Mapping[str, object] = _NOTHING,
-    describe: Describe | None = None,
+    describe: Describe = lambda *_: _NOTHING,
 ) -> AsyncIterator[bytes]:
     """Yield `{"stores":[{"storeId","tillId","epochs":[…]}]}` of one store, a range or all.
 
@@ -136,76 +127,74 @@ async def stores_json(
     tills from the first to the last of two keys, by key.
     """
     stores = stores or StoreRange()
-    written, current = bytearray(msgspec.json.encode({**head, "stores": []})[:-2]), None
-    described: dict[TillKey, Mapping[str, object]] = {}
-    read = _PageReader(store_id, stores, describe, described)
-    async for groups in _groups(database, read):
-        for till, epochs in groups:
-            is_continued = till == current
-            if not is_continued:
-                written += (b"]}," if current else b"") + _till_head(
-                    till, described.get(till, _NOTHING)
-                )
-            written += (b"," if is_continued and epochs else b"") + b",".join(epochs)
-            current = till
-        yield bytes(written)
-        written.clear()
-    written += b"]}]" if current else b"]"
-    if stores.is_cut:
-        written += b',"next":' + msgspec.json.encode(stores.through)
-    yield bytes(written + b"}\n")
+    document = _Document(head)
+    async for tills in _till_pages(database, store_id, stores, describe):
+        unwritten = iter(tills.items())
+        async for rows in _epoch_pages(database, [*tills]):
+            for row in rows:
+                till = (row["store_id"], row["till_id"])
+                # One that appeared since its page was read is left out.
+                while till in tills and till != document.till:
+                    document.begin(*next(unwritten))
+                if till in tills:
+                    document.add(row)
+            yield document.taken()
+        for till, members in unwritten:
+            document.begin(till, members)
+        yield document.taken()
+    yield document.end(stores)
 
 
-def _till_head(till: _Till, more: Mapping[str, object]) -> bytes:
-    members = {"storeId": till.store_id, "tillId": till.till_id, **more}
-    return msgspec.json.encode(members)[:-1] + b',"epochs":['
+class _Document:
+    """Writes the document, till by till and epoch by epoch. `till`: the one being written."""
+
+    def __init__(self, head: Mapping[str, object]) -> None:
+        self.till: TillKey | None = None
+        self._has_epochs = False
+        self._text = bytearray(msgspec.json.encode({**head, "stores": []})[:-2])
+
+    def begin(self, till: TillKey, members: Mapping[str, object]) -> None:
+        named = msgspec.json.encode({"storeId": till[0], "tillId": till[1], **members})
+        self._text += (b"]}," if self.till else b"") + named[:-1] + b',"epochs":['
+        self.till, self._has_epochs = till, False
+
+    def add(self, epoch: sa.RowMapping) -> None:
+        members = json_members(epoch, _NAMES) | {"ended": epoch_end(epoch.__getitem__)}
+        self._text += (b"," if self._has_epochs else b"") + msgspec.json.encode(members)
+        self._has_epochs = True
+
+    def end(self, stores: StoreRange) -> bytes:
+        self._text += b"]}]" if self.till else b"]"
+        if stores.is_cut:
+            self._text += b',"next":' + msgspec.json.encode(stores.through)
+        return self.taken() + b"}\n"
+
+    def taken(self) -> bytes:
+        """Return what was written since the last call."""
+        text, self._text = bytes(self._text), bytearray()
+        return text
 
 
-async def _groups(database: Reads, pages: "_PageReader") -> AsyncIterator[list[_Group]]:
-    """Yield the tills in order, each with its encoded epochs, one list per read.
-
-    A till with many epochs is continued in the following lists.
-    """
-    last = _Till(pages.stores.after, "")
-    while page := await database.read(partial(pages.read, after=last)):
-        remaining, epochs = page
-        tills, last = remaining, remaining[-1]
-        while True:
-            # Epochs of a till that appeared since its page was read are ignored.
-            by_till: dict[_Till, list[bytes]] = {till: [] for till in remaining}
-            known = [one for one in epochs if one.till in by_till]
-            for one in known:
-                by_till[one.till].append(one.json)
-            if len(epochs) < _EPOCHS_PER_READ:
-                yield [(till, by_till[till]) for till in remaining]
-                break
-            reached = remaining.index(known[-1].till) if known else -1
-            yield [(till, by_till[till]) for till in remaining[: reached + 1]]
-            remaining = remaining[max(reached, 0) :]
-            read = partial(_read_epochs, tills=tills, after=epochs[-1])
-            epochs = await database.read(read)
+async def _till_pages(
+    database: Reads, store_id: str | None, stores: StoreRange, describe: Describe
+) -> AsyncIterator[Mapping[TillKey, Mapping[str, object]]]:
+    """Yield the tills in order, with their further members, some in each read."""
+    read = partial(_read_tills, store_id=store_id, stores=stores, describe=describe)
+    after = (stores.after, "")
+    while tills := await database.read(partial(read, after=after)):
+        yield tills
+        after = [*tills][-1]
 
 
-@dataclass(frozen=True, slots=True)
-class _PageReader:
-    """Reads pages of tills; `described` gets the further members of those of the last page."""
-
-    store_id: str | None
-    stores: StoreRange
-    describe: Describe | None
-    described: dict[TillKey, Mapping[str, object]]
-
-    def read(
-        self, connection: sa.Connection, after: _Till
-    ) -> tuple[list[_Till], list[_EncodedEpoch]] | None:
-        """Return the next tills with the first of their epochs; None if there are no more."""
-        tills = _read_tills(connection, self.store_id, self.stores, after)
-        if not tills:
-            return None
-        if self.describe is not None:
-            self.described.clear()
-            self.described.update(self.describe(connection, tills[0], tills[-1]))
-        return tills, _read_epochs(connection, tills, None)
+def _epoch_pages(
+    database: Reads, tills: Sequence[TillKey]
+) -> AsyncIterator[Sequence[sa.RowMapping]]:
+    """Return the epochs of the tills from the first to the last, in order, some in each read."""
+    key = list(agents.primary_key)
+    till = sa.tuple_(*key[:2])
+    found = sa.select(*key[:2], *_COLUMNS)
+    found = found.where(till >= sa.tuple_(*tills[0]), till <= sa.tuple_(*tills[-1]), _IN_SERVICE)
+    return keyset_pages(database, found, key, _EPOCHS_PER_READ)
 
 
 def _store_ids(connection: sa.Connection, after: str, limit: int) -> list[str]:
@@ -218,24 +207,30 @@ def _store_ids(connection: sa.Connection, after: str, limit: int) -> list[str]:
 
 
 def _read_tills(
-    connection: sa.Connection, store_id: str | None, stores: StoreRange, after: _Till
-) -> list[_Till]:
-    """Return the next tills, ordered by store and till."""
+    connection: sa.Connection,
+    store_id: str | None,
+    stores: StoreRange,
+    describe: Describe,
+    after: TillKey,
+) -> dict[TillKey, Mapping[str, object]]:
+    """Return the next tills, ordered by store and till, with their further members."""
 
     def branch(table: sa.Table, some: sa.ColumnElement[bool]) -> sa.Select[Any]:
         key = [table.c[name] for name in _KEY]
         found = sa.select(*key).distinct().where(some)
         if store_id is not None:
-            return found.where(table.c.store_id == store_id, table.c.till_id > after.till_id)
+            return found.where(table.c.store_id == store_id, table.c.till_id > after[1])
         if stores.through is not None:
             found = found.where(table.c.store_id <= stores.through)
         # The till's id is never empty: this begins with the first till above `stores.after`.
         is_later = sa.tuple_(*key) > sa.tuple_(*after)
-        return found.where(is_later if after.till_id else table.c.store_id > after.store_id)
+        return found.where(is_later if after[1] else table.c.store_id > after[0])
 
     branches = (branch(table, some) for table, some in _TILLS)
-    found = _first_of(branches, _KEY, _TILLS_PER_READ)
-    return [_Till(*row) for row in connection.execute(found)]
+    found = connection.execute(_first_of(branches, _KEY, _TILLS_PER_READ))
+    tills = [(store_id, till_id) for store_id, till_id in found]
+    described = describe(connection, tills[0], tills[-1]) if tills else _NOTHING
+    return {till: described.get(till, _NOTHING) for till in tills}
 
 
 def _first_of(branches: Iterable[sa.Select[Any]], key: Sequence[str], limit: int) -> sa.Select[Any]:
@@ -245,27 +240,3 @@ def _first_of(branches: Iterable[sa.Select[Any]], key: Sequence[str], limit: int
     ]
     union = sa.union(*limited).subquery()
     return sa.select(union).order_by(*(union.c[name] for name in key)).limit(limit)
-
-
-def _read_epochs(
-    connection: sa.Connection, tills: Sequence[_Till], after: _EncodedEpoch | None
-) -> list[_EncodedEpoch]:
-    """Return the next epochs of the tills from the first to the last, in order."""
-    key = list(agents.primary_key)
-    first = sa.tuple_(*key[:2]) >= sa.tuple_(*tills[0])
-    if after is not None:
-        first = sa.tuple_(*key) > sa.tuple_(*after.till, after.epoch)
-    found = (
-        sa.select(*key[:2], *_COLUMNS)
-        .where(first, sa.tuple_(*key[:2]) <= sa.tuple_(*tills[-1]), _IN_SERVICE)
-        .order_by(*key)
-        .limit(_EPOCHS_PER_READ)
-    )
-    return [
-        _EncodedEpoch(
-            _Till(row["store_id"], row["till_id"]),
-            row["epoch"],
-            msgspec.json.encode(json_members(row, _NAMES) | {"ended": epoch_end(row.__getitem__)}),
-        )
-        for row in connection.execute(found).mappings()
-    ]

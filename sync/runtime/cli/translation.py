@@ -116,7 +116,10 @@ def in_language(text: str, *, err: bool = False) -> str:
     It stays English if there is no catalogue, or if the stream cannot encode its letters.
     """
     code = code_of_locale(os.environ)
-    if code in {"", "c", "posix", DEFAULT} or (found := _catalogue(code)) is None:
+    if code in {"c", "posix", DEFAULT} or not code.isalpha():
+        return text
+    found = _read(code, tuple(_directories))
+    if found is None:
         return text
     translation = found.translate(text)
     stream = sys.stderr if err else sys.stdout
@@ -126,10 +129,6 @@ def in_language(text: str, *, err: bool = False) -> str:
     except UnicodeEncodeError:
         return text
     return translation
-
-
-def _catalogue(code: str) -> Catalogue | None:
-    return _read(code, tuple(_directories)) if code.isalpha() else None
 
 
 @cache

@@ -18,14 +18,9 @@ def acting_as_owner(directory: Path) -> Iterator[None]:
     status = _status_for_root(directory)
     if status is None or status.st_uid == _ROOT:
         yield
-        return
-    os.setegid(status.st_gid)
-    os.seteuid(status.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(_ROOT)
-        os.setegid(_ROOT)
+    else:
+        with _acting(status.st_uid, status.st_gid):
+            yield
 
 
 @contextmanager
@@ -41,14 +36,22 @@ def acting_as_service(directory: Path, user: str) -> Iterator[None]:
         return
     groups = os.getgroups()
     os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
-    os.setegid(account.pw_gid)
-    os.seteuid(account.pw_uid)
+    try:
+        with _acting(account.pw_uid, account.pw_gid):
+            yield
+    finally:
+        os.setgroups(groups)
+
+
+@contextmanager
+def _acting(uid: int, gid: int) -> Iterator[None]:
+    os.setegid(gid)
+    os.seteuid(uid)
     try:
         yield
     finally:
         os.seteuid(_ROOT)
         os.setegid(_ROOT)
-        os.setgroups(groups)
 
 
 def service_user(directory: Path, user: str) -> str:

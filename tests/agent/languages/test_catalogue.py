@@ -47,7 +47,7 @@ REASONS = (
 
 
 def messages(language: Language) -> dict[str, str]:
-    return dict(language._messages)  # noqa: SLF001 - all of them
+    return dict(language.messages)
 
 
 def places(text: str) -> set[str]:
