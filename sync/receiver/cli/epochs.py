@@ -12,7 +12,8 @@ from sync.receiver.cli.listing import Entry, print_pages
 from sync.receiver.cli.options import EpochName, Reason, StoreName, StoreOption, TillName
 from sync.receiver.ingest.epochs.acknowledge import acknowledge_epoch
 from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
-from sync.receiver.reports.gap_list import ACKNOWLEDGEMENT, list_unconfirmed_epochs
+from sync.receiver.ingest.gaps import ACKNOWLEDGEMENT
+from sync.receiver.reports.gap_list import list_unconfirmed_epochs
 from sync.receiver.reports.json_views import json_members
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing

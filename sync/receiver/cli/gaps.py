@@ -11,7 +11,8 @@ from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, check_known, run_on_dat
 from sync.receiver.cli.listing import print_pages
 from sync.receiver.cli.options import EpochName, Reason, StoreName, StoreOption, TillName
 from sync.receiver.ingest.acknowledge import GapName, acknowledge_gap
-from sync.receiver.reports.gap_list import ACKNOWLEDGEMENT, list_gaps
+from sync.receiver.ingest.gaps import ACKNOWLEDGEMENT
+from sync.receiver.reports.gap_list import list_gaps
 from sync.receiver.reports.json_views import json_members
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption, Listing

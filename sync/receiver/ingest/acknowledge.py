@@ -1,7 +1,7 @@
 """Acknowledge a gap: a person accepts the loss, and the gap no longer counts as incomplete."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -10,7 +10,7 @@ from sync.receiver.auth.tokens import AgentName
 from sync.receiver.db import conditions, statements
 from sync.receiver.db.tables import gaps
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
-from sync.receiver.ingest.rows import gap_of
+from sync.receiver.ingest.rows import acknowledgement_row, gap_of
 
 _IS_GAP = gaps.c.first_sequence == bindparam("of_first")
 _SELECT = select(gaps).where(conditions.is_epoch(gaps), _IS_GAP)
@@ -47,19 +47,14 @@ def acknowledge_gap(
     if gap.acknowledgement is not None:
         return gap
     accepted = Acknowledgement(audit.now(), audit.author.user, safe_text(reason))
-    values = {
-        "acknowledged_at": accepted.at,
-        "acknowledged_by": accepted.by,
-        "acknowledged_reason": accepted.reason,
-    }
-    connection.execute(_UPDATE.values(values), name.params)
+    connection.execute(_UPDATE.values(acknowledgement_row(accepted)), name.params)
+    numbers = {"first": gap.first, "last": gap.last}
     audit.record(
         connection,
         Action.ACKNOWLEDGE,
         name.till,
         epoch=name.epoch,
-        first=gap.first,
-        last=gap.last,
+        **numbers,
         reason=accepted.reason,
     )
-    return Gap(gap.first, gap.last, gap.reason, accepted)
+    return replace(gap, acknowledgement=accepted)

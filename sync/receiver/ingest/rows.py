@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.ingest.deduplication.digest import digest_in
 from sync.receiver.ingest.events import ValidEvent, type_of
-from sync.receiver.ingest.gaps import Acknowledgement, Gap
+from sync.receiver.ingest.gaps import ACKNOWLEDGEMENT, Acknowledgement, Gap
 from sync.receiver.ingest.ledger_state import AcceptedBatch
 from sync.receiver.ingest.parse import InboundBatch
 from sync.receiver.ingest.times.clock_skew import SkewCorrector
@@ -76,21 +76,29 @@ def epoch_key(name: AgentName, epoch: str) -> Row:
 
 def gap_row(key: Row, gap: Gap, noted_at: datetime) -> Row:
     """Return a row of `gaps` in the epoch of `key`."""
-    acknowledged = gap.acknowledgement
     return {
         **key,
         "first_sequence": gap.first,
         "last_sequence": gap.last,
         "reason": gap.reason,
         "noted_at": noted_at,
-        "acknowledged_at": acknowledged.at if acknowledged else None,
-        "acknowledged_by": acknowledged.by if acknowledged else None,
-        "acknowledged_reason": acknowledged.reason if acknowledged else None,
+        **acknowledgement_row(gap.acknowledgement),
     }
 
 
 def gap_of(row: RowMapping) -> Gap:
     """Return the gap of a row of `gaps`."""
-    at, by, reason = (row[f"acknowledged_{name}"] for name in ("at", "by", "reason"))
-    acknowledgement = None if at is None else Acknowledgement(at, by or "", reason or "")
-    return Gap(row["first_sequence"], row["last_sequence"], row["reason"], acknowledgement)
+    acknowledged = acknowledgement_of(row)
+    return Gap(row["first_sequence"], row["last_sequence"], row["reason"], acknowledged)
+
+
+def acknowledgement_row(accepted: Acknowledgement | None) -> dict[str, object]:
+    """Return the columns of an acknowledgement in a row of `gaps` or `agents`."""
+    values = (accepted.at, accepted.by, accepted.reason) if accepted else (None,) * 3
+    return dict(zip(ACKNOWLEDGEMENT, values, strict=True))
+
+
+def acknowledgement_of(row: RowMapping) -> Acknowledgement | None:
+    """Return the acknowledgement in a row of `gaps` or `agents`, if it has one."""
+    at, by, reason = (row[name] for name in ACKNOWLEDGEMENT)
+    return None if at is None else Acknowledgement(at, by or "", reason or "")

@@ -9,7 +9,6 @@ from sync.receiver.db.database import Database
 from sync.receiver.db.paging import pages_of
 from sync.receiver.db.tables import agents, gaps
 
-ACKNOWLEDGEMENT = ("acknowledged_at", "acknowledged_by", "acknowledged_reason")
 _NEEDS_ACKNOWLEDGEMENT = and_(
     agents.c.is_current.is_(None),
     is_in_service(agents),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from sync.receiver.audit.audit_log import Action, AuditLog, safe_text
 from sync.receiver.auth.tokens import AgentName
@@ -11,7 +11,7 @@ from sync.receiver.db.bulk_insert import insert_rows
 from sync.receiver.db.tables import gaps
 from sync.receiver.ingest.epochs.end import EpochEnd, epoch_end
 from sync.receiver.ingest.gaps import Acknowledgement, Gap
-from sync.receiver.ingest.rows import epoch_key, gap_row
+from sync.receiver.ingest.rows import acknowledgement_of, acknowledgement_row, epoch_key, gap_row
 
 NEVER_ARRIVED = "its machine did not come back"
 
@@ -40,26 +40,16 @@ def acknowledge_epoch(
         return None
     outstanding = row["last_sequence"] - row["accepted_through"]
     if not outstanding and epoch_end(row.__getitem__) is not EpochEnd.UNCONFIRMED:
-        return _earlier(row)
+        earlier = acknowledgement_of(row)
+        return None if earlier is None else AcceptedEnd(earlier, 0)
     accepted = Acknowledgement(audit.now(), audit.author.user, safe_text(reason))
     if outstanding:
         gap = Gap(row["accepted_through"] + 1, row["last_sequence"], NEVER_ARRIVED, accepted)
         insert_rows(connection, gaps, [gap_row(epoch_key(name, epoch), gap, accepted.at)])
-    values = {
-        "accepted_through": row["last_sequence"],
-        "acknowledged_at": accepted.at,
-        "acknowledged_by": accepted.by,
-        "acknowledged_reason": accepted.reason,
-    }
+    values = {"accepted_through": row["last_sequence"], **acknowledgement_row(accepted)}
     connection.execute(statements.UPDATE_AGENT, {**key, **values})
     known = {"captures": row["last_sequence"], "outstanding": outstanding}
     audit.record(
         connection, Action.ACKNOWLEDGE_EPOCH, name, epoch=epoch, reason=accepted.reason, **known
     )
     return AcceptedEnd(accepted, outstanding)
-
-
-def _earlier(row: RowMapping) -> AcceptedEnd | None:
-    """Return the acknowledgement that the epoch has, if any."""
-    at, by, reason = (row[f"acknowledged_{name}"] for name in ("at", "by", "reason"))
-    return None if at is None else AcceptedEnd(Acknowledgement(at, by or "", reason or ""), 0)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import RowMapping
 
-from sync.receiver.ingest.rows import Row
+from sync.receiver.ingest.rows import Row, acknowledgement_row
 
 
 def captured_last(
@@ -32,8 +32,7 @@ def end_of(row: RowMapping | None, follower_captured_at: datetime | None, now: d
     unknown, or if its epoch is new.
     """
     # A person who accepted an earlier end did not know of this one.
-    accepted = ("acknowledged_at", "acknowledged_by", "acknowledged_reason")
-    ends_now: Row = {"followed_at": now, **dict.fromkeys(accepted)}
+    ends_now: Row = {"followed_at": now, **acknowledgement_row(None)}
     if row is None or row["followed_at"] is None:
         return ends_now
     captured_at = captured_last(row["heartbeat_at"], row["agent_sent_at"], row["last_activity_at"])

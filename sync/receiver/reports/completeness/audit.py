@@ -174,12 +174,16 @@ def _end_of(row: sa.Row[Any], *, is_listed: bool) -> dict[str, Any]:
             closed_at=row.closed_at and _time(row.closed_at),
         )
     elif ended is EpochEnd.ACKNOWLEDGED:
-        acknowledged = AcknowledgedEnd(
-            acknowledged_at=_time(row.acknowledged_at),
-            acknowledged_by=row.acknowledged_by or "",
-            reason=row.acknowledged_reason or "",
-        )
+        acknowledged = AcknowledgedEnd(**_acknowledgement(row))
     return {"ended": ended, "unconfirmed": unconfirmed, "acknowledged_end": acknowledged}
+
+
+def _acknowledgement(row: sa.Row[Any]) -> dict[str, str]:
+    return {
+        "acknowledged_at": _time(row.acknowledged_at),
+        "acknowledged_by": row.acknowledged_by or "",
+        "reason": row.acknowledged_reason or "",
+    }
 
 
 def _time(at: datetime) -> str:
@@ -199,12 +203,6 @@ def _acknowledged(rows: Iterable[sa.Row[Any]]) -> dict[_EpochKey, list[Acknowled
     """Return the acknowledged gaps by till and epoch."""
     found: dict[_EpochKey, list[AcknowledgedGap]] = {}
     for row in rows:
-        gap = AcknowledgedGap(
-            first=row.first,
-            last=row.last,
-            acknowledged_at=_time(row.acknowledged_at),
-            acknowledged_by=row.acknowledged_by or "",
-            reason=row.acknowledged_reason or "",
-        )
+        gap = AcknowledgedGap(first=row.first, last=row.last, **_acknowledgement(row))
         found.setdefault(_EpochKey(row.till_id, row.epoch), []).append(gap)
     return found

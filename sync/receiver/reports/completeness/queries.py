@@ -9,6 +9,7 @@ from sqlalchemy import func
 
 from sync.receiver.db.conditions import IS_CURRENT
 from sync.receiver.db.tables import agents, answers, duplicates, gaps, rejections, sessions
+from sync.receiver.ingest.gaps import ACKNOWLEDGEMENT
 from sync.receiver.ingest.ledger_state import ADDRESS_ERASED
 
 _STORE = sa.bindparam("of_store", type_=sa.Text)
@@ -18,7 +19,7 @@ _THROUGH = tuple(sa.bindparam(f"through_{name}", type_=sa.Text) for name in _KEY
 _MOST = sa.bindparam("most", type_=sa.BigInteger)
 _MAX_BIGINT = sa.literal(2**63 - 1, sa.BigInteger)
 _NUMBERED = (sessions, answers, rejections, duplicates)
-_ACKNOWLEDGEMENT = (gaps.c.acknowledged_at, gaps.c.acknowledged_by, gaps.c.acknowledged_reason)
+_ACKNOWLEDGEMENT = [gaps.c[name] for name in ACKNOWLEDGEMENT]
 AUDITED_TABLES = (agents, *_NUMBERED, gaps)
 
 
