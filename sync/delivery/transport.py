@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
@@ -65,20 +65,20 @@ class Suspect:
                 failure.retry_after_seconds,
                 others_passed=others_passed,
             )
-        is_last = others_passed and self.event.attempts + 1 >= MAX_TRIES_AT_GATEWAY
-        verdict = refused_by_gateway(failure.http_status, is_last=is_last)
-        if isinstance(verdict, Deferred):
-            return replace(verdict, others_passed=others_passed)
-        return verdict
+        return refused_by_gateway(self.event, failure.http_status, others_passed=others_passed)
 
 
-def refused_by_gateway(status: int | None, *, is_last: bool) -> Refused | Deferred:
+def refused_by_gateway(
+    event: OutboxEvent, status: int | None, *, others_passed: bool
+) -> Refused | Deferred:
     """Return the verdict on an event that was answered as a caller is, and others are not."""
     message = (
         f"answered {status} to this event and not to other requests: a firewall or gateway before"
         " head office refuses its content"
     )
-    return (Refused if is_last else Deferred)(ErrorCode.REFUSED_BY_GATEWAY, message, status)
+    if others_passed and event.attempts + 1 >= MAX_TRIES_AT_GATEWAY:
+        return Refused(ErrorCode.REFUSED_BY_GATEWAY, message, status)
+    return Deferred(ErrorCode.REFUSED_BY_GATEWAY, message, status, others_passed=others_passed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""An agent and head office in one process, without tills, real clocks and sockets.
+"""An agent and head office in one process, without tills, threads, syncs, clocks and sockets.
 
 Real: the outbox on a file, the pass, the transports and the heartbeat. Scripted: head office,
 behind an in-memory connection.
@@ -8,6 +8,7 @@ import asyncio
 import re
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,8 @@ from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.replay.replay_transport import ReplayTransport
 from sync.delivery.transports.short_retries import ShortRetries
 from sync.runtime.settings.program import ProgramSettings
+from tests.model.whole.fast_storage import without_syncs
+from tests.model.whole.inline_writer import InlineWriter
 from tests.support.agent.outbox import OutboxRig, start_outbox
 from tests.support.agent.store import AT, EpochIds, crashed_copy, opener, query
 from tests.support.central import Answer, Fault, Request, ScriptedCentral
@@ -37,6 +40,7 @@ from tests.support.central.batch_protocol import read_batch
 from tests.support.central.faults import Lost, Serve
 from tests.support.central.in_memory import InMemoryClient
 from tests.support.clocks import WallClock
+from tests.support.virtual_time import VirtualLoop
 
 T = TypeVar("T")
 NO_RETENTION = RetentionDays(delivered_days=0, email_days=0)
@@ -75,31 +79,41 @@ def numbered_answer(name: str, number: int) -> EmailAnswered:
 class DeliveryHarness:
     """Harness for one protocol; runs its own event loop during each call."""
 
-    def __init__(self, protocol: str) -> None:
+    def __init__(
+        self,
+        protocol: str,
+        central: Callable[[], ScriptedCentral] = ScriptedCentral,
+        template: Path | None = None,
+    ) -> None:
+        """Start the agent on the files of `template`, or on a new directory."""
         self.protocol = protocol
-        self.runner = asyncio.Runner()
+        self._open = ExitStack()
+        self._open.enter_context(without_syncs())
+        self.runner = self._open.enter_context(asyncio.Runner(loop_factory=VirtualLoop))
         self._temporary = tempfile.TemporaryDirectory(prefix="delivery-model-")
         self.epochs, self.clock = EpochIds(), WallClock()
-        self.central = self.runner.run(_call(ScriptedCentral))
+        self.central = self.runner.run(_call(central))
         self.http = InMemoryClient(self.central)
         self.directory = Path(self._temporary.name) / "0"
         self.failing: dict[int, Fault] = {}
         self._starts = 0
+        if template is not None:
+            crashed_copy(template, self.directory)
         self._start()
 
     def close(self) -> None:
         """Close everything and delete the files."""
         self.runner.run(self.rig.writer.close())
-        self.runner.close()
+        self._open.close()
         self._temporary.cleanup()
 
     def capture(self, capture: Capture) -> None:
         """Store a till's capture."""
         self.runner.run(self.rig.capture(capture))
 
-    def push(self, *, probing: bool = False) -> PassReport:
-        """Run a pass to its end."""
-        return self.runner.run(self._push(probing=probing))
+    def push(self, *, probing: bool = False, failures: int = 0) -> PassReport:
+        """Run a pass to its end, after so many failed ones."""
+        return self.runner.run(self._push(probing=probing, failures=failures))
 
     def push_and_cancel(self, request: int, *, served: bool) -> None:
         """Run a pass and cancel it at request number `request`, before or after it is served."""
@@ -119,6 +133,11 @@ class DeliveryHarness:
     def restart(self) -> None:
         """Stop cleanly and start again."""
         self._restart_in(self.directory)
+
+    def copy_to(self, place: Path) -> None:
+        """Copy the files, with everything in the database file."""
+        self.runner.run(self.rig.writer.close())
+        crashed_copy(self.directory, place)
 
     def push_with_heartbeat(self) -> None:
         """Run a pass with a heartbeat in the middle."""
@@ -140,6 +159,10 @@ class DeliveryHarness:
         """Retry all dead letters, some days later: longer than any clock step back."""
         self.clock.pass_seconds(3 * 24 * 3600)
         self.runner.run(self.rig.outbox.dead_letters.retry_due())
+
+    def retry_deferred(self) -> None:
+        """Try the deferred events again in the next pass, as `loyalty-agent sync` does."""
+        self.runner.run(self.rig.outbox.dead_letters.retry_deferred())
 
     def decide_dead_letter(self, which: int, *, discarding: bool) -> int | None:
         """Retry or discard one dead letter; return its sequence."""
@@ -216,7 +239,11 @@ class DeliveryHarness:
 
     async def _started(self) -> OutboxRig:
         rig = start_outbox(
-            self.directory, opener(self.directory, epochs=self.epochs), self.clock, NO_RETENTION
+            self.directory,
+            opener(self.directory, epochs=self.epochs),
+            self.clock,
+            NO_RETENTION,
+            writer_type=InlineWriter,
         )
         await rig.writer.check(30)
         return rig
@@ -245,10 +272,10 @@ class DeliveryHarness:
         self.directory = directory
         self._start()
 
-    async def _push(self, *, probing: bool = False) -> PassReport:
+    async def _push(self, *, probing: bool = False, failures: int = 0) -> PassReport:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             return await DeliveryPass(
-                self.rig.outbox, self.transport, Throttle(sleep=_no_sleep), probing
+                self.rig.outbox, self.transport, Throttle(sleep=_no_sleep), probing, failures
             ).run()
 
     async def _interrupt(

@@ -120,10 +120,9 @@ class DeadLetters:
     async def set_aside_stuck(self, days: int) -> int:
         """Make each event that has been stuck for so many days a dead letter; return how many."""
         now_us, total, most = self._now_us(), 0, MAX_RETRIES_IN_A_TRANSACTION
-        count = most
+        count, for_us = most, days * RETRY_AFTER_US
         while count == most:
-            since_us = now_us - days * RETRY_AFTER_US
-            count = await self._store.write(set_aside_stuck, since_us, now_us, most)
+            count = await self._store.write(set_aside_stuck, for_us, now_us, most)
             total += count
         return total
 

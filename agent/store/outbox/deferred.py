@@ -28,9 +28,13 @@ def set_aside(session: Session, epoch: str, sequence: int, now_us: int) -> bool:
     return bool(_end_deferral(session, _position == at, now_us, 1))
 
 
-def set_aside_stuck(session: Session, since_us: int, now_us: int, most: int) -> int:
-    """Make events that are stuck since `since_us` or longer dead letters; return how many."""
-    is_overdue = col(DeadLetterRow.stuck_since_us) <= since_us
+def set_aside_stuck(session: Session, for_us: int, now_us: int, most: int) -> int:
+    """Make events that have been stuck for `for_us` dead letters; return how many.
+
+    Up to their last try, not up to now: a clock that is set makes no time pass.
+    """
+    stuck_us = col(DeadLetterRow.refused_at_us) - col(DeadLetterRow.stuck_since_us)
+    is_overdue = stuck_us >= for_us
     return _end_deferral(session, and_(IS_STUCK, is_overdue), now_us, most)
 
 

@@ -58,7 +58,9 @@ ON CONFLICT (destination, position) DO UPDATE SET
 """
 # After 2, 4, 8 seconds, up to an hour; up to five minutes while no other event passes. At least
 # `spacing_us` later, as many may be deferred. A dead letter that is retried keeps its reason: a
-# later "already" of head office is judged by it.
+# later "already" of head office is judged by it. The time that counts until an event is set aside is
+# `refused_at_us - stuck_since_us`: from try to try, each gap as half a day at most, as the clock may
+# have been set.
 ADD_DEFERRED = """
 INSERT INTO dead_letter (destination, position, error_code, error_message, http_status,
     refused_at_us, agent_version, attempts, retry_wanted, stuck_since_us, next_try_at_us)
@@ -71,7 +73,10 @@ ON CONFLICT (destination, position) DO UPDATE SET
     refused_at_us = iif(stuck_since_us IS NULL, refused_at_us, excluded.refused_at_us),
     attempts = attempts + excluded.attempts,
     retry_wanted = iif(stuck_since_us IS NULL, retry_wanted, excluded.retry_wanted),
-    stuck_since_us = iif(stuck_since_us IS NULL OR :others_passed, stuck_since_us, :at_us),
+    stuck_since_us = CASE WHEN stuck_since_us IS NULL THEN NULL WHEN :others_passed THEN :at_us
+        - max(refused_at_us - stuck_since_us, 0)
+        - min(max(:at_us - refused_at_us, 0), 43200000000) * :tries
+        ELSE :at_us END,
     next_try_at_us = :at_us + max(
         :wait_us,
         :tries * :spacing_us,

@@ -8,20 +8,28 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
+from typing import Protocol
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.model.whole.generate import KINDS, histories
-from tests.model.whole.history import Histories, History, as_text, histories_on_sqlite
+from tests.model.whole.history import History, as_text, histories_on_sqlite
 from tests.support.fresh_schema import schema_by_script
 
 # Without the explanation of a failure, which takes minutes.
 PHASES = (Phase.generate, Phase.shrink)
 
 
+class Running(Protocol):
+    """Runs a history; raises `AssertionError` with the promises it breaks."""
+
+    def run(self, history: History) -> None:
+        """Run it to its end."""
+
+
 def run_histories(
-    running: Histories, drawn: st.SearchStrategy[History], count: int, seeded: int
+    running: Running, drawn: st.SearchStrategy[History], count: int, seeded: int
 ) -> None:
     """Run `count` of the drawn histories.
 

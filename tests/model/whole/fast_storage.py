@@ -22,6 +22,15 @@ from tests.model.whole.kill_switch import SWITCH
 @contextmanager
 def fast_storage() -> Iterator[None]:
     """Open all stores without syncs, and with points at which to kill, until the block ends."""
+    with without_syncs() as patch:
+        patch.setattr(store, "connect_for_writing", _watched(connect.connect_for_writing))
+        patch.setattr(HighWaterMark, "write", _around_points(HighWaterMark.write))
+        yield
+
+
+@contextmanager
+def without_syncs() -> Iterator[pytest.MonkeyPatch]:
+    """Open all stores without syncs until the block ends."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((connect, "_PRAGMAS"), (sqlite, "_WRITE_PRAGMAS")):
             pragmas = getattr(module, name)
@@ -30,9 +39,7 @@ def fast_storage() -> Iterator[None]:
             patch.setattr(module, name, unsynced)
         for sync in ("fsync", "fdatasync"):
             patch.setattr(os, sync, lambda _descriptor: None)
-        patch.setattr(store, "connect_for_writing", _watched(connect.connect_for_writing))
-        patch.setattr(HighWaterMark, "write", _around_points(HighWaterMark.write))
-        yield
+        yield patch
 
 
 def _watched(

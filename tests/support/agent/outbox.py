@@ -86,9 +86,10 @@ def start_outbox(
     retention: RetentionDays = RETENTION,
     version: str = "1.0",
     retention_clock: RetentionNow | None = None,
+    writer_type: type[Writer] = Writer,
 ) -> OutboxRig:
     """Start a writer and an outbox on `directory`; the caller closes the writer."""
-    writer = Writer(opener, ignore_commit)
+    writer = writer_type(opener, ignore_commit)
     writer.start()
     outbox = StoreOutbox(
         writer,

@@ -88,6 +88,8 @@ class Ledger:
 
     def _accept_answer(self, record: Record) -> Refusal | None:
         if record.correlation_id not in self.sessions:
+            if record.epoch is not None:
+                return Refusal(ErrorCode.SESSION_REFUSED, "The session of this answer was rejected")
             return Refusal(
                 ErrorCode.INVALID_REQUEST,
                 "The document path provided in the update expression is invalid for update",

@@ -347,6 +347,48 @@ def test_events_that_are_stuck_are_tried_rarely_and_follow_the_first_that_passes
     assert len(delivered(replay)) == 120
 
 
+@pytest.mark.parametrize("kind", ["403", "500"])
+def test_no_event_is_set_aside_while_a_batch_passes_without_its_contents_only(kind: str) -> None:
+    """Head office took the bare numbers, and every capture of the week became a dead letter."""
+    with harness("batch") as shop:
+        disturb(shop, '"n":', REFUSALS[kind])
+        for day in range(1, 12):
+            shop.capture(numbered_session(f"s{day}", day))
+            for _ in range(12):
+                shop.push(probing=True)
+                shop.clock.pass_seconds(7_200)
+            shop.set_aside_stuck(days=7)
+        assert all(letter.stuck_since_us is not None for letter in shop.dead_letters_shown())
+
+        shop.central.default_fault = lambda _: None
+        shop.push(probing=True)
+        assert len(delivered(shop)) == 11
+
+
+def test_event_on_which_a_batch_fails_while_others_pass_is_set_aside() -> None:
+    with harness("batch") as shop:
+        disturb(shop, "bad", REFUSALS["500"])
+        capture(shop, "bad")
+        for day in range(2, 14):
+            shop.capture(numbered_session(f"s{day}", day))
+            for _ in range(3):
+                shop.push()
+                shop.clock.pass_seconds(28_800)
+            shop.set_aside_stuck(days=7)
+        (letter,) = shop.dead_letters_shown()
+        assert letter.stuck_since_us is None
+
+
+def test_event_that_is_answered_429_again_and_again_does_not_hold_a_batch() -> None:
+    """A firewall's answer to one content: it counted as the load of head office, for ever."""
+    with harness("batch") as shop:
+        disturb(shop, "bad", faults.overloaded("3000"))
+        capture(shop, "bad", "good")
+        for _ in range(6):
+            shop.push(probing=True)
+        assert delivered(shop) == ["good"]
+
+
 def test_session_that_fails_while_others_pass_is_set_aside(replay: DeliveryHarness) -> None:
     disturb(replay, "bad", REFUSALS["500"])
     capture(replay, "bad")

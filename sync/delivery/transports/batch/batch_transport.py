@@ -25,7 +25,6 @@ from sync.delivery.outcomes import (
     RetryLater,
 )
 from sync.delivery.transport import (
-    MAX_TRIES_AT_GATEWAY,
     SESSION_WAITS,
     Suspect,
     WindowResult,
@@ -64,6 +63,8 @@ class BatchTransport:
         self._failed_alone: tuple[tuple[str, int], int] = ("", 0), 0
         # The number of the last event that failed alone passed, and no event since.
         self._has_number_passed = False
+        # Events passed since the last failure of a window, and not their numbers only.
+        self._others_passed = False
         self._sender = sender
         self._retries = retries
         self.limits = self._max_limits = limits
@@ -86,6 +87,7 @@ class BatchTransport:
                 some, stop = verdicts_on(part, outcome)
             results += _waiting_behind(results, some)
             if stop is not None:
+                self._others_passed &= not isinstance(stop, (Blocked, RetryLater))
                 return WindowResult(results, stop=stop)
             if len(some) < len(part):
                 parts.appendleft(part[len(some) :])
@@ -96,11 +98,12 @@ class BatchTransport:
     ) -> Outcome | Deferred:
         """Return `outcome`, or what it is if it is about the content of `part`."""
         if isinstance(outcome, (Blocked, RetryLater)) and await self._is_about_content(outcome):
-            refused = refused_by_gateway(outcome.http_status, is_last=True)
-            self._adapt_limits(len(part), refused)
-            return refused
+            status = outcome.http_status
+            verdict = refused_by_gateway(part[0], status, others_passed=self._others_passed)
+            self._adapt_limits(len(part), verdict)
+            return verdict
         if isinstance(outcome, RetryLater) and self._fails_alone(window, part, outcome):
-            return Suspect(part[0], outcome).own_verdict(others_passed=True)
+            return Suspect(part[0], outcome).own_verdict(others_passed=self._others_passed)
         return outcome
 
     async def _without_content(
@@ -124,9 +127,6 @@ class BatchTransport:
         if not known:
             # It fails on all: to ask again with each try would double the load.
             self._failed_alone = ("", 0), 0
-        if verdict.error_code == ErrorCode.REFUSED_BY_GATEWAY:
-            is_last = part[0].attempts + 1 >= MAX_TRIES_AT_GATEWAY
-            verdict = refused_by_gateway(verdict.http_status, is_last=is_last)
         return [EventResult(one.event, one.event.damage or verdict) for one in known], stop
 
     async def _is_about_content(self, failure: Blocked | RetryLater) -> bool:
@@ -148,13 +148,16 @@ class BatchTransport:
         """Return whether an event alone got no verdict several times, and was sent each time.
 
         Without its content its number passes, if not head office is at fault. Behind such an event,
-        and when it is tried again, once is enough: thousands in a row would take days.
+        and when it is tried again, once is enough: thousands in a row would take days. Not after a
+        429, which is mostly head office's load: each request adds to it.
         """
-        if len(part) > 1 or not failure.may_have_arrived or failure.http_status == _TOO_MANY:
+        if len(part) > 1 or not failure.may_have_arrived:
             return False
         name = window.epoch, part[0].sequence
         before, tries = self._failed_alone
         self._failed_alone = name, tries + 1 if before == name else 1
+        if failure.http_status == _TOO_MANY:
+            return self._failed_alone[1] % MAX_TRIES_ALONE == 0
         is_in_a_row = self._has_number_passed or part[0].attempts > 0
         return is_in_a_row or self._failed_alone[1] >= MAX_TRIES_ALONE
 
@@ -171,6 +174,7 @@ class BatchTransport:
         outcome = await (attempt() if once else self._retries.run(attempt))
         if isinstance(outcome, BatchAccepted):
             self._has_number_passed = False
+            self._others_passed |= not withheld and any(event.damage is None for event in part)
             self._sender.round_trip.note(sent_us, self._sender.clock().monotonic_us)
         self._adapt_limits(len(part), outcome)
         return outcome
@@ -185,6 +189,7 @@ class BatchTransport:
             case (
                 responses.TOO_LARGE
                 | Refused(ErrorCode.REFUSED_BY_GATEWAY)
+                | Deferred(ErrorCode.REFUSED_BY_GATEWAY)
                 | RetryLater(
                     FailureCause.NO_RESPONSE
                     | FailureCause.SERVER_ERROR

@@ -19,7 +19,7 @@ from tests.support.log_fields import fields_of
 
 FAILED = Deferred("NO_VERDICT", "no verdict on this event: head office failed, answered 500", 500)
 WAITS = Deferred("SESSION_WAITS", "an earlier event waits", is_waiting=True)
-HOUR, DAY = 3_600, 24 * 3_600
+HOUR, DAY, YEAR = 3_600, 24 * 3_600, 365 * 24 * 3_600
 
 
 async def settle(rig: OutboxRig, verdict: Verdict, *events: OutboxEvent) -> None:
@@ -41,6 +41,13 @@ async def one_stuck(rig: OutboxRig, tries: int = STUCK_ATTEMPTS) -> None:
         rig.clock.pass_seconds(HOUR)
         (again,) = await retries(rig)
         await settle(rig, FAILED, again)
+
+
+async def try_for(rig: OutboxRig, days: int) -> None:
+    """Try the stuck event again every twelve hours, in vain."""
+    for _ in range(2 * days):
+        rig.clock.pass_seconds(DAY // 2)
+        await settle(rig, FAILED, *await retries(rig))
 
 
 async def status(rig: OutboxRig) -> StorageStatus:
@@ -152,16 +159,36 @@ async def test_it_is_set_aside_after_days(
 ) -> None:
     async with outbox_on(tmp_path) as rig:
         await one_stuck(rig)
-        rig.clock.pass_seconds(6 * DAY)
+        await try_for(rig, days=6)
         await set_aside_stuck(rig.outbox, days)
         assert await states(rig, "two") == [DeliveryState.WAITING]
-        rig.clock.pass_seconds(2 * DAY)
+        await try_for(rig, days=2)
         await set_aside_stuck(rig.outbox, days)
         expected = DeliveryState.REFUSED if days else DeliveryState.WAITING
         assert await states(rig, "two") == [expected]
         found = await status(rig)
         assert (found.dead_letters, found.stuck) == ((1, 0) if days else (0, 1))
     assert fields_of(caplog, "event.set_aside") == ([{"events": 1, "days": 7}] if days else [])
+
+
+@pytest.mark.parametrize("stepped", [-YEAR, YEAR])
+async def test_clock_step_sets_nothing_aside(tmp_path: Path, stepped: int) -> None:
+    """A machine boots in the past, tries, and its clock is put right, which looks like years."""
+    async with outbox_on(tmp_path) as rig:
+        rig.clock.pass_seconds(stepped)
+        await one_stuck(rig)
+        await try_for(rig, days=1)
+        rig.clock.pass_seconds(-stepped)
+        await set_aside_stuck(rig.outbox, 7)
+        await try_for(rig, days=5)
+        await set_aside_stuck(rig.outbox, 7)
+        assert await states(rig, "two") == [DeliveryState.WAITING]
+        (letter,) = await rig.outbox.dead_letters.page(10)
+        assert rig.clock() - 8 * DAY * 1_000_000 < (letter.stuck_since_us or 0) < rig.clock()
+
+        await try_for(rig, days=2)
+        await set_aside_stuck(rig.outbox, 7)
+        assert await states(rig, "two") == [DeliveryState.REFUSED]
 
 
 async def test_answer_follows_once_its_session_is_set_aside_or_discarded(tmp_path: Path) -> None:
