@@ -58,9 +58,9 @@ ON CONFLICT (destination, position) DO UPDATE SET
 """
 # After 2, 4, 8 seconds, up to an hour; up to five minutes while no other event passes. At least
 # `spacing_us` later, as many may be deferred. A dead letter that is retried keeps its reason: a
-# later "already" of head office is judged by it. The time that counts until an event is set aside is
-# `refused_at_us - stuck_since_us`: from try to try, each gap as half a day at most, as the clock may
-# have been set.
+# later "already" of head office is judged by it. The time that counts until an event is set aside
+# is `refused_at_us - stuck_since_us`: from try to try, each gap as half a day at most, as the clock
+# may have been set.
 ADD_DEFERRED = """
 INSERT INTO dead_letter (destination, position, error_code, error_message, http_status,
     refused_at_us, agent_version, attempts, retry_wanted, stuck_since_us, next_try_at_us)
