@@ -33,11 +33,21 @@ sys.stdin.read()
 """
 
 
+# As a command of head office does, for example `forget` while it rewrites the file.
+COMMAND_LOCK = """
+import fcntl, sys
+file = open(sys.argv[1] + ".lock")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
 @asynccontextmanager
-async def locked_by_another(database: Path) -> AsyncIterator[str]:
+async def locked_by_another(database: Path, script: str = LOCK) -> AsyncIterator[str]:
     """Hold the write lock on a database in another process; give its id and command."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", LOCK, str(database)),
+        *(sys.executable, "-c", script, str(database)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -138,9 +148,13 @@ async def test_agent_that_starts_on_a_locked_database_says_so_and_captures_once_
     assert str(answer.receipt).partition("/")[0] == str(first).partition("/")[0]
 
 
+@pytest.mark.parametrize(
+    ("script", "verdict"), [(LOCK, "fault"), (COMMAND_LOCK, "warning")], ids=["tool", "command"]
+)
 async def test_agents_get_503_at_once_while_another_program_locks_the_ledger(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, script: str, verdict: str
 ) -> None:
+    """Behind a command of head office they had waited for 15 s, one after the other."""
     sender = SimulatedAgent("0042", "till-1")
     with caplog.at_level(logging.INFO):
         async with receiver.receiver_under_test(receiver.settings_in(tmp_path)) as office:
@@ -150,7 +164,7 @@ async def test_agents_get_503_at_once_while_another_program_locks_the_ledger(
                 async with asyncio.timeout(PROMISED_SECONDS):
                     return await office.send(sender, session(1))
 
-            async with locked_by_another(office.database) as holder:
+            async with locked_by_another(office.database, script) as holder:
                 refused = [await send(), *await asyncio.gather(*(send() for _ in range(8)))]
                 ready = await office.get("/readyz")
                 doctor = await asyncio.to_thread(run_doctor, HQ, write_config(tmp_path))
@@ -159,6 +173,6 @@ async def test_agents_get_503_at_once_while_another_program_locks_the_ledger(
     assert {answer.status for answer in refused} <= {429, 503}
     assert refused[0].status == 503
     assert (ready.status, holder in ready.body.decode()) == (503, True)
-    assert (doctor["lock"]["verdict"], holder in doctor["lock"]["found"]) == ("fault", True)
+    assert (doctor["lock"]["verdict"], holder in doctor["lock"]["found"]) == (verdict, True)
     assert any(holder in reason for reason in reasons(caplog, "request.refused"))
     assert accepted.status == 200

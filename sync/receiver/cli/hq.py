@@ -106,7 +106,9 @@ def run_on_database(
     directory = settings.database_path.parent
     if create and directory == service_state(HEAD_OFFICE.name):
         make_for_service(directory, HEAD_OFFICE.name)
-    opened = open_database(settings) if create else open_existing_database(settings)
+    opened = (
+        open_database(settings, is_command=True) if create else open_existing_database(settings)
+    )
     # A server's password may be in a file that only root reads.
     owner = nullcontext() if settings.is_on_postgresql else acting_as_owner(directory)
 

@@ -21,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from sync.receiver.db.database import DatabaseLockedError, Values
 from sync.receiver.db.migrate import copy_aside, is_older, migrate
-from sync.receiver.db.sqlite_write_lock import WriteLock
+from sync.receiver.db.sqlite_write_lock import COMMAND_SECONDS, WriteLock
 from sync.runtime.files.atomic_file import make_directory
 from sync.runtime.files.foreign_wal import rename_foreign_wal
 from sync.runtime.files.lock_holder import lock_holder
@@ -61,11 +61,16 @@ _READ_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA trusted_schema=OFF", _BUSY_TIME
 class SqliteFile:
     """`Database` in a SQLite file."""
 
-    def __init__(self, path: Path, *, owns_directory: bool = False) -> None:
-        """Keep the file at `path`; `owns_directory`: no other program has files beside it."""
+    def __init__(
+        self, path: Path, *, owns_directory: bool = False, lock_seconds: float = COMMAND_SECONDS
+    ) -> None:
+        """Keep the file at `path`; `owns_directory`: no other program has files beside it.
+
+        `lock_seconds`: how long a write waits for one of another process.
+        """
         self._path = path
         self._owns_directory = owns_directory
-        self._lock = WriteLock(path)
+        self._lock = WriteLock(path, lock_seconds)
         self._is_locked = False
         self._writer = _engine(path, _WRITE_PRAGMAS, begin="BEGIN IMMEDIATE", connections=1)
         self._readers = _engine(path, _READ_PRAGMAS, begin="BEGIN", connections=_READERS)
@@ -84,7 +89,7 @@ class SqliteFile:
             make_directory(self._path.parent)
             require_safe_ancestors(self._path)
         self._lock.open()
-        async with self._lock.acquire():
+        async with self._lock.acquire(COMMAND_SECONDS):
             # The WAL and its index get the mode of the database.
             create_private(self._path)
             await _run_to_completion(self._write_thread, self._migrate)

@@ -6,11 +6,16 @@ between tasks, then a file lock between processes.
 
 A second lock file makes the write lock fair between processes: the next in line holds it while
 it waits, so that a busy process cannot retake the write lock first.
+
+A command may hold the lock for minutes (VACUUM). Once a task has waited for it in vain, one at a
+time waits on, and the others fail at once: agents are told to come again, and lose no time.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,16 +25,20 @@ from sync.runtime.files.lock_holder import lock_holder
 from sync.runtime.files.private_files import open_private
 
 _POLL_SECONDS = 0.002
-# Less than an agent's request timeout.
-TIMEOUT_SECONDS = 15.0
+# For the tasks of this process: less than an agent's request timeout.
+_TASKS_SECONDS = 15.0
+# For another process. A receiver waits less than `/readyz` does, which so learns of it.
+SERVING_SECONDS, COMMAND_SECONDS = 1.5, 15.0
 
 
 class WriteLock:
-    """The write lock of one file, from `open` to `close`."""
+    """The write lock of one file, from `open` to `close`. `seconds`: for another process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float = COMMAND_SECONDS) -> None:
         self._path = path
+        self._seconds = seconds
         self._tasks = asyncio.Lock()
+        self._is_taken = False
         self._queue = self._file = -1
 
     @property
@@ -50,27 +59,37 @@ class WriteLock:
         self._queue = self._file = -1
 
     @asynccontextmanager
-    async def acquire(self, timeout_seconds: float = TIMEOUT_SECONDS) -> AsyncIterator[None]:
-        """Hold the lock until exit. Raises `TimeoutError` after `timeout_seconds`."""
-        await self._lock(timeout_seconds)
+    async def acquire(self, seconds: float | None = None) -> AsyncIterator[None]:
+        """Hold the lock until exit. Raises `DatabaseLockedError` if another process keeps it."""
+        try:
+            await self._lock(self._seconds if seconds is None else seconds)
+        except TimeoutError:
+            lock = self._path.with_name(f"{self._path.name}.lock")
+            raise DatabaseLockedError(self._path, lock_holder(lock)) from None
         try:
             yield
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._tasks.release()
 
-    async def _lock(self, timeout_seconds: float) -> None:
+    async def _lock(self, seconds: float) -> None:
+        is_queued = self._tasks.locked()
+        self._give_up(is_queued)
+        async with asyncio.timeout(_TASKS_SECONDS):
+            await self._tasks.acquire()
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._tasks.acquire()
-                try:
-                    await self._lock_between_processes()
-                except BaseException:
-                    self._tasks.release()
-                    raise
-        except TimeoutError:
-            lock = self._path.with_name(f"{self._path.name}.lock")
-            raise DatabaseLockedError(self._path, lock_holder(lock)) from None
+            self._give_up(is_queued)
+            async with asyncio.timeout(seconds):
+                await self._lock_between_processes()
+        except BaseException as error:
+            self._is_taken = isinstance(error, TimeoutError)
+            self._tasks.release()
+            raise
+        self._is_taken = False
+
+    def _give_up(self, is_queued: bool) -> None:  # noqa: FBT001 - a condition of one line
+        if is_queued and self._is_taken:
+            raise TimeoutError
 
     async def _lock_between_processes(self) -> None:
         await _flock(self._queue)
@@ -80,13 +99,36 @@ class WriteLock:
             fcntl.flock(self._queue, fcntl.LOCK_UN)
 
 
+def find_long_holder(path: Path) -> str | None:
+    """Return who keeps the write lock of a database for longer than a receiver waits for it.
+
+    None if nobody does. Blocks until that is known; makes no file.
+    """
+    deadline = time.monotonic() + SERVING_SECONDS
+    names = [path.with_name(f"{path.name}.{end}") for end in ("queue", "lock")]
+    with contextlib.ExitStack() as opened:
+        for name in filter(Path.exists, names):
+            file = os.open(name, os.O_RDONLY)
+            opened.callback(os.close, file)
+            while not _try_flock(file):
+                if time.monotonic() > deadline:
+                    return lock_holder(name) or "another process"
+                time.sleep(_POLL_SECONDS)
+    return None
+
+
 def _open(path: Path) -> int:
     return open_private(path, os.O_RDWR | os.O_CREAT)
 
 
 async def _flock(file: int) -> None:
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            await asyncio.sleep(_POLL_SECONDS)
+    while not _try_flock(file):  # noqa: ASYNC110 - another process
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _try_flock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

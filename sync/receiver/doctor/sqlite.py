@@ -12,6 +12,7 @@ from sqlalchemy import StaticPool, create_engine
 from sync.receiver.config import ReceiverSettings
 from sync.receiver.db.migrate import revision_of
 from sync.receiver.db.sqlite import find_lock
+from sync.receiver.db.sqlite_write_lock import find_long_holder
 from sync.receiver.doctor.schema import check_schema, check_tills, count_tills
 from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.files.lock_holder import lock_holder
@@ -60,7 +61,11 @@ def check_room(path: Path, size: int) -> Check:
 
 
 def _check_lock(path: Path) -> Iterator[Check]:
-    """Yield a fault if a program other than head office holds a lock for a while."""
+    """Yield what holds a lock for a while: a fault unless it is a command of head office."""
+    if (holder := find_long_holder(path)) is not None:
+        found = f"{holder} writes to the database for long: agents get 503 and send again"
+        yield warning(_LOCK, found, "let it finish: forget rewrites the whole file")
+        return
     holder = find_lock(path)
     if holder is None or holder == lock_holder(path.with_name(f"{path.name}.lock")):
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sync.receiver.db.database import DatabaseLockedError
 from sync.receiver.db.sqlite_write_lock import WriteLock
 
 HELD_SECONDS = 0.004
@@ -72,14 +73,48 @@ async def test_lock_timeout_names_the_file(
 ) -> None:
     async with locks[0].acquire():
         with pytest.raises(TimeoutError, match=r"hq\.db"):
-            async with locks[1].acquire(timeout_seconds=0.02):
+            async with locks[1].acquire(seconds=0.02):
                 pytest.fail("two hold the lock")
+
+
+async def test_of_all_that_wait_for_another_process_only_one_waits(
+    locks: tuple[WriteLock, WriteLock],
+) -> None:
+    """Behind a long command each request had waited for its own 15 s, one after the other."""
+    serving, command = locks
+    async with command.acquire():
+        waiting = [asyncio.ensure_future(held(serving, 0.05)) for _ in range(20)]
+        behind = await asyncio.gather(*waiting, return_exceptions=True)
+        probe = asyncio.ensure_future(held(serving, 600))
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError, match="locks the database"):
+            await held(serving, 600)
+        is_probing = not probe.done()
+    await probe
+
+    assert {type(error) for error in behind} == {DatabaseLockedError}
+    assert is_probing
+    await asyncio.gather(*(held(serving, 600) for _ in range(3)))
+
+
+async def held(lock: WriteLock, seconds: float) -> None:
+    """Take the lock for a moment."""
+    async with lock.acquire(seconds):
+        pass
+
+
+async def test_own_writes_do_not_refuse_each_other(locks: tuple[WriteLock, WriteLock]) -> None:
+    serving, _ = locks
+    async with serving.acquire(0.01):
+        second = asyncio.ensure_future(held(serving, 0.01))
+        await asyncio.sleep(0.05)
+    await second
 
 
 async def test_timed_out_waiter_does_not_block_others(locks: tuple[WriteLock, WriteLock]) -> None:
     async with locks[0].acquire():
         with pytest.raises(TimeoutError):
-            await locks[1].acquire(timeout_seconds=0.02).__aenter__()
+            await locks[1].acquire(seconds=0.02).__aenter__()
 
     for place in locks:
         async with place.acquire():
