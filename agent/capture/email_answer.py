@@ -6,9 +6,8 @@ from collections.abc import Mapping
 import email_validator
 import msgspec
 
-from agent.capture.json_object import parse_object
 from agent.capture.reasons import absence, fault_of_address, fault_of_status
-from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, Refusal
+from agent.capture.refusals import ADDRESS_NOT_VALID, ADDRESS_REQUIRED, Refusal, parse_object
 from agent.facts import EmailAnswered, EmailStatus
 from sync.protocol.json_object import ADDRESS, Json, json_kind, without_members
 from sync.protocol.wire import MAX_ADDRESS_CODE_POINTS

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from sync.protocol.json_object import Json, NotAnObject, read_object
+
 INVALID_CORRELATION_ID = "Invalid Correlation ID"
 NOT_AN_OBJECT = "Request body must be a JSON object"
 ADDRESS_REQUIRED = "Email address is required"
@@ -27,3 +29,14 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def parse_object(body: bytes) -> dict[str, Json]:
+    """Return the members of `body`, a JSON object; the last of duplicate member names wins.
+
+    Raises `Refusal` for anything that head office could not read either.
+    """
+    try:
+        return read_object(body)
+    except NotAnObject as fault:
+        raise Refusal(NOT_AN_OBJECT, f"the body {fault}") from None

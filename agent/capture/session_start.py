@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.capture.json_object import parse_object
 from agent.capture.reasons import absence, fault_of_id
-from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, StringMember
+from agent.capture.refusals import INVALID_CORRELATION_ID, Refusal, StringMember, parse_object
 from agent.facts import SessionStarted
 from sync.protocol.json_object import Json, json_kind
 from sync.protocol.program_terms import SessionKind, first_valid_locale, session_kind

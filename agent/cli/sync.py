@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from agent.api.status.document import number
+from agent.api.status.document import DeliveryFigures, number
 from agent.cli.client import AGENT, AgentClient, agent_client
-from agent.cli.status_document import DeliveryFigures
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, say
 from sync.runtime.cli.program import ExitCode

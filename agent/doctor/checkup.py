@@ -24,7 +24,7 @@ from agent.doctor import (
 )
 from agent.doctor.store import database, findings, kept_data
 from agent.store.files.lock import find_lock_holder
-from agent.store.retention.window import RetentionWindow
+from agent.store.retention.delivery_times import RetentionWindow
 from agent.uplink.central_connection import credentials, http_options
 from sync.delivery.transports.central_client import CentralClient
 from sync.delivery.transports.http_client import HttpClient

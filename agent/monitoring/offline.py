@@ -25,7 +25,7 @@ from agent.store.files.shared_name_note import read_shared_note
 from agent.store.files.storage_errors import StorageError
 from agent.store.learned_terms import TermsFetch, read_fetch
 from agent.store.queries.status import StorageStatus, read_status
-from agent.store.retention.window import RetentionWindow
+from agent.store.retention.delivery_times import RetentionWindow
 
 NOT_RUNNING, NO_ANSWER = "not running", "no answer"
 _READ_SECONDS = 5.0

@@ -1,6 +1,8 @@
 """Typed access to the members of a status document, which may be missing or of another type."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 Members = Mapping[str, object]
 
@@ -27,6 +29,40 @@ def names(members: Members, name: str) -> list[str]:
     """Return the elements of a member that is a list."""
     value = members.get(name)
     return [str(one) for one in value] if isinstance(value, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFigures:
+    """The object `sync` of a status document."""
+
+    members: Members
+
+    @classmethod
+    def of(cls, status: Members) -> Self:
+        """Return the delivery state in a status document."""
+        return cls(section(status, "sync"))
+
+    @property
+    def state(self) -> object:
+        """The state, such as `idle` or `delivering`."""
+        return self.members.get("state")
+
+    @property
+    def passes(self) -> int:
+        """The number of passes since the start."""
+        return number(self.members, "passes") or 0
+
+    @property
+    def delivered(self) -> int:
+        """The number of events delivered since the start."""
+        return number(self.members, "delivered") or 0
+
+    @property
+    def cause(self) -> str:
+        """Why captures are pending: the failure with its detail, else the state."""
+        detail = self.members.get("detail")
+        cause = self.members.get("trouble") or self.state
+        return f"{cause} ({detail})" if detail else f"{cause}"
 
 
 def lost_captures(lost: Members) -> int | None:

@@ -11,7 +11,7 @@ from agent.api.status.certificates import certificates_report
 from agent.api.status.health import Health
 from agent.api.status.report import early_purge_report
 from agent.store.queries.status import StorageStatus
-from agent.store.retention.window import RetentionWindow
+from agent.store.retention.delivery_times import RetentionWindow
 
 
 def health_metrics(context: Context, health: Health) -> list[Metric]:

@@ -11,7 +11,7 @@ from agent.store.db.epochs import NEW_FILE
 from agent.store.db.lost_captures import LostCaptures
 from agent.store.files.storage_errors import StorageFullError
 from agent.store.queries.status import StorageStatus
-from agent.store.retention.window import DAY_US, RetentionWindow
+from agent.store.retention.delivery_times import DAY_US, RetentionWindow
 
 
 class CopyReport(TypedDict):

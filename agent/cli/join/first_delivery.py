@@ -4,9 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.api.status.document import section
+from agent.api.status.document import DeliveryFigures, section
 from agent.cli.client import AgentClient, AgentError, AgentResponse
-from agent.cli.status_document import DeliveryFigures
 from agent.config import ConfigurationError
 from sync.delivery.outcomes import NOT_ASKED
 from sync.protocol.join_code import JoinCode

@@ -13,7 +13,7 @@ from agent.store.files.shared_name_note import read_shared_note
 from agent.store.learned_terms import read_fetch
 from agent.store.queries.lost_keys import find_of_lost_keys
 from agent.store.queries.status import read_new_epoch
-from agent.store.retention.window import RetentionWindow
+from agent.store.retention.delivery_times import RetentionWindow
 from sync.protocol.rfc3339 import us_to_rfc3339
 from sync.protocol.wire import AHEAD, RENUMBERED
 from sync.runtime.checks.check import Check, fault, passed, warning

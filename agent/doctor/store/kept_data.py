@@ -6,7 +6,7 @@ from pathlib import Path
 from agent.doctor.store.read import read_store
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.queries.status import read_early_purge
-from agent.store.retention.window import DAY_US, RetentionWindow
+from agent.store.retention.delivery_times import DAY_US, RetentionWindow
 from sync.runtime.checks.check import Check, passed, warning
 from sync.runtime.cli.printing import count
 from sync.runtime.files.migration_copies import list_migration_copies

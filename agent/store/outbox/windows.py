@@ -18,9 +18,8 @@ from agent.store.db.epochs import EpochRange, read_epochs
 from agent.store.db.event_rows import DamagedEvent, StoredEvent, check_event
 from agent.store.db.rows import int_or_none, readable, undecoded_text
 from agent.store.files.storage_errors import CorruptRow, is_undecodable
-from agent.store.outbox.damage_log import DamageLog
+from agent.store.outbox.damage import DamageLog, StructureCheck
 from agent.store.outbox.payloads import PayloadBuilder
-from agent.store.outbox.structure_check import StructureCheck
 from agent.store.outbox.window_sql import HAS_LOST, LONGEST_WAIT_US, PENDING, SETTLED_BETWEEN
 from sync.delivery.outbox import BatchLimits, OutboxEvent, Window
 from sync.delivery.outcomes import Refused

@@ -1,4 +1,4 @@
-"""Delivery times: the position delivered before a time, and the repair of impossible times.
+"""Delivery times: the retention window, the position delivered before a time, impossible times.
 
 A clock that was wrong leaves impossible times. An event delivered "in 2099" would be kept until
 then; one delivered "in 1970" would be purged at once. Both times are replaced by that of the
@@ -6,6 +6,7 @@ repair.
 """
 
 import sqlite3
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Mapped
@@ -14,6 +15,7 @@ from sqlmodel import Session, col, or_, select, update
 from agent.store.db.cursor import CENTRAL, DeliveryCursor
 from agent.store.db.tables import DeadLetterRow, DeliveryRow, SettledRow
 
+DAY_US = 24 * 3600 * 1_000_000
 # 2025, before this program existed. A clock that reads less is wrong itself and repairs nothing.
 EARLIEST_US = 1_735_689_600_000_000
 FIRST_YOUNGER = """
@@ -31,6 +33,18 @@ _TABLES = (
     (SettledRow, col(SettledRow.destination), col(SettledRow.delivered_at_us)),
     (DeadLetterRow, col(DeadLetterRow.destination), col(DeadLetterRow.discarded_at_us)),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionWindow:
+    """The last `days` before `now_us`: captures delivered in it are still kept."""
+
+    days: float
+    now_us: int
+
+    def covers(self, at_us: int) -> bool:
+        """Return whether captures delivered at that time are still kept."""
+        return at_us + self.days * DAY_US >= self.now_us
 
 
 def delivered_before(

@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_fi
 from agent.store.access import StoreAccess
 from agent.store.crypto.old_keys import destroy_old_keys, read_old_keys
 from agent.store.files.quarantine import list_unfinished
-from agent.store.retention.delivery_times import has_impossible_times, repair_times
+from agent.store.retention.delivery_times import DAY_US, has_impossible_times, repair_times
 from agent.store.retention.erase import (
     erase_addresses,
     erase_below_watermark,
@@ -26,7 +26,6 @@ from agent.store.retention.erase_digests import (
 from agent.store.retention.needed_keys import find_needed_keys
 from agent.store.retention.purge import Candidates, find_purgeable, purge
 from agent.store.retention.superseded_copies import find_superseded
-from agent.store.retention.window import DAY_US
 from agent.store.store import Store
 from sync.runtime.files.migration_copies import delete_migration_copy, list_migration_copies
 from sync.runtime.logging import log_event

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.capture.json_object import parse_object
-from agent.capture.refusals import NOT_AN_OBJECT, Refusal
+from agent.capture.refusals import NOT_AN_OBJECT, Refusal, parse_object
 from sync.protocol.json_object import MAX_DEPTH, without_members
 from tests.support.json_strategies import almost_json, objects, spelled, texts
 

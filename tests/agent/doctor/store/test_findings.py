@@ -21,7 +21,7 @@ from agent.store.db.epochs import begin_epoch
 from agent.store.db.transaction import transaction
 from agent.store.files.high_water_mark import MARK_FILE
 from agent.store.learned_terms import TermsFetch, keep_fetch
-from agent.store.retention.window import RetentionWindow
+from agent.store.retention.delivery_times import RetentionWindow
 from sync.protocol.terms_check import TermsFault
 from sync.protocol.wire import RENUMBERED
 from sync.runtime.checks.check import Check, Verdict

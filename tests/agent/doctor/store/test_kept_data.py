@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.doctor.store.kept_data import check_copies, check_retention
-from agent.store.retention.window import RetentionWindow
+from agent.store.retention.delivery_times import RetentionWindow
 from sync.runtime.checks.check import Check, Verdict
 from tests.support.agent.store import change, opened
 

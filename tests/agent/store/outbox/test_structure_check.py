@@ -8,7 +8,7 @@ import pytest
 
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.storage_errors import StorageDamagedError
-from agent.store.outbox.structure_check import StructureCheck
+from agent.store.outbox.damage import StructureCheck
 from tests.support.agent.store import change, opened, record, session
 from tests.support.faults.damaged_database import build_killed_store, damaged_copy
 
