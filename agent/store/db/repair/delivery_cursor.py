@@ -1,10 +1,10 @@
 """Repairs the delivery cursor: a position is used only as far as other rows confirm it."""
 
-import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from agent.store.db.cursor import ADD_CURSOR, COLUMNS, READ_CURSOR, DeliveryCursor
 from agent.store.db.event_rows import MAX_POSITION
+from agent.store.db.repair.context import Repair
 from agent.store.db.repair.evidence import Evidence
 
 SET_VALUES = f"""
@@ -14,15 +14,15 @@ OTHERS = """
 UPDATE destination SET scrubs = 0
 WHERE name = 'central' AND (typeof(scrubs) <> 'integer' OR scrubs < 0 OR scrubs > ?)
 """
-Note = Callable[[str, str, str], None]
 
 
-def repair_cursor(connection: sqlite3.Connection, evidence: Evidence, note: Note) -> int:
+def repair_cursor(repair: Repair, evidence: Evidence) -> int:
     """Repair the cursor's row; return the watermark.
 
     Too low a watermark sends events again, which head office recognises. Too high a one would lose
     them, and erase their addresses.
     """
+    connection = repair.connection
     connection.execute(OTHERS, (MAX_POSITION,))
     row = connection.execute(READ_CURSOR).fetchone()
     believed = believed_cursor(row, evidence)
@@ -32,7 +32,7 @@ def repair_cursor(connection: sqlite3.Connection, evidence: Evidence, note: Note
         connection.execute(ADD_CURSOR)
         connection.execute(SET_VALUES, believed)
         reason = "its row was missing" if row is None else "a position was implausible"
-        note("destination", "central", reason)
+        repair.note("destination", "central", reason)
     return believed.watermark
 
 

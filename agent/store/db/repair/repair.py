@@ -6,24 +6,17 @@ rows (`evidence.py`), or a new epoch begins. Each damaged row is listed in `dama
 The cost does not depend on the backlog.
 """
 
-import logging
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agent.facts import Receipt
 from agent.store.db.epochs import EpochCause, Epochs, open_epochs, read_epochs
 from agent.store.db.event_rows import MAX_POSITION
+from agent.store.db.repair.context import Repair
 from agent.store.db.repair.delivery_cursor import repair_cursor
 from agent.store.db.repair.epoch_table import EPOCHS_DAMAGED, repair_epochs
 from agent.store.db.repair.evidence import ASIDE, Evidence, read_evidence
-from sync.runtime.logging import log_event
 
-_log = logging.getLogger(__name__)
-ADD_DAMAGED = """
-INSERT INTO damaged_row (table_name, row_key, reason, found_at_us) VALUES (?, ?, ?, ?)
-ON CONFLICT (table_name, row_key) DO UPDATE SET reason = excluded.reason
-"""
 # A row that was repaired is of interest as long as the disk may be the cause.
 KEPT_US = 30 * 24 * 3600 * 1_000_000
 FORGET = "DELETE FROM damaged_row WHERE found_at_us < ?"
@@ -78,72 +71,55 @@ def open_repaired_epochs(
     new_epoch: Callable[[], str],
 ) -> tuple[Epochs, EpochCause | None]:
     """Repair damaged rows; return the epochs, and why a new one began, if one did."""
-    if Repair(connection, last_commit, now_us, new_epoch).run():
+    if _repair_rows(Repair(connection, last_commit, new_epoch, now_us())):
         return read_epochs(connection), EpochCause(EPOCHS_DAMAGED)
     return open_epochs(connection, last_commit, new_epoch, now_us)
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """Repairs on the writer's connection, in its transaction."""
+def _repair_rows(repair: Repair) -> bool:
+    """Repair damaged rows; return whether a new epoch began."""
+    connection = repair.connection
+    connection.execute(FORGET, (repair.at_us - KEPT_US,))
+    evidence = read_evidence(connection, repair.mark)
+    _set_strays_aside(repair, evidence)
+    _reclaim_rows(repair)
+    watermark = repair_cursor(repair, evidence)
+    has_begun = repair_epochs(repair, evidence, watermark)
+    last = max(evidence.last, watermark)
+    for table, sql in STRAY_ROWS.items():
+        bound = watermark if table == "delivery" else last
+        if removed := connection.execute(sql, (bound,)).rowcount:
+            repair.note(table, "position", f"rows with an impossible position: {removed}")
+    return has_begun
 
-    connection: sqlite3.Connection
-    mark: Receipt | None
-    now_us: Callable[[], int]
-    new_epoch: Callable[[], str]
 
-    def run(self) -> bool:
-        """Repair damaged rows; return whether a new epoch began."""
-        self.connection.execute(FORGET, (self.now_us() - KEPT_US,))
-        evidence = read_evidence(self.connection, self.mark)
-        self._set_strays_aside(evidence)
-        self._reclaim_rows()
-        watermark = repair_cursor(self.connection, evidence, self.note)
-        has_begun = repair_epochs(
-            self.connection,
-            evidence,
-            watermark,
-            mark=self.mark,
-            new_epoch=self.new_epoch,
-            at_us=self.now_us(),
-            note=self.note,
-        )
-        last = max(evidence.last, watermark)
-        for table, sql in STRAY_ROWS.items():
-            bound = watermark if table == "delivery" else last
-            if removed := self.connection.execute(sql, (bound,)).rowcount:
-                self.note(table, "position", f"rows with an impossible position: {removed}")
-        return has_begun
+def _set_strays_aside(repair: Repair, evidence: Evidence) -> None:
+    """Move rows whose position no other row confirms, so that numbers go on below them.
 
-    def note(self, table: str, key: str, reason: str) -> None:
-        """List a damaged row, and log it."""
-        self.connection.execute(ADD_DAMAGED, (table, key, reason, self.now_us()))
-        log_event(_log, logging.ERROR, "store.row_damaged", table=table, row=key, reason=reason)
+    The position of such an event has no row now: the outbox reports that as damage.
+    """
+    connection = repair.connection
+    strays = connection.execute(STRAY_EVENTS, (evidence.numbered, MAX_POSITION)).fetchall()
+    for (position,) in strays:
+        connection.execute(MOVE_EVENT, (ASIDE, position))
+        repair.note("event", str(position), "its position is out of range")
+    sessions = connection.execute(STRAY_SESSIONS, (evidence.numbered,)).fetchall()
+    for (position,) in sessions:
+        connection.execute(REMOVE_SESSION, (position,))
+        repair.note("session", str(position), "its position is out of range")
+    moved = connection.execute(MOVE_ANSWERS, (ASIDE, evidence.numbered, MAX_POSITION)).rowcount
+    if moved:
+        repair.note("email_answer", "position", f"rows out of range: {moved}")
 
-    def _set_strays_aside(self, evidence: Evidence) -> None:
-        """Move rows whose position no other row confirms, so that numbers go on below them.
 
-        The position of such an event has no row now: the outbox reports that as damage.
-        """
-        strays = self.connection.execute(STRAY_EVENTS, (evidence.numbered, MAX_POSITION)).fetchall()
-        for (position,) in strays:
-            self.connection.execute(MOVE_EVENT, (ASIDE, position))
-            self.note("event", str(position), "its position is out of range")
-        sessions = self.connection.execute(STRAY_SESSIONS, (evidence.numbered,)).fetchall()
-        for (position,) in sessions:
-            self.connection.execute(REMOVE_SESSION, (position,))
-            self.note("session", str(position), "its position is out of range")
-        moved = self.connection.execute(MOVE_ANSWERS, (ASIDE, evidence.numbered, MAX_POSITION))
-        if moved.rowcount:
-            self.note("email_answer", "position", f"rows out of range: {moved.rowcount}")
-
-    def _reclaim_rows(self) -> None:
-        """Correct unknown names of the destination, and boot numbers out of range."""
-        for table, sql in FOREIGN_ROWS.items():
-            if changed := self.connection.execute(sql).rowcount:
-                self.note(table, "destination", f"rows of an unknown destination: {changed}")
-        if self.connection.execute(FIX_NAME).rowcount:
-            self.note("destination", "central", "its name is unknown")
-        for (number,) in self.connection.execute(BOOT_NUMBERS, (MAX_POSITION,)).fetchall():
-            self.connection.execute(MOVE_BOOT, (MAX_POSITION, number))
-            self.note("boot", str(number), "its number is out of range")
+def _reclaim_rows(repair: Repair) -> None:
+    """Correct unknown names of the destination, and boot numbers out of range."""
+    connection = repair.connection
+    for table, sql in FOREIGN_ROWS.items():
+        if changed := connection.execute(sql).rowcount:
+            repair.note(table, "destination", f"rows of an unknown destination: {changed}")
+    if connection.execute(FIX_NAME).rowcount:
+        repair.note("destination", "central", "its name is unknown")
+    for (number,) in connection.execute(BOOT_NUMBERS, (MAX_POSITION,)).fetchall():
+        connection.execute(MOVE_BOOT, (MAX_POSITION, number))
+        repair.note("boot", str(number), "its number is out of range")
