@@ -66,7 +66,7 @@ def build_identity(
     )
 
 
-def build_access(api: ApiSettings, files: FilesInUse, rejected: Rejected | None = None) -> Access:
+def build_access(api: ApiSettings, files: FilesInUse, rejected: Rejected | None) -> Access:
     """Return the access rules of the API. Raises `ConfigurationError` if a token is unusable.
 
     If the admin token of a rejected configuration cannot be read, no token is accepted for it.

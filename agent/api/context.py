@@ -36,8 +36,8 @@ class Identity:
     central_url: str
     central_protocol: str
     delivered_days: float
-    rejected_configuration: Rejected | None = None
-    certificates: tuple[Path, ...] = ()
+    rejected_configuration: Rejected | None
+    certificates: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ class StoreMaintenance:
     def __init__(
         self,
         writer: Writer,
-        restore_companions: Callable[[], None] = lambda: None,
-        renew_key: Callable[[Store], bool] = lambda _: False,
+        restore_companions: Callable[[], None],
+        renew_key: Callable[[Store], bool],
     ) -> None:
         self._writer = writer
         self._restore_companions = restore_companions

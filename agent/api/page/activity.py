@@ -39,10 +39,8 @@ class Activity:
 class _Cached(Generic[T]):
     """The last result of a blocking read, for some seconds."""
 
-    def __init__(
-        self, read: Callable[[], T], seconds: float, monotonic: Callable[[], float]
-    ) -> None:
-        self._read, self._seconds, self._monotonic = read, seconds, monotonic
+    def __init__(self, read: Callable[[], T], seconds: float) -> None:
+        self._read, self._seconds = read, seconds
         self._value: T | None = None
         self._expires_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -50,22 +48,22 @@ class _Cached(Generic[T]):
     async def get(self) -> T | None:
         """Return the value; None if it cannot be read."""
         async with self._reading:
-            if self._monotonic() >= self._expires_at:
+            if time.monotonic() >= self._expires_at:
                 try:
                     self._value = await asyncio.to_thread(self._read)
                 except _FAILURES:
                     self._value = None
-                self._expires_at = self._monotonic() + self._seconds
+                self._expires_at = time.monotonic() + self._seconds
             return self._value
 
 
 class ActivityReader:
     """Reads the activity of one agent."""
 
-    def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._newest = _Cached(self._read_newest, _NEWEST_SECONDS, monotonic)
-        self._day = _Cached(self._read_day, DAY_SECONDS, monotonic)
+        self._newest = _Cached(lambda: context.reader.newest(NEWEST), _NEWEST_SECONDS)
+        self._day = _Cached(lambda: context.reader.day(context.now().wall_us), DAY_SECONDS)
 
     async def read(self) -> Activity:
         """Return the activity, some seconds old at most."""
@@ -75,9 +73,3 @@ class ActivityReader:
         except OutboxUnavailable:
             letters = None
         return Activity(newest, day, letters)
-
-    def _read_newest(self) -> list[CaptureStatus]:
-        return self._context.reader.newest(NEWEST)
-
-    def _read_day(self) -> Day:
-        return self._context.reader.day(self._context.now().wall_us)

@@ -97,7 +97,7 @@ def sync_leftover_wal(connection: sqlite3.Connection, path: Path) -> None:
             os.fdatasync(file.fileno())
 
 
-def preallocate_wal(path: Path, size_bytes: int = WAL_BYTES) -> None:
+def preallocate_wal(path: Path, size_bytes: int) -> None:
     """Grow the WAL to `size_bytes`.
 
     Syncing a growing file also writes the file system's journal and takes twice as long. The

@@ -4,7 +4,7 @@ import sqlite3
 
 from agent.store.db.cursor import read_proven_cursor
 from agent.store.db.rows import as_list
-from agent.store.retention.purge import MAX_EVENTS, find_purgeable_through, purge
+from agent.store.retention.purge import find_purgeable_through, purge
 
 _ANY_TIME_US = 2**63 - 1
 DELIVERED_AT = """
@@ -35,7 +35,7 @@ def purge_oldest_delivered(
     purge, it keeps undelivered events, dead letters, and the sessions that they need.
     """
     watermark = read_proven_cursor(connection).watermark
-    candidates = find_purgeable_through(connection, watermark, _ANY_TIME_US, MAX_EVENTS)
+    candidates = find_purgeable_through(connection, watermark, _ANY_TIME_US)
     values = (as_list(candidates.events), now_us - spared_us, now_us)
     events = [position for (position,) in connection.execute(NOT_RECENT, values)]
     candidates = candidates._replace(events=events)

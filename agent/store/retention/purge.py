@@ -92,7 +92,7 @@ class Candidates(NamedTuple):
 
 
 def find_purgeable(
-    connection: sqlite3.Connection, cutoff_us: int, examined_through: int = 0
+    connection: sqlite3.Connection, cutoff_us: int, examined_through: int
 ) -> Candidates:
     """Return some events delivered before `cutoff_us`, lowest first. Read-only.
 
@@ -101,17 +101,17 @@ def find_purgeable(
     """
     cursor = read_proven_cursor(connection)
     bound = delivered_before(connection, cursor, cutoff_us, above=cursor.purged_through)
-    candidates = find_purgeable_through(connection, bound, cutoff_us, MAX_EVENTS)
+    candidates = find_purgeable_through(connection, bound, cutoff_us)
     return candidates._replace(
         answers=find_removable_answers(connection, MAX_EVENTS, examined_through)
     )
 
 
 def find_purgeable_through(
-    connection: sqlite3.Connection, bound: int, cutoff_us: int, limit: int
+    connection: sqlite3.Connection, bound: int, cutoff_us: int
 ) -> Candidates:
     """Return some events up to position `bound`, lowest first, and no empty answers. Read-only."""
-    values = {"bound": bound, "cutoff_us": cutoff_us, "limit": limit}
+    values = {"bound": bound, "cutoff_us": cutoff_us, "limit": MAX_EVENTS}
     queries = (PURGEABLE_EVENTS, PURGEABLE_DELIVERIES)
     events, deliveries = ([at for (at,) in connection.execute(sql, values)] for sql in queries)
     return Candidates(events, deliveries)

@@ -1,4 +1,4 @@
-"""One repair: the connection, what else it may use, and the list of the rows that were damaged."""
+"""A repair in progress: its connection, mark and time, and the list of damaged rows."""
 
 import logging
 import sqlite3
