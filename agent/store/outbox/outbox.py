@@ -60,7 +60,7 @@ class StoreOutbox:
         *,
         now_us: Callable[[], int],
         agent_version: str,
-        retention_clock: RetentionNow | None = None,
+        retention_clock: RetentionNow,
     ) -> None:
         self.access = StoreAccess(directory, writer)
         self._windows = WindowReader(key_file, directory)

@@ -58,9 +58,8 @@ class Retention:
         store: StoreAccess,
         days: RetentionDays,
         now_us: Callable[[], int],
-        retention_clock: RetentionNow | None = None,
+        retention_clock: RetentionNow,
     ) -> None:
-        """Prepare; `retention_clock` is by default the wall clock `now_us`."""
         self._store = store
         self._days = days
         self._now_us = now_us
@@ -158,8 +157,7 @@ class Retention:
 
     async def _before_us(self, kept_us: int) -> int:
         """Return the time `kept_us` ago, by a clock that gains no time that has not passed."""
-        clock = self._retention_clock
-        return (self._now_us() if clock is None else await clock()) - kept_us
+        return await self._retention_clock() - kept_us
 
 
 def _delete_copy(copy: Path) -> None:

@@ -89,6 +89,10 @@ def start_outbox(
     writer_type: type[Writer] = Writer,
 ) -> OutboxRig:
     """Start a writer and an outbox on `directory`; the caller closes the writer."""
+
+    async def wall_clock() -> int:
+        return clock()
+
     writer = writer_type(opener, ignore_commit)
     writer.start()
     outbox = StoreOutbox(
@@ -98,7 +102,7 @@ def start_outbox(
         retention,
         now_us=clock,
         agent_version=version,
-        retention_clock=retention_clock,
+        retention_clock=retention_clock or wall_clock,
     )
     return OutboxRig(directory, writer, outbox, clock)
 
