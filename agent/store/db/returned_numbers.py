@@ -74,15 +74,13 @@ def ranges_of(numbers: Iterable[int]) -> Iterator[Numbers]:
 
 def count_returned(connection: sqlite3.Connection, epoch: str, among: Numbers) -> int:
     """Return how many of the numbers `among` have returned."""
-    values = {"epoch": epoch, "first": among.first, "last": among.last}
-    (count,) = connection.execute(_COUNT, values).fetchone()
+    (count,) = connection.execute(_COUNT, among._asdict() | {"epoch": epoch}).fetchone()
     return int(count)
 
 
 def returned_without_hole(connection: sqlite3.Connection, epoch: str, among: Numbers) -> int:
     """Return the number up to which all `among` returned, from the first on; 0 if that did not."""
-    values = {"epoch": epoch, "first": among.first, "last": among.last}
-    row = connection.execute(_THROUGH, values).fetchone()
+    row = connection.execute(_THROUGH, among._asdict() | {"epoch": epoch}).fetchone()
     return 0 if row is None else int(row[0])
 
 

@@ -35,29 +35,30 @@ FROM (SELECT through_position, delivered_at_us FROM delivery
 WHERE delivered_at_us < :start + 24 * :hour AND typeof(delivered_at_us) = 'integer'
 GROUP BY of_hour ORDER BY of_hour
 """
-_SETTLED_AHEAD = """
-SELECT (delivered_at_us - :start) / :hour, count(*) FROM (
-    SELECT delivered_at_us FROM settled
-    WHERE destination = 'central' AND position > :watermark ORDER BY position LIMIT :rows
-) WHERE delivered_at_us >= :start AND delivered_at_us < :start + 24 * :hour
-GROUP BY 1
-"""
-_REFUSED = """
-SELECT (refused_at_us - :start) / :hour, count(*) FROM (
-    SELECT refused_at_us FROM dead_letter
-    WHERE destination = 'central' AND stuck_since_us IS NULL ORDER BY position DESC LIMIT :rows
-) WHERE refused_at_us >= :start AND refused_at_us < :start + 24 * :hour
-GROUP BY 1
-"""
-# Settled, so that the watermark passes them, and not delivered.
-_DEFERRED = f"""
-SELECT (stuck_since_us - :start) / :hour, count(*) FROM (
-    SELECT stuck_since_us FROM dead_letter
-    WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND {LETTER_IS_SETTLED}
-    ORDER BY position DESC LIMIT :rows
-) WHERE stuck_since_us >= :start AND stuck_since_us < :start + 24 * :hour
-GROUP BY 1
+
+
+def _by_hour_of(time: str, rows: str) -> str:
+    """Return the query that counts the `rows` of the day by the hour of their `time`."""
+    return f"""
+SELECT ({time} - :start) / :hour, count(*) FROM (SELECT {time} FROM {rows} LIMIT :rows)
+WHERE {time} >= :start AND {time} < :start + 24 * :hour GROUP BY 1
 """  # noqa: S608 - contains no value
+
+
+_SETTLED_AHEAD = _by_hour_of(
+    "delivered_at_us",
+    "settled WHERE destination = 'central' AND position > :watermark ORDER BY position",
+)
+_REFUSED = _by_hour_of(
+    "refused_at_us",
+    "dead_letter WHERE destination = 'central' AND stuck_since_us IS NULL ORDER BY position DESC",
+)
+# Settled, so that the watermark passes them, and not delivered.
+_DEFERRED = _by_hour_of(
+    "stuck_since_us",
+    "dead_letter WHERE destination = 'central' AND stuck_since_us IS NOT NULL"
+    f" AND {LETTER_IS_SETTLED} ORDER BY position DESC",
+)
 
 
 class _Through(NamedTuple):
