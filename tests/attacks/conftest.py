@@ -21,9 +21,10 @@ from tests.support.agent.in_process import settings_in as agent_settings
 from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.receiver import settings_in as receiver_settings
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse, exchange
 from tests.support.sqlite import rows_in
-from tests.support.threads import PATIENCE_SECONDS, running_in_a_thread
+from tests.support.threads import running_in_a_thread
 
 READERS_TOKEN = "of-readers-of-the-attacked-head-office-0123456789"  # noqa: S105 - of the test
 CAPTURE = "POST", "/client/users/anonymous/sessions"

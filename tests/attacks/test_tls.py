@@ -16,7 +16,7 @@ from sync.runtime.process import RunningService
 from tests.support.agent.in_process import settings_in as agent_settings
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.head_office.receiver import settings_in as receiver_settings
-from tests.support.threads import PATIENCE_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
 
 Running: TypeAlias = AbstractAsyncContextManager[RunningService]
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

@@ -11,6 +11,7 @@ from agent.store.files.disk_space import BALLAST_FILE
 from tests.support.agent.process import AgentProcess, agent_process, delivering_to
 from tests.support.central import ScriptedCentral, faults
 from tests.support.faults.small_disk import SmallDisk, small_disk
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.shop.records import records_of
 from tests.support.shop.verdict import judge
 from tests.support.till.crowd import Crowd
@@ -21,7 +22,6 @@ pytestmark = pytest.mark.process
 
 REQUESTS = Requests("127.0.0.1", 0)
 MIB = 1024 * 1024
-PATIENCE_SECONDS = 15.0
 LOOK_SECONDS = 0.05
 _LARGE_BATCHES = {"LOYALTY_AGENT__SYNC__BATCH_EVENTS": "500"}
 SETTINGS = {

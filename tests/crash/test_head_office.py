@@ -16,7 +16,7 @@ from tests.support.faults.small_disk import small_disk
 from tests.support.head_office.load import LoadAgent, enroll_at, findings, start_load, stored_in
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.process import HQ, hq, receiver_process, write_config
-from tests.support.processes import WAIT_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.till.requests import get
 
 pytestmark = pytest.mark.process
@@ -174,7 +174,7 @@ async def test_readiness_fails_on_full_disk_until_space_is_free(tmp_path: Path) 
             disk.fill()
             full = await get(port, "/readyz")
             disk.free()
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while (await get(port, "/readyz")).status != 200:  # noqa: ASYNC110 - other process
                     await asyncio.sleep(0.05)
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.agent.process import AGENT, AgentProcess, agent_process
 from tests.support.notify_socket import Manager, manager_in
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.till.ledger import TillLedger
 from tests.support.till.reconnecting import ReconnectingTills
 from tests.support.till.requests import Requests, fresh_pair, send_request
@@ -18,7 +19,6 @@ from tests.support.till.requests import Requests, fresh_pair, send_request
 pytestmark = pytest.mark.process
 
 STOP_SECONDS = 5.0
-PATIENCE_SECONDS = 30.0
 TILLS = 8
 RESTARTS = 3
 REQUESTS = Requests("127.0.0.1", 0)

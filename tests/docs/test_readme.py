@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import ROOT, free_port
 
 pytestmark = pytest.mark.process
 
 README = ROOT / "README.md"
-PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

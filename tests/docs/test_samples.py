@@ -16,12 +16,12 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 SAMPLES = ROOT / "docs" / "samples"
 MAX_LINES = 60
-PATIENCE_SECONDS = 90
 MONO_LIBRARIES = (
     "System.Net.Http,System.Core,System.Xml,System.Xml.Linq,System.Runtime.Serialization"
 )

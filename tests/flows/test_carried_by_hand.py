@@ -18,10 +18,11 @@ from tests.support.agent.process import agent
 from tests.support.head_office.bundles import sealed
 from tests.support.head_office.messages import SimulatedAgent, sessions
 from tests.support.head_office.process import HQ, hq, receiver_process, write_config
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import ROOT, messages
 from tests.support.shop.receivers import STORE, TILL, keep_token
 from tests.support.shop.records import records_at, records_in
-from tests.support.shop.shop import PATIENCE_SECONDS, shop_at
+from tests.support.shop.shop import shop_at
 from tests.support.shop.verdict import StoredRecord, judge
 
 pytestmark = pytest.mark.process
@@ -177,7 +178,7 @@ async def test_million_captures_are_carried(
     office: Office, till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prints the seconds of each way, and the size: `pytest -s -m campaign`."""
-    monkeypatch.setattr("tests.support.processes.WAIT_SECONDS", 900.0)
+    monkeypatch.setattr("tests.support.processes.PATIENCE_SECONDS", 900.0)
     await asyncio.to_thread(fill, till.state, MANY)
     began = time.monotonic()
     bundle = await asyncio.to_thread(till.export, "many.bundle")

@@ -10,13 +10,13 @@ import pytest
 from sync.protocol.wire import HEARTBEATS_PATH
 from tests.support.agent.process import agent_process, delivering_to
 from tests.support.central import ScriptedCentral, faults
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.shop.receivers import STORE, TILL, RestartableReceiver
 from tests.support.shop.shop import trade_at
 from tests.support.till.ledger import TillLedger
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
-PATIENCE_SECONDS = 30.0
 CLOSED = "SELECT closed_at IS NOT NULL, accepted_through FROM agents WHERE is_current"
 
 

@@ -10,13 +10,13 @@ import pytest
 from agent.uplink import scheduled_jobs
 from tests.support.agent.erasure import stored_secrets, traces
 from tests.support.central import ScriptedCentral
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.shop.shop import capturing_in, shop_at
 from tests.support.till.ledger import TillLedger
 
 CUSTOMERS = 100
 DOMAIN = b"@example.com"
 FILES = ["agent.db", "agent.db-shm", "agent.db-wal", "agent.lock", "agent.mark", "encryption.key"]
-PATIENCE_SECONDS = 20.0
 
 
 async def steal(directory: Path, place: Path) -> Path:

@@ -22,7 +22,8 @@ from tests.flows.test_heartbeat import beats, heartbeat_of
 from tests.support.agent.outbox import outbox_on
 from tests.support.central import Answer, ScriptedCentral, faults
 from tests.support.central.terms import PROGRAM
-from tests.support.shop.shop import PATIENCE_SECONDS, Shop, shop_at
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.shop.shop import Shop, shop_at
 from tests.support.transports import batch_transport, client_to, sessions, window
 from tests.sync.delivery.transports.test_control_requests import HEARTBEAT
 

@@ -23,7 +23,8 @@ from tests.support.certificates import Certificate, make_certificate
 from tests.support.head_office import receiver
 from tests.support.head_office.process import HQ
 from tests.support.notify_socket import manager_in
-from tests.support.processes import ROOT, WAIT_SECONDS, clean_environment
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.processes import ROOT, clean_environment
 
 OLD_TOKEN, NEW_TOKEN = "old-token-of-this-test", "new-token-of-this-test"
 STATUS = "/agent/v1/status"
@@ -256,7 +257,7 @@ async def test_sighup_ends_no_program_that_is_starting_running_or_stopping(
             while f"{name}.reloaded".encode() not in lines[-1]:
                 lines.append(await process.stderr.readline())
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await process.stderr.read()
                 assert await process.wait() == 0
             await hangups

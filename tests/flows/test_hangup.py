@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, WAIT_SECONDS, clean_environment
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.processes import ROOT, clean_environment
 
 pytestmark = pytest.mark.process
 # The entry point of a program as installed, with a SIGHUP right before a module is imported.
@@ -37,7 +38,7 @@ def exit_code(directory: Path, program: str, module: str, *words: str) -> int:
         env=clean_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=WAIT_SECONDS,
+        timeout=PATIENCE_SECONDS,
         check=False,
     ).returncode
 

@@ -28,7 +28,8 @@ from tests.support.agent.store import AT, EpochIds, session
 from tests.support.central import Request, ScriptedCentral, faults
 from tests.support.central.ledger import EpochLedger, Refusal
 from tests.support.central.terms import PROGRAM
-from tests.support.shop.shop import PATIENCE_SECONDS, Shop, shop_at
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.shop.shop import Shop, shop_at
 
 REFUSED = Refusal("CODE", "a reason")
 OTHER = msgspec.structs.replace(PROGRAM, prompt="NONE", currency="USD")

@@ -12,12 +12,11 @@ import pytest
 from sync.receiver.auth.readers_token import FILE_NAME
 from tests.support.agent.process import AGENT, agent_process
 from tests.support.head_office.process import HQ, receiver_process
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse, exchange, read_response
 
 DESCRIPTORS = 256
 CONNECTIONS = 2 * DESCRIPTORS
-# A process that runs out of descriptors never answers.
-PATIENCE_SECONDS = 10.0
 _FEW_DESCRIPTORS = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}")
 pytestmark = pytest.mark.process
 

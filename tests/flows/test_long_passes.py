@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.agent.store import query
 from tests.support.central import ScriptedCentral
-from tests.support.shop.shop import PATIENCE_SECONDS, QUICK, shop_at
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.shop.shop import QUICK, shop_at
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,11 @@ from sync.receiver.config import DATABASE_FILE
 from tests.support.agent.process import AgentProcess, agent_process
 from tests.support.agent.store import query
 from tests.support.central.faults import Stalled
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.shop.paths import PATHS, DeliveryPath, open_path
 from tests.support.shop.receivers import STORE, TILL, receiver_part
 from tests.support.shop.records import records_in
-from tests.support.shop.shop import PATIENCE_SECONDS, shop_at, shop_over, trade_at
+from tests.support.shop.shop import shop_at, shop_over, trade_at
 from tests.support.shop.verdict import judge
 from tests.support.till.ledger import TillLedger
 

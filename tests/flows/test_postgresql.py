@@ -12,9 +12,10 @@ from tests.support.head_office.load import enroll_on
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.process import receiver_process
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.shop.receivers import STORE, TILL, keep_token
 from tests.support.shop.records import records_at
-from tests.support.shop.shop import PATIENCE_SECONDS, shop_at
+from tests.support.shop.shop import shop_at
 from tests.support.shop.verdict import judge
 
 pytestmark = pytest.mark.process

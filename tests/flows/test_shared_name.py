@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.uplink import uplink
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.shop.receivers import TILL, RestartableReceiver
-from tests.support.shop.shop import PATIENCE_SECONDS, Shop, shop_at
+from tests.support.shop.shop import Shop, shop_at
 from tests.support.till.ledger import TillLedger
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,8 @@ import pytest
 from tests.support.agent.process import AGENT
 from tests.support.head_office.process import HQ
 from tests.support.notify_socket import Manager, manager_in
-from tests.support.processes import ROOT, WAIT_SECONDS, clean_environment, free_port
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.processes import ROOT, clean_environment, free_port
 from tests.support.till.requests import Requests, fresh_pair, get, send_request
 
 pytestmark = pytest.mark.process
@@ -26,7 +27,7 @@ BURST = 5_000
 DROPPED = "loyalty_agent_log_lines_dropped_total"
 LOG_MUCH = f"""
 import logging, signal, sys
-signal.alarm({WAIT_SECONDS:.0f})
+signal.alarm({PATIENCE_SECONDS:.0f})
 from sync.runtime.logging import configure_logging, log_event
 configure_logging("info", "json")
 for number in range({LINES}):
@@ -112,7 +113,7 @@ async def test_service_serves_and_stops_while_nobody_reads_its_log(
             assert refused <= {401, 404}
 
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 assert await process.wait() == 0
 
 
@@ -182,7 +183,7 @@ async def test_service_with_a_wrong_setting_ends_though_nobody_reads_its_message
     config.write_text("[lgo]\n")
     with closing(UnreadPipe()) as pipe, manager_in(tmp_path) as manager:
         async with logging_into(pipe, manager, config, *program, command) as process:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 assert await process.wait() == 2
 
 

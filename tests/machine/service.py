@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from tests.machine.machine import Machine
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.till.requests import Requests, Response, fresh_pair, get, send_request
 
 HOST, PORT = "127.0.0.1", 8480
 UNIT = "loyalty-agent.service"
 STATE = "var/lib/loyalty-agent"
-PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.01
 _REQUESTS = Requests(HOST, PORT)
 P = ParamSpec("P")

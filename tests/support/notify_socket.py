@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE_SECONDS = 30.0
+from tests.support.patience import PATIENCE_SECONDS
 
 
 class Manager:

@@ -13,10 +13,9 @@ from typing import TypeAlias, TypeVar
 
 import tests
 from tests.support.fork_server import run_forked
+from tests.support.patience import PATIENCE_SECONDS
 
 ROOT = Path(tests.__file__).resolve().parents[1]
-# Ends a test that hangs; on a busy machine a process may be slow.
-WAIT_SECONDS = 120.0
 LogLine: TypeAlias = dict[str, object]
 _OWN_VARIABLES = ("LOYALTY_AGENT__", "LOYALTY_HQ__", "STATE_DIRECTORY")
 
@@ -46,7 +45,7 @@ class LoggedProcess:
         with the stack of each thread.
         """
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 return await self._wait_for_log(event, after)
         except TimeoutError:
             self._process.send_signal(signal.SIGABRT)
@@ -74,7 +73,7 @@ class LoggedProcess:
         """Ask the process to stop (SIGTERM)."""
         self._process.terminate()
 
-    async def exit_code(self, timeout_seconds: float = WAIT_SECONDS) -> int:
+    async def exit_code(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for the end; return the exit code, negative for a signal. Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             await asyncio.shield(self._listening)
@@ -148,7 +147,7 @@ def run_command(
         env={**clean_environment(), **variables},
         capture_output=True,
         text=True,
-        timeout=WAIT_SECONDS,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -159,7 +158,7 @@ def run_program(
     """Run `python -m module arguments` as `run_command` does, in a fork of what is imported."""
     environment = {**clean_environment(), **variables}
     return run_forked(
-        module, arguments, directory=ROOT, environment=environment, timeout_seconds=WAIT_SECONDS
+        module, arguments, directory=ROOT, environment=environment, timeout_seconds=PATIENCE_SECONDS
     )
 
 

@@ -10,8 +10,9 @@ from agent.config import ConfigurationError
 from agent.config.settings import ApiSettings
 from agent.service import running_agent
 from tests.agent.api.conftest import StartAgent
-from tests.support.agent.in_process import PATIENCE_SECONDS, Agent, settings_in
+from tests.support.agent.in_process import Agent, settings_in
 from tests.support.certificates import make_certificate
+from tests.support.patience import PATIENCE_SECONDS
 
 TOKEN = {"Authorization": "Bearer s3cret"}
 ACCEPTED = {"status": "accepted", "emailAddress": "guest@example.com"}

@@ -11,7 +11,7 @@ import pytest
 
 from agent.store.db.connect import DATABASE_FILE
 from tests.support.agent.store import opened, record, session
-from tests.support.processes import WAIT_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.process
 
@@ -56,7 +56,7 @@ async def test_backup_that_a_signal_ends_leaves_no_file(
             str(target / "copy.db"),
             stderr=asyncio.subprocess.DEVNULL,
         )
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not list(target.iterdir()):  # noqa: ASYNC110 - another process's
                 await asyncio.sleep(0.01)
         process.send_signal(number)

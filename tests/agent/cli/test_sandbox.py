@@ -20,12 +20,12 @@ from agent.cli import sandbox
 from agent.sandbox import running_sandbox
 from sync.runtime.cli import discovery
 from tests.support.agent.process import AGENT
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import ROOT, clean_environment
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 SAMPLES = ROOT / "docs" / "samples"
 BAD_TILLS = ROOT / "tests" / "agent" / "certify" / "ill_mannered_till.py"
-PATIENCE_SECONDS = 120
 # Waits of the samples, and shorter ones for a test.
 SCALES = {
     "till.py": ("ATTEMPTS = 1, 3, 1, 2", "ATTEMPTS = 1, 1, 0.1, 2"),

@@ -28,8 +28,8 @@ from agent.store.open import StoreOpener
 from agent.store.store import Store
 from agent.store.writer import MAX_GROUP, Writer, WriterOverloadedError
 from tests.support.agent.store import AT, answer, opener, query, session
+from tests.support.patience import PATIENCE_SECONDS
 
-UNANSWERED_SECONDS = 30
 POISON = SessionStarted("poison \ud800", None, closed=False, body=b"{}")
 
 
@@ -79,7 +79,7 @@ async def writing(directory: Path, *, max_queued: int = 10_000) -> AsyncIterator
     writer = Writer(opener(directory), commits.committed, max_queued=max_queued)
     writer.start()
     try:
-        async with asyncio.timeout(UNANSWERED_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             yield Rig(writer, commits, directory)
     finally:
         await writer.close()
@@ -285,7 +285,7 @@ async def writing_with(faulty: FaultyOpener) -> AsyncIterator[Writer]:
     writer = Writer(faulty, Commits().committed, reopen_seconds=0.01)
     writer.start()
     try:
-        async with asyncio.timeout(UNANSWERED_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             yield writer
     finally:
         await writer.close()

@@ -19,8 +19,8 @@ from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of
 from tests.support.agent.store import EpochIds, answer, session
 from tests.support.log_fields import fields_of
+from tests.support.patience import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 30
 LOST = "epoch-1"
 
 

@@ -12,10 +12,10 @@ from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import AT, SimulatedAgent, session
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at
+from tests.support.patience import PATIENCE_SECONDS
 
 FIRST_EPOCH = "00000000-0000-4000-8000-000000000000"
 LAST_EPOCH = "ffffffff-ffff-4fff-bfff-ffffffffffff"
-PATIENCE_SECONDS = 20
 LOOK_SECONDS = 0.02
 WAITING = """
 SELECT 1 FROM pg_stat_activity

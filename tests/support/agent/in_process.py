@@ -22,12 +22,12 @@ from agent.facts import Timestamp
 from agent.service import running_agent
 from agent.store.db.connect import DATABASE_FILE
 from sync.runtime.process import RunningService
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse, exchange
 from tests.support.sqlite import rows_in
 from tests.support.threads import running_in_a_thread
 
 SESSIONS = "/client/users/anonymous/sessions"
-PATIENCE_SECONDS = 30.0
 
 # Table name and the values of one row.
 Row = tuple[str | int, ...]

@@ -16,8 +16,8 @@ from sync.delivery.outbox import BatchLimits, EventResult, OutboxEvent, Window
 from sync.delivery.outcomes import Delivered, Refused
 from tests.support.agent.store import AT, KEY_FILE, LIMITS, EpochIds, opener
 from tests.support.clocks import WallClock
+from tests.support.patience import PATIENCE_SECONDS
 
-UNANSWERED_SECONDS = 60
 RETENTION = RetentionDays(delivered_days=30, email_days=0)
 PLENTY = BatchLimits(events=1000, max_bytes=2**30)
 REFUSED = Refused("CODE", "a reason", 400)
@@ -124,7 +124,7 @@ async def outbox_on(
         directory, opening, clock or WallClock(), retention, version, retention_clock
     )
     try:
-        async with asyncio.timeout(UNANSWERED_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             yield rig
     finally:
         await rig.writer.close()

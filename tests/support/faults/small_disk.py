@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent.process import AGENT
-from tests.support.processes import ROOT, WAIT_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.processes import ROOT
 
 _MOUNT = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && echo mounted && exec cat'
 _ENTER = 'cd "$0" && exec "$@"'
@@ -80,7 +81,7 @@ async def small_disk(mount_point: Path, size: str) -> AsyncIterator[SmallDisk]:
     assert holder.stdout is not None
     assert holder.stderr is not None
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             mounted = await holder.stdout.readline()
         if not mounted:
             reason = (await holder.stderr.read()).decode().strip()

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.processes import WAIT_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
 
 
 def strace() -> str:
@@ -29,7 +29,7 @@ async def injected(pid: int, fault: str) -> AsyncIterator[None]:
     )
     assert tracer.stderr is not None
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             told = await tracer.stderr.readline()
         assert b"attached" in told, told
         yield

@@ -19,10 +19,9 @@ from sync.receiver.config import DATABASE_FILE, ReceiverSettings
 from sync.receiver.service import RunningReceiver, running_receiver
 from tests.support.head_office.enrolment import issue_token
 from tests.support.head_office.messages import AT, Members, SimulatedAgent
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse, exchange
 from tests.support.sqlite import rows_in
-
-PATIENCE_SECONDS = 20.0
 
 
 class ReceiverServer(BaseTestServer):

@@ -11,10 +11,11 @@ import aiohttp
 
 from tests.support.agent.process import AgentProcess, agent, agent_process, delivering_to
 from tests.support.head_office.process import ReceiverProcess, hq, receiver_process, write_config
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import free_port
 from tests.support.shop.receivers import STORE, TILL, keep_token
 from tests.support.shop.records import records_at, records_in
-from tests.support.shop.shop import PATIENCE_SECONDS, trade_at
+from tests.support.shop.shop import trade_at
 from tests.support.shop.verdict import StoredRecord
 from tests.support.till.ledger import TillLedger
 

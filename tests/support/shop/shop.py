@@ -12,11 +12,11 @@ from agent.config.central import CentralSettings, SyncSettings
 from agent.config.settings import RetentionSettings, StoreSettings
 from agent.facts import Timestamp
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.shop.paths import DeliveryPath
 from tests.support.shop.receivers import STORE, TILL
 from tests.support.till.ledger import TillLedger
 
-PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
 _T = TypeVar("_T")
 # The shortest waits that the settings allow: these tests do not assert durations.

@@ -7,11 +7,10 @@ from enum import StrEnum
 
 import msgspec
 
+from tests.support.patience import PATIENCE_SECONDS
+
 EMAIL_BODY_BYTES = 35
 """Length of the only body that acknowledges an e-mail answer (`docs/till-api.md`)."""
-
-
-PATIENCE_SECONDS = 60.0
 
 
 class Kind(StrEnum):

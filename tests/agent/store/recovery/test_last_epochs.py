@@ -14,8 +14,8 @@ from sync.protocol.wire import EpochExtent
 from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of, set_aside
 from tests.support.agent.store import EpochIds, answer, change, session
+from tests.support.patience import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 30
 LAST_ANSWER = (
     "DELETE FROM event WHERE position = 4",
     "DELETE FROM email_answer WHERE position = 4",

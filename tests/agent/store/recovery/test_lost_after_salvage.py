@@ -13,8 +13,8 @@ from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of, set_aside
 from tests.support.agent.store import EpochIds, answer, change, query, session
 from tests.support.log_fields import fields_of
+from tests.support.patience import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 30
 YEAR_SECONDS = 365 * 24 * 3600
 
 

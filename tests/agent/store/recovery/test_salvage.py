@@ -38,8 +38,8 @@ from tests.support.agent.store import (
     record,
     session,
 )
+from tests.support.patience import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 30
 ADDRESSES = "SELECT address FROM email_answer ORDER BY position"
 
 

@@ -24,8 +24,7 @@ from tests.support.agent.outbox import OutboxRig, outbox_on
 from tests.support.agent.salvage import salvage_of
 from tests.support.agent.store import AT, EpochIds, answer, change, session
 from tests.support.head_office.messages import AT as NOW
-
-PATIENCE_SECONDS = 30
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from tests.support.agent.damage import PAGE
 from tests.support.agent.outbox import outbox_on
 from tests.support.agent.salvage import ignore_pause, salvage_of, set_aside
 from tests.support.agent.store import EpochIds, answer, session
-
-PATIENCE_SECONDS = 30
+from tests.support.patience import PATIENCE_SECONDS
 
 
 def leave_empty(scratch: Path) -> None:

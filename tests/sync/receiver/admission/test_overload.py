@@ -23,11 +23,11 @@ from sync.receiver.admission.receive import MAX_BODY_BYTES
 from tests.support.head_office.messages import SimulatedAgent, session, sessions
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import (
-    PATIENCE_SECONDS,
     Receiver,
     receiver_under_test,
     settings_in,
 )
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse, read_response
 from tests.sync.receiver.conftest import StartReceiver
 

@@ -15,12 +15,12 @@ from sqlalchemy.exc import OperationalError
 from sync.receiver.db import lookup_statements
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.sqlite_write_lock import WriteLock
+from tests.support.patience import PATIENCE_SECONDS
 
 ADD = text(
     "INSERT INTO boots (store_id, till_id, boot_id, zero_at) VALUES ('0042', 'till-1', :boot, '')"
 )
 BOOTS = text("SELECT boot_id FROM boots")
-PATIENCE_SECONDS = 30
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from sync.receiver.db.tables import AgentRecord, DuplicateRecord, GapRecord, Ses
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import EPOCH, SimulatedAgent, session, wire_time
 from tests.support.head_office.postgresql import PostgresqlServer, rows_at
+from tests.support.patience import PATIENCE_SECONDS
 
 DUMPS = Path(__file__).parent / "written_by_0003"
 NEXT_EPOCH = "0b1f3f8e-5f0f-4b0c-8f53-8bfc0b1ad2a4"
-PATIENCE_SECONDS = 20
 LOOK_SECONDS = 0.02
 WAITING = """
 SELECT 1 FROM pg_stat_activity

@@ -11,7 +11,8 @@ from sync.receiver.pages import routes
 from sync.receiver.reports.fleet import FleetPage, FleetQuery, fleet_page
 from sync.receiver.reports.tills import Reference
 from tests.support.head_office.messages import SimulatedAgent, session
-from tests.support.head_office.receiver import PATIENCE_SECONDS, Receiver
+from tests.support.head_office.receiver import Receiver
+from tests.support.patience import PATIENCE_SECONDS
 
 
 class SlowPage:

@@ -12,7 +12,8 @@ import pytest
 from sync.receiver.pages import login as door
 from sync.runtime.refusal_log import fingerprint
 from tests.support.head_office.messages import SimulatedAgent, answer, session, wire_time
-from tests.support.head_office.receiver import PATIENCE_SECONDS, Receiver
+from tests.support.head_office.receiver import Receiver
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse
 from tests.sync.receiver.conftest import StartReceiver
 from tests.sync.receiver.pages.html_page import Page

@@ -13,7 +13,7 @@ from sync.runtime.network.own_certificate import read_end
 from sync.runtime.settings.secret_files import read_secret, serving_tls
 from sync.runtime.settings.setting_errors import ConfigurationError
 from tests.support.certificates import make_certificate
-from tests.support.processes import WAIT_SECONDS
+from tests.support.patience import PATIENCE_SECONDS
 
 
 def outcome_of(read: Callable[[], object]) -> object:
@@ -28,7 +28,7 @@ def outcome_of(read: Callable[[], object]) -> object:
 
     reading = Thread(target=run, daemon=True)
     reading.start()
-    reading.join(WAIT_SECONDS)
+    reading.join(PATIENCE_SECONDS)
     assert outcome, "it waits for the pipe"
     return outcome[0]
 

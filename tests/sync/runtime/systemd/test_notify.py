@@ -15,7 +15,8 @@ from sync.runtime.systemd.notify import (
     send_keepalives,
     systemd_notified,
 )
-from tests.support.notify_socket import PATIENCE_SECONDS, Manager, manager_in
+from tests.support.notify_socket import Manager, manager_in
+from tests.support.patience import PATIENCE_SECONDS
 
 PID = 41
 QUICK = {"WATCHDOG_USEC": "4000", "WATCHDOG_PID": str(PID)}

@@ -10,11 +10,11 @@ import pytest
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.head_office.replication import Pair, replicated_servers
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
-_PATIENCE_SECONDS = 60
 # What is promised; measured with the real limits only before a release.
 RECOVERY_SECONDS = 10
 
@@ -33,7 +33,7 @@ def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def resent(receiver: Receiver, till: SimulatedAgent) -> HttpResponse:
     """Send a batch as the agent does, again and again, until it is accepted."""
-    async with asyncio.timeout(_PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (response := await receiver.send(till, session(2))).status != 200:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
     return response

@@ -16,11 +16,10 @@ from tests.support.head_office.pooler import Pooler, pooler_version, running_poo
 from tests.support.head_office.postgresql import PostgresqlServer
 from tests.support.head_office.receiver import Receiver, receiver_under_test, settings_in
 from tests.support.head_office.replication import replicated_servers
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse
 
 pytestmark = pytest.mark.process
-
-_PATIENCE_SECONDS = 60
 
 
 @contextmanager
@@ -34,7 +33,7 @@ def pooler_before(url: str, **limits: int) -> Iterator[tuple[Pooler, str]]:
 
 async def sent_until_accepted(receiver: Receiver, till: SimulatedAgent, number: int) -> None:
     """Send a batch as the agent does, again and again."""
-    async with asyncio.timeout(_PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await receiver.send(till, session(number))).status != 200:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
 
