@@ -10,6 +10,7 @@ import pytest
 from tests.crash.rounds import judge
 from tests.support.agent.process import AGENT, AgentProcess, agent_process
 from tests.support.faults.strace import injected, strace
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import ProcessEndedError
 from tests.support.till.crowd import Crowd
 from tests.support.till.ledger import TillLedger
@@ -93,7 +94,7 @@ async def test_same_agent_serves_again_after_failed_sync(tmp_path: Path) -> None
         async with injected(child.pid, "fdatasync:error=EIO"):
             assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 503
             assert (await get(port, "/healthz")).status == 200
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await get(port, "/readyz")).status != 200:
                 """The agent retries opening once a second."""
         assert (await send_request(port, REQUESTS.session(fresh_pair()))).status == 200

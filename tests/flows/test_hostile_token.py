@@ -28,6 +28,7 @@ from tests.support.head_office.hostile import ATTACKS, HOSTILE
 from tests.support.head_office.load import LoadAgent, enroll_on, event
 from tests.support.head_office.messages import SimulatedAgent
 from tests.support.head_office.process import ReceiverProcess, receiver_process
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Office:
         )
         await honest.work(asyncio.get_running_loop().time() + seconds)
         try:
-            out, _ = await asyncio.wait_for(attacker.communicate(), 60)
+            out, _ = await asyncio.wait_for(attacker.communicate(), PATIENCE_SECONDS)
         finally:
             if attacker.returncode is None:
                 attacker.kill()

@@ -13,6 +13,7 @@ from agent.api.status.view import Level, Status
 from agent.store.db.connect import DATABASE_FILE
 from tests.support.agent.store import change, query
 from tests.support.head_office.process import hq
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.shop.receivers import STORE, TILL, RestartableReceiver
 from tests.support.shop.records import records_in
 from tests.support.shop.shop import Shop, shop_at, until_there
@@ -91,7 +92,7 @@ def alarms_of(members: dict[str, object]) -> list[str]:
 
 async def until_accepted(shop: Shop) -> None:
     """Wait until the agent has heard that head office has accepted its loss."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             lost = (await shop.status())["lost"]
             assert isinstance(lost, list)

@@ -13,6 +13,7 @@ from tests.support.agent.in_process import SESSIONS, Agent, agent_under_test, se
 from tests.support.head_office import receiver
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.receiver import Receiver
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import HttpResponse, read_response
 
 BOM = b"\xef\xbb\xbf"
@@ -116,7 +117,7 @@ async def test_larger_head_is_refused_with_its_size_before_it_is_complete(
 
     for port in (agent.address.port, office.address.port):
         # The head has no end.
-        answer = await asyncio.wait_for(send_in_parts(port, parts), 10)
+        answer = await asyncio.wait_for(send_in_parts(port, parts), PATIENCE_SECONDS)
         assert (answer.status, sorted(answer.members())) == (
             400,
             ["errorCode", "errorMessage", "statusCode"],

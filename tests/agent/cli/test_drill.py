@@ -15,6 +15,7 @@ from agent.drill.processes import ProcessFailedError
 from agent.drill.result import DrillResult
 from agent.drill.scenario import DrillProgress, ShowProgress, Timing
 from tests.support.agent.process import agent
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import ROOT
 from tests.support.terminal import COLUMNS
 
@@ -89,7 +90,7 @@ def test_planted_loss_is_found_in_a_real_drill() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert result.returncode == 1, result.stderr

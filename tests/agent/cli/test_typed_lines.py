@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from agent.cli.typed_lines import typed_lines
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("text", ["lost\nquit\n", "lost\nquit"])
@@ -18,5 +19,5 @@ async def test_last_line_counts_also_without_a_line_feed(
     os.close(write)
     with os.fdopen(read) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        async with asyncio.timeout(30), typed_lines() as lines:
+        async with asyncio.timeout(PATIENCE_SECONDS), typed_lines() as lines:
             assert [await lines.next() for _ in range(3)] == ["lost", "quit", None]

@@ -16,6 +16,7 @@ from agent.sandbox.fault_proxy import FaultProxy
 from agent.sandbox.faults import FaultPlan, parse_words
 from agent.sandbox.running_sandbox import listen_on
 from tests.support.agent.in_process import Agent, agent_under_test, settings_in
+from tests.support.patience import PATIENCE_SECONDS
 
 START = {"correlationId": "a", "channel": "STORE"}
 PAGE = "https://pos.example"
@@ -143,7 +144,7 @@ async def test_a_silent_sandbox_notes_when_the_till_leaves(sandbox: Sandbox) -> 
     with pytest.raises(TimeoutError):
         await sandbox.client.post(SESSIONS, json=START, timeout=timeout)
 
-    await asyncio.wait_for(sandbox.ended.wait(), 10)
+    await asyncio.wait_for(sandbox.ended.wait(), PATIENCE_SECONDS)
     assert sandbox.seen[-1].ending is Ending.LEFT
     assert sandbox.agent.bodies() == []
 

@@ -61,7 +61,7 @@ class Rig:
 
         def hold(_store: Store) -> None:
             loop.call_soon_threadsafe(entered.set)
-            assert free.wait(10)
+            assert free.wait(PATIENCE_SECONDS)
 
         holding = asyncio.create_task(self.writer.run(hold))
         await entered.wait()

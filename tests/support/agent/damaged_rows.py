@@ -30,6 +30,7 @@ from tests.support.agent.store import EpochIds, answer, session
 from tests.support.central.in_memory import InMemoryClient
 from tests.support.central.ledger import Ledger
 from tests.support.central.scripted import ScriptedCentral
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.transports import NOW, batch_transport
 
 LARGEST = 2**63 - 1
@@ -121,7 +122,7 @@ async def restarted(
     central = ScriptedCentral()
     central.ledger = copy.deepcopy(prepared.ledger)
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(PATIENCE_SECONDS),
         outbox_on(directory, epochs=EpochIds(iter(range(2, 99)))) as rig,
     ):
         yield rig, central

@@ -27,6 +27,7 @@ from agent.store.db.connect import DATABASE_FILE
 from agent.store.open import StoreOpener
 from agent.store.store import Store, StoreEnvironment
 from tests.support.agent.store import KEY_FILE, LIMITS, crashed_copy
+from tests.support.patience import PATIENCE_SECONDS
 
 PAGE = 4_096
 FRAME = PAGE + 24
@@ -289,10 +290,17 @@ def recovered_by_sqlite(place: Path, scratch: Path, killed: KilledStore) -> set[
     shell = recovering_shell()
     assert shell is not None
     script = subprocess.run(
-        [shell, scratch / DB, ".recover"], capture_output=True, check=False, timeout=60
+        [shell, scratch / DB, ".recover"],
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
     )
     subprocess.run(
-        [shell, recovered], input=script.stdout, capture_output=True, check=False, timeout=60
+        [shell, recovered],
+        input=script.stdout,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
     )
     vault = read_vault(place / KEY_FILE)
     with closing(sqlite3.connect(recovered)) as connection:

@@ -4,6 +4,8 @@ import asyncio
 import subprocess
 from pathlib import Path
 
+from tests.support.patience import PATIENCE_SECONDS
+
 
 async def files_with(directory: Path, text: str) -> list[str]:
     """Return the names of the files in `directory` that contain `text`, ignoring case.
@@ -12,6 +14,11 @@ async def files_with(directory: Path, text: str) -> list[str]:
     """
     command = ["grep", "-rlaiF", text, str(directory)]
     found = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, timeout=30, check=False
+        subprocess.run,
+        command,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     return sorted(Path(line).name for line in found.stdout.splitlines())

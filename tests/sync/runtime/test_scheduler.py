@@ -11,6 +11,7 @@ from apscheduler.schedulers import base
 from apscheduler.triggers.interval import IntervalTrigger
 
 from sync.runtime.scheduler import Scheduler
+from tests.support.patience import PATIENCE_SECONDS
 
 HOUR = 3600.0
 
@@ -68,7 +69,7 @@ async def test_job_runs_repeatedly(schedule: Scheduler) -> None:
 
     for _ in range(3):
         work.ran.clear()
-        await asyncio.wait_for(work.ran.wait(), 5)
+        await asyncio.wait_for(work.ran.wait(), PATIENCE_SECONDS)
 
     assert work.count >= 3
 
@@ -84,7 +85,7 @@ async def test_job_is_due_immediately_after_a_wall_clock_step(
     wall.lead = timedelta(hours=step_hours)
     schedule.check_clocks()
 
-    await asyncio.wait_for(work.ran.wait(), 5)
+    await asyncio.wait_for(work.ran.wait(), PATIENCE_SECONDS)
     assert work.count == 1
 
 
@@ -98,7 +99,7 @@ async def test_wall_clock_step_between_scheduling_and_start_is_detected(
 
     schedule.check_clocks()
 
-    await asyncio.wait_for(work.ran.wait(), 5)
+    await asyncio.wait_for(work.ran.wait(), PATIENCE_SECONDS)
 
 
 async def test_first_run_can_differ_from_the_interval(schedule: Scheduler) -> None:
@@ -107,7 +108,7 @@ async def test_first_run_can_differ_from_the_interval(schedule: Scheduler) -> No
     schedule.every(HOUR, later.once, first_after_seconds=HOUR / 2)
     schedule.start()
 
-    await asyncio.wait_for(soon.ran.wait(), 5)
+    await asyncio.wait_for(soon.ran.wait(), PATIENCE_SECONDS)
 
     assert (soon.count, later.count) == (1, 0)
 
@@ -119,7 +120,7 @@ async def test_interval_continues_after_the_first_run(schedule: Scheduler) -> No
 
     for _ in range(3):
         work.ran.clear()
-        await asyncio.wait_for(work.ran.wait(), 5)
+        await asyncio.wait_for(work.ran.wait(), PATIENCE_SECONDS)
 
     assert work.count >= 3
 
@@ -149,10 +150,10 @@ async def test_stop_cancels_a_job_in_progress_without_logging_an_error(
 
     schedule.every(HOUR, endless, first_after_seconds=0.0)
     schedule.start()
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), PATIENCE_SECONDS)
 
     schedule.stop()
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), PATIENCE_SECONDS)
     # APScheduler's callback of the ended task runs in the next turn of the loop.
     await asyncio.sleep(0)
 
@@ -262,7 +263,7 @@ async def test_small_step_forward_makes_a_job_due_that_was_not(
     wall.lead = timedelta(minutes=29, seconds=59.9)
     schedule.check_clocks()
 
-    await asyncio.wait_for(work.ran.wait(), 5)
+    await asyncio.wait_for(work.ran.wait(), PATIENCE_SECONDS)
 
 
 async def test_job_keeps_its_interval_after_a_step_back(schedule: Scheduler, wall: Wall) -> None:
@@ -274,7 +275,7 @@ async def test_job_keeps_its_interval_after_a_step_back(schedule: Scheduler, wal
 
     for _ in range(3):
         work.ran.clear()
-        await asyncio.wait_for(work.ran.wait(), 5)
+        await asyncio.wait_for(work.ran.wait(), PATIENCE_SECONDS)
 
 
 def test_no_other_module_uses_the_library() -> None:

@@ -133,7 +133,7 @@ async def test_page_lives_in_a_browser_whose_language_is_no_language_tag(
         await context.add_init_script(posix)
         page = await context.new_page()
         await page.goto(f"http://127.0.0.1:{agent.port}")
-        await page.locator("html.live").wait_for(timeout=5_000)
+        await page.locator("html.live").wait_for()
         text = await page.locator("#as-of time").inner_text()
         await context.close()
 

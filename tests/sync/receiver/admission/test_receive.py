@@ -26,6 +26,7 @@ from sync.receiver.admission.receive import (
 from sync.receiver.auth.tokens import AgentName
 from sync.receiver.errors import to_http_error
 from sync.runtime.network.http_errors import HttpError, error_response
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.raw_http import exchange
 
 CONTENT = b'{"some":"content"}' * 100
@@ -248,7 +249,7 @@ async def test_connection_lost_within_a_body_is_a_client_error(
     writer.close()
     await writer.wait_closed()
 
-    outcome = await asyncio.wait_for(server.outcomes.get(), 30)
+    outcome = await asyncio.wait_for(server.outcomes.get(), PATIENCE_SECONDS)
     assert isinstance(outcome, HttpError)
     assert outcome.status == 400
 
@@ -263,7 +264,7 @@ async def start_sending(server: BodyServer, head: str, body: bytes = b"") -> asy
 
 async def until_reserved(server: BodyServer, wanted: int) -> None:
     """Poll until `wanted` bytes are reserved."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while server.budget.reserved_bytes != wanted:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.001)
 
@@ -354,7 +355,7 @@ async def test_dripping_sender_is_disconnected(
     monkeypatch.setattr(bodies, "SLOWEST_BYTES_PER_SECOND", 1e9)
     writer = await start_sending(server, "Content-Length: 1000000")
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while server.outcomes.empty():
             writer.write(b"x")
             await asyncio.sleep(0.001)

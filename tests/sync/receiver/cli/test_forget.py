@@ -13,6 +13,7 @@ from tests.support.head_office.files import files_with
 from tests.support.head_office.messages import SimulatedAgent, answer, session
 from tests.support.head_office.process import HQ, hq, write_config
 from tests.support.head_office.receiver import Receiver
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.processes import clean_environment, messages
 
 pytestmark = pytest.mark.process
@@ -73,7 +74,7 @@ async def test_address_can_be_read_from_standard_input(receiver_with_captures: R
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
