@@ -75,9 +75,9 @@ def decode_head(content: bytes) -> BundleHead:
     try:
         head = _head.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise _malformed() from None
+        raise malformed() from None
     if len(head.content_key) != CONTENT_KEY_BYTES or not head.epochs:
-        raise _malformed()
+        raise malformed()
     return head
 
 
@@ -125,26 +125,26 @@ def read_records(
             while isinstance(record := _read_record(content), bytes):
                 remaining -= len(record) + _RECORD.size
                 if remaining < 0:
-                    raise _malformed()
+                    raise malformed()
                 yield record
             if content.read(1) or sealed.read(1):
-                raise _malformed()
+                raise malformed()
             yield record
     except zstandard.ZstdError:
-        raise _malformed() from None
+        raise malformed() from None
 
 
 def _read_record(content: zstandard.ZstdDecompressionReader) -> bytes | BundleEnd:
     kind, length = _RECORD.unpack(_read_exactly(content, _RECORD.size))
     if length > _MAX_RECORD_BYTES:
-        raise _malformed()
+        raise malformed()
     record = _read_exactly(content, length)
     if kind == _BATCH:
         return record
     try:
         return _end.decode(record)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise _malformed() from None
+        raise malformed() from None
 
 
 def _read_exactly(content: zstandard.ZstdDecompressionReader, size: int) -> bytes:
@@ -152,10 +152,12 @@ def _read_exactly(content: zstandard.ZstdDecompressionReader, size: int) -> byte
     while len(parts) < size:
         part = content.read(size - len(parts))
         if not part:
-            raise _malformed()
+            raise malformed()
         parts += part
     return bytes(parts)
 
 
-def _malformed() -> BundleError:
-    return BundleError("its content is not that of a bundle: the agent that wrote it has a fault")
+def malformed(fault: str = "") -> BundleError:
+    """Return the error for authentic content that no agent writes; `fault` names it."""
+    named = f" ({fault})" if fault else ""
+    return BundleError(f"its content is not that of a bundle{named}: its writer has a fault")

@@ -133,7 +133,7 @@ class SealedReader(io.RawIOBase):
         """Return True."""
         return True
 
-    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override] # bytes
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override] # bytes
         """Fill some of `buffer`; return 0 after the last chunk. Raises `BundleError`."""
         while not self._rest:
             chunk = next(self._chunks, None)

@@ -3,6 +3,7 @@
 Idempotent: what is here already has no effect, so that an interrupted import is repeated.
 """
 
+import asyncio
 import hmac
 from collections import Counter
 from collections.abc import Callable
@@ -10,12 +11,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from sqlalchemy import Connection
 
 from sync.protocol.bundle.contents import proof_of
 from sync.protocol.bundle.sealing import BundleError
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.protocol.wire import ErrorCode
 from sync.receiver.audit.audit_log import Action, AuditLog
 from sync.receiver.auth.authenticate import check_sender
@@ -47,6 +49,12 @@ class EpochReport:
     accepted_through: int = 0
     expected: int | None = None
 
+    @property
+    def events(self) -> int:
+        """The number of all of them."""
+        stored = self.taken + self.already_here
+        return stored + self.rejected.total() + self.refused.total()
+
     def add(self, batch: AcceptedBatch, events: int) -> None:
         """Count an accepted batch."""
         taken = len(batch.sessions) + len(batch.answers)
@@ -58,9 +66,8 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What became of a bundle, by epoch in its order. `is_proven`: by the till's token."""
+    """What became of a bundle so far, by epoch in its order."""
 
-    is_proven: bool
     epochs: dict[str, EpochReport] = field(default_factory=dict)
 
     @property
@@ -74,42 +81,65 @@ class ImportReport:
             total.refused.update(one.refused)
         return total
 
+    @property
+    def is_whole(self) -> bool:
+        """Return whether no event was rejected or refused."""
+        return not any(one.rejected or one.refused for one in self.epochs.values())
+
+
+class Origin(NamedTuple):
+    """The till that a bundle names, and whether the bundle has the proof of its token."""
+
+    sender: EnrolledAgent
+    is_proven: bool
+
 
 @dataclass(frozen=True, slots=True)
 class BundleImport:
-    """Imports bundles into a ledger. `show` gets the number of events that remain."""
+    """Imports bundles into a ledger."""
 
     database: Database
     ledger: Ledger
     audit: AuditLog
     now: Callable[[], datetime]
-    show: Callable[[int], None]
 
-    async def take(
-        self, bundle: BundleFile, events: int, *, file_name: str, accept_unproven: bool
-    ) -> ImportReport:
-        """Take a verified bundle of this many events.
+    async def origin(self, bundle: BundleFile, *, accept_unproven: bool) -> Origin:
+        """Return the till that wrote the bundle; reads only its head.
 
-        Raises `BundleError` before anything is taken if it is not the till's, or the till is not
-        enrolled; later if the file is no longer the one that was verified. Raises `HttpError` or
-        `MalformedBatch` for a batch that no agent sends.
+        Raises `BundleError` if nothing proves that, or the till is not enrolled.
         """
-        sender, is_proven = await self.database.read(partial(_sender_of, bundle=bundle))
-        if not (is_proven or accept_unproven):
+        origin = await self.database.read(partial(_origin_of, bundle=bundle))
+        if not (origin.is_proven or accept_unproven):
             raise BundleError(
                 f"nothing proves that {_named(bundle)} wrote it: it has no proof of a token that is"
                 " valid for this till now. If you know where it comes from, use --unproven"
             )
-        await self._record(bundle, events, file_name, is_proven=is_proven)
-        report = ImportReport(is_proven)
-        await self.ledger.store_carried_head(sender, bundle.head, self.now())
-        parsed = (self._parse(body, sender) for body in bundle.batches())
+        return origin
+
+    async def take(
+        self,
+        bundle: BundleFile,
+        origin: Origin,
+        file_name: str,
+        report: ImportReport,
+        show: Callable[[int], None],
+    ) -> None:
+        """Verify a bundle, take its events, and count them in `report` as they are stored.
+
+        `show` gets the number of events that remain. Raises `BundleError` before anything is taken
+        if the file is damaged; later if it is no longer the one that was verified. Raises
+        `HttpError` or `MalformedBatch` for a batch that no agent sends.
+        """
+        remaining = await asyncio.to_thread(bundle.verify)
+        await self._record(bundle, remaining, file_name, is_proven=origin.is_proven)
+        await self.ledger.store_carried_head(origin.sender, bundle.head, self.now())
+        show(remaining)
+        parsed = (self._parse(body, origin.sender) for body in bundle.batches())
         async with aclosing(read_ahead(joined(parsed))) as batches:
             async for inbound in batches:
                 await self._take_batch(inbound, report)
-                events -= len(inbound.events)
-                self.show(max(events, 0))
-        return report
+                remaining -= len(inbound.events)
+                show(max(remaining, 0))
 
     async def _record(
         self, bundle: BundleFile, events: int, file_name: str, *, is_proven: bool
@@ -118,7 +148,7 @@ class BundleImport:
         detail: dict[str, str | int] = {
             "file": file_name,
             "events": events,
-            "written_at": bundle.head.written_at,
+            "written_at": to_rfc3339(bundle.written_at, "milliseconds"),
             "proven": "yes" if is_proven else "no",
         }
         await self.database.write(
@@ -149,8 +179,7 @@ def _named(bundle: BundleFile) -> str:
     return f"{bundle.name.store_id}/{bundle.name.till_id}"
 
 
-def _sender_of(connection: Connection, bundle: BundleFile) -> tuple[EnrolledAgent, bool]:
-    """Return the till that the bundle names, and whether the bundle has the proof of its token."""
+def _origin_of(connection: Connection, bundle: BundleFile) -> Origin:
     name, head = bundle.name, bundle.head
     tokens = connection.execute(SELECT_TOKENS, params_for(name)).mappings().all()
     if not tokens:
@@ -158,5 +187,5 @@ def _sender_of(connection: Connection, bundle: BundleFile) -> tuple[EnrolledAgen
     for token in tokens:
         proof = proof_of(head.content_key, name.store_id, name.till_id, token["token_hash"])
         if hmac.compare_digest(proof, head.proof):
-            return EnrolledAgent(name, token["enrolled_at"]), True
-    return EnrolledAgent(name, tokens[-1]["enrolled_at"]), False
+            return Origin(EnrolledAgent(name, token["enrolled_at"]), is_proven=True)
+    return Origin(EnrolledAgent(name, tokens[-1]["enrolled_at"]), is_proven=False)

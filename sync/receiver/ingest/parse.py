@@ -98,7 +98,7 @@ def parse_batch(
         batch, events = _parse_loosely(body)
     if len(events) > MAX_EVENTS:
         raise too_large(f"The batch has more than {MAX_EVENTS} events")
-    _check_ids(batch.epoch, batch.boot_id, batch.agent_version)
+    check_ids(batch.epoch, batch.boot_id, batch.agent_version)
     _check_numbers(abs(batch.sent_monotonic_us or 0))
     if events:
         # Events are ascending (anything else is rejected later), so the ends bound the rest.
@@ -118,11 +118,10 @@ def parse_heartbeat(
         raise too_large(f"The heartbeat names more than {MAX_EPOCHS} epochs")
     cursor = [heartbeat.rejected_after] if heartbeat.rejected_after else []
     salvage = heartbeat.salvage or SalvageCounts()
-    _check_ids(
+    check_ids(
         heartbeat.epoch,
         heartbeat.boot_id,
         heartbeat.agent_version,
-        *(extent.epoch for extent in heartbeat.epochs),
         *(event.epoch for event in cursor),
     )
     _check_numbers(
@@ -137,16 +136,25 @@ def parse_heartbeat(
         salvage.pending,
         salvage.salvaged,
         salvage.unreadable,
-        *(extent.last_sequence for extent in heartbeat.epochs),
-        *(extent.base_sequence for extent in heartbeat.epochs),
-        *(extent.moved_through for extent in heartbeat.epochs),
-        *(extent.lost_through for extent in heartbeat.epochs),
-        *(extent.returned_after for extent in heartbeat.epochs),
-        *(extent.returned_through for extent in heartbeat.epochs),
         *(event.sequence for event in cursor),
     )
-    _check_returned(heartbeat.epochs)
+    check_epochs(heartbeat.epochs)
     return InboundHeartbeat(sender, heartbeat, received_at)
+
+
+def check_epochs(epochs: Sequence[EpochExtent]) -> None:
+    """Raise an `HttpError` if an epoch has a value that no agent sends."""
+    check_ids(*(extent.epoch for extent in epochs))
+    for extent in epochs:
+        _check_numbers(
+            extent.last_sequence,
+            extent.base_sequence,
+            extent.moved_through,
+            extent.lost_through,
+            extent.returned_after,
+            extent.returned_through,
+        )
+    _check_returned(epochs)
 
 
 def _parse_loosely(body: bytes | bytearray) -> tuple[Batch, list[Event]]:
@@ -174,7 +182,8 @@ def _parse_one(raw: msgspec.Raw) -> tuple[BatchEvent | None, Event]:
         return None, invalid_event(loose.sequence, kind, name, ErrorCode.INVALID_REQUEST, message)
 
 
-def _check_ids(*ids: str) -> None:
+def check_ids(*ids: str) -> None:
+    """Raise an `HttpError` if one is no id that an agent sends."""
     if not all(_ID.fullmatch(one) for one in ids):
         raise bad_request(
             "epoch, bootId and agentVersion must be 1 to 128 printable characters without blanks"

@@ -87,8 +87,9 @@ async def imported(
     bundle = open_bundle(io.BytesIO(content), keys)
     counted = CountedWrites(office.database, refused)
     ledger = Ledger(counted)  # type: ignore[arg-type] # it only writes
-    work = BundleImport(office.database, ledger, audit_by(), lambda: AT, lambda _: None)
-    report = await work.take(bundle, bundle.verify(), file_name="", accept_unproven=False)
+    work, report = BundleImport(office.database, ledger, audit_by(), lambda: AT), ImportReport()
+    origin = await work.origin(bundle, accept_unproven=False)
+    await work.take(bundle, origin, "", report, lambda _: None)
     return report, counted.writes - 1
 
 

@@ -11,12 +11,14 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sync.protocol.bundle.sealing import BundleError, OtherRecipientError
+from sync.protocol.rfc3339 import to_rfc3339
 from sync.protocol.wire import ErrorCode
 from sync.receiver.carried.bundle_file import BundleFile, open_bundle
 from sync.receiver.carried.import_bundle import (
     BundleImport,
     EpochReport,
     ImportReport,
+    Origin,
 )
 from sync.receiver.carried.private_keys import by_id, private_key_path, read_private_keys
 from sync.receiver.cli.hq import HEAD_OFFICE, audit_log, run_on_database
@@ -26,12 +28,10 @@ from sync.receiver.ingest.ledger import Ledger
 from sync.receiver.ingest.placement import MalformedBatch
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.listing import JsonOption
-from sync.runtime.cli.printing import count, echo, echo_json
+from sync.runtime.cli.printing import count, echo_json, say
 from sync.runtime.cli.program import ExitCode
-from sync.runtime.cli.progress import countdown, current_step
+from sync.runtime.cli.progress import countdown
 from sync.runtime.network.http_errors import HttpError
-
-_NOTHING = "nothing was taken"
 
 
 def import_bundle(
@@ -51,17 +51,15 @@ def import_bundle(
     repeated. Safe while head office serves. Exit code 1 if a capture is rejected or not taken.
     """
     settings = HEAD_OFFICE.settings(config)
-    with _opened(file) as opened, _refusals(file):
-        bundle = open_bundle(opened, by_id(_private_keys(settings)))
-        with current_step("Checking"):
-            events = bundle.verify()
-        report = _take(settings, bundle, events, file.name, accept_unproven=unproven)
+    keys, report = by_id(_private_keys(settings)), ImportReport()
+    with _opened(file) as opened, _refusals(file, report):
+        bundle = open_bundle(opened, keys)
+        origin = _take(settings, bundle, file.name, report, accept_unproven=unproven)
     if as_json:
-        echo_json(_document(bundle, events, report))
+        echo_json(_document(bundle, origin, report))
     else:
-        _print(bundle, events, report)
-    is_whole = not any(one.rejected or one.refused for one in report.epochs.values())
-    raise typer.Exit(ExitCode.OK if is_whole else ExitCode.PROBLEM)
+        _print(bundle, report)
+    raise typer.Exit(ExitCode.OK if report.is_whole else ExitCode.PROBLEM)
 
 
 def _private_keys(settings: ReceiverSettings) -> list[X25519PrivateKey]:
@@ -72,29 +70,30 @@ def _private_keys(settings: ReceiverSettings) -> list[X25519PrivateKey]:
     except OSError as error:
         HEAD_OFFICE.fail(f"cannot read {path} ({error.strerror})")
     if not found:
-        HEAD_OFFICE.fail(f"there is no private key in {path}: see `{HEAD_OFFICE.name} keys`")
+        HEAD_OFFICE.fail(f"there is no private key in {path}: see `loyalty-hq keys`")
     return found
 
 
 def _take(
     settings: ReceiverSettings,
     bundle: BundleFile,
-    events: int,
     file_name: str,
+    report: ImportReport,
     *,
     accept_unproven: bool,
-) -> ImportReport:
+) -> Origin:
     audit = audit_log()
-    with countdown("Importing") as show:
 
-        async def take(database: Database) -> ImportReport:
-            ledger = Ledger(database, settings.intake.shared_session_stores)
-            work = BundleImport(database, ledger, audit, lambda: datetime.now(UTC), show)
-            return await work.take(
-                bundle, events, file_name=file_name, accept_unproven=accept_unproven
-            )
+    async def take(database: Database) -> Origin:
+        ledger = Ledger(database, settings.intake.shared_session_stores)
+        work = BundleImport(database, ledger, audit, lambda: datetime.now(UTC))
+        origin = await work.origin(bundle, accept_unproven=accept_unproven)
+        # Ends before anything is printed.
+        with countdown("Importing") as show:
+            await work.take(bundle, origin, file_name, report, show)
+        return origin
 
-        return run_on_database(settings, take)
+    return run_on_database(settings, take)
 
 
 @contextmanager
@@ -109,30 +108,40 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _refusals(file: Path) -> Iterator[None]:
-    """Print why a bundle is refused, and exit with code 1."""
+def _refusals(file: Path, report: ImportReport) -> Iterator[None]:
+    """Print why a bundle is not taken, or not to its end, and exit with code 1."""
     try:
         yield
     except OtherRecipientError as error:
         HEAD_OFFICE.fail(
             f"{file}: {error}: it is another head office's, or its private key is on another"
-            f" machine; {_NOTHING}"
+            f" machine; {_taken(report)}"
         )
-    except BundleError as error:
-        HEAD_OFFICE.fail(f"{file}: {error}; {_NOTHING}")
-    except (HttpError, MalformedBatch) as error:
-        HEAD_OFFICE.fail(f"{file}: {error}: the batches from this one on were not taken")
+    except (BundleError, HttpError, MalformedBatch) as error:
+        HEAD_OFFICE.fail(f"{file}: {error}; {_taken(report)}")
+    except BaseException:
+        # The database failed, or Ctrl-C.
+        HEAD_OFFICE.warn(f"{file}: {_taken(report)}")
+        raise
 
 
-def _document(bundle: BundleFile, events: int, report: ImportReport) -> dict[str, object]:
+def _taken(report: ImportReport) -> str:
+    """Return what was taken before the import stopped."""
+    here = report.total.taken + report.total.already_here
+    if not here:
+        return "nothing was taken"
+    return f"it stopped, {count(here, 'capture')} of it are here: import it again for the others"
+
+
+def _document(bundle: BundleFile, origin: Origin, report: ImportReport) -> dict[str, object]:
     """Return the report for `--json`."""
     return {
         "storeId": bundle.name.store_id,
         "tillId": bundle.name.till_id,
-        "writtenAt": bundle.head.written_at,
+        "writtenAt": to_rfc3339(bundle.written_at, "milliseconds"),
         "keyId": bundle.key_id,
-        "isProven": report.is_proven,
-        "events": events,
+        "isProven": origin.is_proven,
+        "events": report.total.events,
         **_counts(report.total),
         "epochs": [
             {"epoch": epoch, **_counts(one), "acceptedThrough": one.accepted_through}
@@ -150,13 +159,13 @@ def _counts(one: EpochReport) -> dict[str, object]:
     }
 
 
-def _print(bundle: BundleFile, events: int, report: ImportReport) -> None:
+def _print(bundle: BundleFile, report: ImportReport) -> None:
     name, total = bundle.name, report.total
-    written = f"{name.store_id}/{name.till_id}, exported {bundle.head.written_at}"
-    echo(f"{written}: {count(events, 'capture')}.")
-    echo(f"Taken: {total.taken:,}. Already here: {total.already_here:,}.")
+    written = f"exported {bundle.written_at:%Y-%m-%d %H:%M} UTC"
+    say(f"{name.store_id}/{name.till_id}, {written}: {count(total.events, 'capture')}.")
+    say(f"Taken: {total.taken:,}. Already here: {total.already_here:,}.")
     for epoch, one in report.epochs.items():
-        echo(f"Epoch {epoch}: all up to {one.accepted_through} is here.")
+        say(f"Epoch {epoch}: all up to {one.accepted_through:,} is here.")
     for code, number in total.rejected.items():
         HEAD_OFFICE.warn(f"rejected, and recorded as such: {count(number, 'capture')} ({code})")
     for epoch, one in report.epochs.items():

@@ -24,7 +24,7 @@ from sync.receiver.db.database import Database
 from sync.receiver.reports.audit_trail import AuditFilter, audit_entries
 from sync.runtime.cli.command_group import ConfigFile, NewState
 from sync.runtime.cli.listing import JsonOption, Listing
-from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.printing import count, echo, say
 from sync.runtime.files.ownership import acting_as_owner
 
 
@@ -73,8 +73,8 @@ def _print(pairs: Sequence[X25519PrivateKey], *, as_json: bool) -> None:
         listing.end()
         return
     echo(public_pem(pairs[0]).rstrip())
-    older = f"; {count(len(pairs) - 1, 'older key')} can still open bundles" if pairs[1:] else ""
-    echo(f"Key {_id(pairs[0])}{older}.", err=True)
+    older = f"; {count(len(pairs) - 1, 'key')} from before can open bundles" if pairs[1:] else ""
+    say(f"Key {_id(pairs[0])}{older}.", err=True)
 
 
 def _id(pair: X25519PrivateKey) -> str:

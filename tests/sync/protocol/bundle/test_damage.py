@@ -1,7 +1,10 @@
 """A bundle is complete and unchanged, or nothing of it is taken."""
 
+import errno
 import io
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -59,6 +62,54 @@ def test_content_out_of_proportion_to_its_file_is_refused_early() -> None:
         taken.extend(map(len, bundle.batches()))
 
     assert sum(taken) <= 64 * 1024**2
+
+
+class PulledOut(io.BytesIO):
+    """A file on a stick that is pulled out: only its beginning can be read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, or fail."""
+        if self.tell() > SEALED_CHUNK:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+def test_file_that_cannot_be_read_any_more_is_no_fault_of_the_database() -> None:
+    bundle = open_bundle(PulledOut(BUNDLE), KEYS)
+
+    with pytest.raises(BundleError, match=r"cannot be read to its end \(Input/output error\)"):
+        bundle.verify()
+
+
+@pytest.mark.parametrize("events", [-1, 2**60, 2**70])
+def test_bundle_that_names_an_impossible_number_of_captures_is_refused(events: int) -> None:
+    epochs = [EpochExtent(epoch="e", last_sequence=1)]
+    content = sealed(SimulatedAgent(), [(b"{}", events)], epochs=epochs)
+    bundle = open_bundle(io.BytesIO(content), KEYS)
+
+    with pytest.raises(BundleError, match="it miscounts its own captures"):
+        bundle.verify()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"last_sequence": 2**63},
+        {"last_sequence": -1},
+        {"base_sequence": 2**70},
+        {"epoch": ""},
+        {"epoch": "e" * 129},
+        {"returned_through": -1},
+        {"returned": [(5, 1)]},
+    ],
+)
+def test_bundle_that_names_an_impossible_epoch_is_refused(wrong: Mapping[str, Any]) -> None:
+    """What no heartbeat may say must not come by hand either: a database cannot store it."""
+    members: dict[str, Any] = {"epoch": "e", "last_sequence": 1}
+    content = sealed(SimulatedAgent(), BATCHES, epochs=[EpochExtent(**{**members, **wrong})])
+
+    with pytest.raises(BundleError, match="it names epochs that no agent has"):
+        opened(content)
 
 
 @given(st.integers(0, len(BUNDLE) - 1))

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from sync.protocol.agent_token import hash_token
-from sync.protocol.bundle.sealing import key_id_of, read_public_key
+from sync.protocol.bundle.sealing import BundleError, key_id_of, read_public_key
+from sync.receiver.carried.bundle_file import BundleFile
 from sync.receiver.carried.private_keys import read_private_keys
 from sync.receiver.cli import app
 from tests.support.head_office.bundles import sealed
@@ -97,7 +99,7 @@ def test_older_key_opens_bundles_after_a_rotation(office: Path) -> None:
     rotated = hq(office, "keys", "--rotate")
 
     assert rotated.stdout != before
-    assert "1 older key can still open bundles" in rotated.stderr
+    assert "1 key from before can open bundles" in rotated.stderr
     keys = json.loads(hq(office, "keys", "--json").stdout)["keys"]
     assert [key["publicKey"] for key in keys] == [rotated.stdout, before]
     assert hq(office, "import", str(bundle)).exit_code == 0
@@ -130,7 +132,7 @@ def test_import_says_what_was_taken_and_what_is_here(office: Path) -> None:
 
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert first.stdout.splitlines() == [
-        "0042/till-1, exported 2026-03-04T05:06:07Z: 5 captures.",
+        "0042/till-1, exported 2026-03-04 05:06 UTC: 5 captures.",
         "Taken: 5. Already here: 0.",
         f"Epoch {TILL.epoch}: all up to 5 is here.",
     ]
@@ -146,7 +148,7 @@ def test_report_as_json(office: Path) -> None:
     assert report == {
         "storeId": "0042",
         "tillId": "till-1",
-        "writtenAt": "2026-03-04T05:06:07Z",
+        "writtenAt": "2026-03-04T05:06:07.000Z",
         "isProven": True,
         "events": 5,
         **counts,
@@ -167,6 +169,51 @@ def test_nothing_is_taken_of_a_damaged_bundle(office: Path, position: int) -> No
     assert "it is damaged, cut short, or was changed" in result.stderr
     assert "nothing was taken" in result.stderr
     assert stored(office) == 0
+
+
+def test_damaged_bundle_without_a_proof_is_refused_before_it_is_read(office: Path) -> None:
+    """Anybody can seal a file: how far its content goes must not matter."""
+    bundle = bundle_for(office, events=400)
+    bundle.write_bytes(bundle.read_bytes()[:-1])
+    hq(office, "revoke", "0042", "till-1")
+
+    result = hq(office, "import", str(bundle))
+
+    assert result.exit_code == 1
+    assert "0042/till-1 is not enrolled here, or was revoked; nothing was taken" in result.stderr
+
+
+PULLED_OUT = BundleError("it cannot be read to its end (Input/output error)")
+
+
+@pytest.mark.parametrize(
+    ("error", "first_words"),
+    [
+        (PULLED_OUT, "stick.bundle: it cannot be read to"),
+        (OSError("full"), "cannot use the database"),
+    ],
+)
+def test_import_that_fails_on_its_way_says_what_is_here(
+    office: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, first_words: str
+) -> None:
+    bundle = bundle_for(office)
+    batches = BundleFile.batches
+
+    def cut(opened: BundleFile) -> Iterator[bytes]:
+        yield from batches(opened)
+        # Does not continue the first, which is stored therefore.
+        yield TILL.batch(*sessions(7, 7))
+        raise error
+
+    monkeypatch.setattr(BundleFile, "batches", cut)
+
+    result = hq(office, "import", str(bundle))
+
+    assert result.exit_code == 1
+    assert first_words in result.stderr
+    assert "it stopped, 5 captures of it are here: import it again for the others" in result.stderr
+    assert "nothing was taken" not in result.stderr
+    assert stored(office) == 5
 
 
 def test_bundle_for_another_head_office_is_refused(office: Path) -> None:

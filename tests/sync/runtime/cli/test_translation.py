@@ -34,7 +34,10 @@ SPEAKING = {
         *("agent/cli/backup.py", "agent/cli/rotate_key.py", "agent/cli/export", "agent/export"),
         *("agent/joining", "agent/drill/scenario.py", "sync/protocol/join_code.py"),
     ],
-    HEAD_OFFICE: ["sync/receiver/cli/doctor.py", "sync/receiver/doctor"],
+    HEAD_OFFICE: [
+        *("sync/receiver/cli/doctor.py", "sync/receiver/doctor"),
+        *("sync/receiver/cli/carried", "sync/receiver/carried", "sync/protocol/bundle"),
+    ],
     SHARED: [
         "sync/runtime/cli/program.py",
         "sync/runtime/checks/units.py",
@@ -227,11 +230,14 @@ def untranslated(text: str, texts: Mapping[str, str]) -> list[str]:
     return found
 
 
+OFFICE_TRANSLATED = {"doctor", "stores", "completeness", "keys", "import"}
+
+
 @pytest.mark.parametrize(
     ("app", "commands", "directory", "names"),
     [
         (agent_commands, AGENT_COMMANDS, AGENT, set(AGENT_COMMANDS)),
-        (office_commands, OFFICE_COMMANDS, HEAD_OFFICE, {"doctor", "stores", "completeness"}),
+        (office_commands, OFFICE_COMMANDS, HEAD_OFFICE, OFFICE_TRANSLATED),
     ],
     ids=["loyalty-agent", "loyalty-hq"],
 )
