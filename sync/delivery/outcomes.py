@@ -22,11 +22,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """No verdict on this event while others get one: it is set apart and tried again later.
+    """No verdict on this event while others get one: it is deferred and retried later.
 
-    `is_waiting`: it was not sent, as an earlier event of its session is deferred. Without
-    `others_passed` only a request without effect showed that central does not fail on all: then
-    the time counts anew after which the event may be set aside.
+    `is_waiting`: it was not sent, because an earlier event of its session is deferred. Without
+    `others_passed` only a request without effect has shown that central does not fail on all
+    events: then the period restarts after which the event may become a dead letter.
     """
 
     error_code: str

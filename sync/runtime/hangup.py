@@ -1,7 +1,7 @@
-"""SIGHUP from the first moment of a process: it reloads a service, and never ends one.
+"""Ignores SIGHUP while a process starts: it reloads a service, and must never end one.
 
-Whether the command is a service is known once the command line is read. The imports for that take
-most of a start, so SIGHUP is ignored before them.
+Only the command line tells a service from another command, and the imports to read it take most of
+a start. So SIGHUP is ignored before them, and restored for other commands.
 """
 
 import signal

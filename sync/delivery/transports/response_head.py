@@ -1,8 +1,8 @@
-"""Response heads as gateways send them: larger than aiohttp takes, or with a repeated length.
+"""Reads response heads that gateways send and aiohttp rejects.
 
-aiohttp takes 8 KiB a line and 128 lines, has no limit for the whole, and its parser refuses a
-Content-Length that comes twice. Here each limit is higher, the whole is bounded, and a head is
-changed to what RFC 9112 says it means before the parser sees it.
+aiohttp accepts 8 KiB a line and 128 lines, has no limit for the whole head, and rejects a repeated
+Content-Length. Here each limit is higher, the whole head is bounded, and it is normalized as RFC
+9112 defines before the parser gets it.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _LENGTH, _CODING = b"content-length:", b"transfer-encoding:"
 
 
 class UnusableResponse(aiohttp.ClientError):
-    """A response, mostly its head, cannot be used. The message says why, without its text."""
+    """A response, usually its head, cannot be used. The message does not quote it."""
 
 
 _LONG_LINE = f"a response header of more than {MAX_LINE_BYTES // 1024} KiB"
@@ -54,9 +54,9 @@ class BoundedConnector(aiohttp.TCPConnector):
 
 
 class _HeadReader(ResponseHandler):
-    """Passes each head on as a whole, once it is complete, and the body as it comes."""
+    """Passes on each head once it is complete, and the body as it arrives."""
 
-    # The part of a head that has come; None outside of one.
+    # The part of a head that has arrived; None outside of a head.
     _head: bytearray | None = None
     _passed_bytes = 0
     _received_bytes = 0

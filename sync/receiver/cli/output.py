@@ -24,7 +24,7 @@ class OutputError(Exception):
 class Output:
     """Writes bytes; raises errors that differ from database errors.
 
-    `is_terminal`: what is written are whole lines of text in UTF-8.
+    `is_terminal`: each write is of whole lines of text in UTF-8.
     """
 
     def __init__(self, file: BinaryIO | FileIO, *, is_terminal: bool = False) -> None:

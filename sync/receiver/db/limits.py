@@ -1,7 +1,8 @@
-"""Shares of the database's connections: no kind of work can take all of them.
+"""Limits of concurrent reads and writes: no kind of work can take all connections.
 
-What is left is for the look-up of tokens, which is part of every request, and for readiness. A page
-of the whole chain takes long, and batches may wait for a lock, or for a slow disk.
+Token look-ups, which every request needs, and readiness use the connections that are left. Without
+the limits they would wait behind pages of the whole chain, and behind batches that wait for a lock
+or a slow disk.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ ALL_AT_ONCE = BATCHES_AT_ONCE + HEARTBEATS_AT_ONCE + CONCURRENT_READS + OTHERS_A
 class LimitedWrites:
     """Writes to a database in at most `most` transactions at once. Event loop only.
 
-    The wait is bounded by the timeouts of those that it waits for.
+    The timeouts of the running transactions bound the wait.
     """
 
     def __init__(self, database: Database, most: int) -> None:

@@ -1,8 +1,8 @@
-"""Statements of the lookup for a batch: few rows each, however many the ledger holds under an id.
+"""Statements of the lookup for a batch. Each reads few rows, whatever the ledger holds under an id.
 
-First which ids of the batch are known at all (`SELECT_UNDER_IDS`): most of a usual batch are not.
-Then, for these only, the rows that can equal an event. A session can have thousands of answers, and
-an id thousands of rejections: no statement reads all of them.
+`SELECT_UNDER_IDS` finds the known ids of the batch: usually there are few. The other statements
+then select, for these ids only, the rows that can equal an event. A session can have thousands of
+answers, and an id thousands of rejections: no statement reads all of them.
 """
 
 from collections.abc import Mapping
@@ -121,8 +121,9 @@ def _last_in_epoch(table: Table, *conditions: ColumnElement[bool]) -> ColumnElem
 _last_rejected = _last_in_epoch(rejections, _is_rejected_session)
 _is_repeated_session = duplicates.c.type == EventType.SESSION_STARTED.value
 
-# For each of these `ids`: whether the last session in this epoch was rejected, and whether one in
-# another epoch was. There two ranges instead of an inequality: thousands may lie between.
+# For each of these `ids` two flags: `here`, the last session in this epoch was rejected;
+# `elsewhere`, a session in another epoch was. That one asks two ranges instead of an inequality,
+# which would read the thousands of rows of this epoch.
 SELECT_REJECTED_SESSIONS = select(
     _ids.c.value.label("correlation_id"),
     and_(
@@ -135,15 +136,15 @@ SELECT_REJECTED_SESSIONS = select(
     ).label("elsewhere"),
 )
 
-# Of these `ids`, those of which this till sent a duplicate of another till's session: as one that
-# was renamed does.
+# Those of these `ids` under which this till sent a duplicate of another till's session, as a
+# renamed till does.
 SELECT_DUPLICATED_SESSIONS = select(_ids.c.value.label("correlation_id")).where(
     _exists(duplicates, is_agent(duplicates), _is_repeated_session)
 )
 
 _number = cast(_ids.c.value, BigInteger)
-# Where the last gap begins that begins at or below each of these numbers (`ids`): it alone can
-# hold the number. A range of numbers that lie a year apart can hold thousands of gaps.
+# The start of the last gap that begins at or below each of these numbers (`ids`): only that gap can
+# hold the number. Not a range: numbers that lie a year apart can have thousands of gaps between.
 SELECT_LAST_GAPS = select(
     select(func.max(gaps.c.first_sequence))
     .where(is_epoch(gaps), gaps.c.first_sequence <= _number)

@@ -29,7 +29,7 @@ def is_older(connection: Connection) -> bool:
 
 
 def copy_aside(path: Path) -> None:
-    """Copy the SQLite file beside itself before a migration. Raises `OSError`."""
+    """Copy the SQLite file, for a return to the version before. Raises `OSError`."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
             copy_before_migration(source, path, NEWEST_REVISION)
@@ -46,7 +46,7 @@ def migrate(connection: Connection) -> None:
 
 
 def encoding_errors(connection: Connection) -> list[SettingError]:
-    """Return what is wrong with the encoding of the database: any but UTF-8 refuses some text."""
+    """Return an error unless the database is in UTF-8: other encodings reject some texts."""
     encoding = connection.execute(text("SELECT current_setting('server_encoding')")).scalar_one()
     if encoding == "UTF8":
         return []

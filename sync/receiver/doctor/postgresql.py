@@ -43,7 +43,7 @@ _TABLES = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """State of the server, and the rights of this user."""
+    """State of the server, and the rights of this user in its database."""
 
     major: int
     version: str
@@ -81,9 +81,9 @@ async def check_postgresql(settings: ReceiverSettings, now: datetime) -> list[Ch
 
 
 async def find_encoding_errors(settings: ReceiverSettings) -> list[SettingError]:
-    """Return what is wrong with the encoding of the database that the settings name.
+    """Return the error of a database that is not in UTF-8.
 
-    Nothing if it cannot be asked: a server that is down is no error of the configuration.
+    Empty if the server cannot be reached: an outage is not an error of the configuration.
     """
     try:
         database = unopened_database(settings)
@@ -98,7 +98,7 @@ async def find_encoding_errors(settings: ReceiverSettings) -> list[SettingError]
 
 
 def judge(server: Server, name: str, now: datetime) -> Iterator[Check]:
-    """Judge what a server said at `now` by this machine's clock."""
+    """Yield the findings about a server; `now` is this machine's time."""
     found = f"{name}: PostgreSQL {server.version}, {server.bytes / 1024**2:,.0f} MiB"
     if server.major < _OLDEST_VERSION:
         advice = f"upgrade to PostgreSQL {_OLDEST_VERSION} or later: older ones are not maintained"

@@ -25,7 +25,7 @@ def uses_directory(settings: ReceiverSettings) -> bool:
 
 
 def find_start_errors(settings: ReceiverSettings, uid: int) -> Iterator[SettingError]:
-    """Yield what keeps a receiver of the user `uid` from starting."""
+    """Yield the errors that would stop a receiver of the user `uid` at its start."""
     server, directory = settings.server, settings.storage.directory
     if uses_directory(settings):
         yield from find_directory_errors(directory, "storage.directory", uid)
@@ -44,5 +44,5 @@ def find_start_errors(settings: ReceiverSettings, uid: int) -> Iterator[SettingE
 
 
 def find_start_warnings(settings: ReceiverSettings) -> Iterator[str]:
-    """Yield what does not keep head office from starting, and is hardly meant."""
+    """Yield warnings about settings that are valid and probably not intended."""
     yield from expiry_warning(settings.server.tls_cert_file, "server.tls_cert_file")

@@ -1,7 +1,7 @@
 """Redaction of an e-mail address in texts and JSON, and comparison of redacted texts. No I/O.
 
-The other bytes of a body are unchanged. A redacted body equals its original, so that a resend by
-the agent is a duplicate, not a conflict.
+All other bytes of a body stay unchanged. A redacted body compares equal to its original, so that a
+resend by the agent is a duplicate, not a conflict.
 """
 
 import json
@@ -43,7 +43,7 @@ class Address:
         forms = {unicodedata.normalize(form, address) for form in ("NFC", "NFD")} | {address}
         # In a URL the @ is percent-encoded.
         alternatives = "|".join(re.escape(form).replace("@", "(?:@|%40)") for form in sorted(forms))
-        # Not within a longer address or a longer domain.
+        # Do not match a part of a longer address or of a longer domain.
         pattern = re.compile(rf"(?<![\w.+-])(?:{alternatives})(?!-?\w|\.\w)", re.IGNORECASE)
         words = _ASCII_WORD.findall(unicodedata.normalize("NFC", address).lower())
         return cls(max(words, key=len, default=""), pattern)
@@ -101,8 +101,8 @@ def same_text(received: str | None, stored: str | None) -> bool:
         return False
     *between, last = others
     at = len(first)
-    # A mark replaced at least one character. The earliest match of a piece leaves the most text for
-    # the next ones.
+    # Each mark stands for at least one character. Matching each piece as early as possible leaves
+    # the most text for the pieces after it.
     for piece in between:
         found = received.find(piece, at + 1)
         if found < 0:

@@ -71,7 +71,7 @@ class LazyCommand:
         return get_group(app).commands[name]
 
 
-# Called with the message and the words of a wrong command line, before it exits with code 2.
+# Takes the message and the words of a wrong command line, before the exit with code 2.
 OnWrongUsage = Callable[[str, Sequence[str]], None]
 
 

@@ -1,8 +1,8 @@
 """Copies a SQLite database in use into a new file, for `backup FILE` of both programs.
 
-One snapshot by SQLite's backup API, which leaves writers alone. *Obvious:* VACUUM INTO. *Why not:*
-it shows no progress, sorts every index anew, and leaves out what salvage could read. The copy is
-synced step by step: one sync of it all would hold up the syncs of the program beside it.
+One snapshot by SQLite's backup API, which does not block writers. *Obvious:* VACUUM INTO. *Why
+not:* it shows no progress, rebuilds every index, and drops the free pages that salvage could read.
+The copy is synced in steps: one sync of all of it would delay the syncs of the running program.
 """
 
 import os
@@ -19,7 +19,7 @@ _STEP_PAGES = 2_048
 _RESERVE_BYTES = 1024 * 1024
 _WAIT_SECONDS = 5.0
 # The application id (https://www.sqlite.org/fileformat2.html#application_id) of a backup that no
-# program has opened yet: a log beside it is that of another file.
+# program has opened yet: a WAL beside it belongs to another file.
 _APPLICATION_ID, _UNOPENED = 68, int.from_bytes(b"Copy")
 _FULL = "there is no room for it: {needed:,} bytes needed, {free:,} free"
 Show = Callable[[str], None]
@@ -54,9 +54,9 @@ def back_up(
 ) -> None:
     """Copy `database`, in use or not, into the new `file`: whole, checked and synced.
 
-    `file` appears at the end, mode 0600, and is left out if anything fails. A copy that a killed
-    backup left in its directory is removed. `show` gets the progress, `read` the finished copy.
-    Root reads as the owner of the database. Raises `BackupError`.
+    `file` appears at the end, mode 0600, and not if anything fails. Removes the unfinished copy of
+    a killed backup in its directory. `show` gets the progress, `read` the finished copy. Root reads
+    as the owner of the database. Raises `BackupError`.
     """
     try:
         remove_abandoned(file.parent)
@@ -91,7 +91,7 @@ def is_unopened_backup(database: Path) -> bool:
 
 
 def mark_as_opened(connection: sqlite3.Connection) -> None:
-    """Note in the file that its log is its own from now on. Raises `sqlite3.Error`."""
+    """Note in the file that it was opened: from now on a WAL is its own. Raises `sqlite3.Error`."""
     if connection.execute("PRAGMA application_id").fetchone()[0] == _UNOPENED:
         connection.execute("PRAGMA application_id=0")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -99,7 +99,7 @@ def mark_as_opened(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def _snapshot_of(database: Path) -> Iterator[sqlite3.Connection]:
-    """Open `database` read-only; what the block reads is one state of it."""
+    """Open `database` read-only; the block reads one snapshot of it."""
     is_still = _is_still(database)
     before = database.stat()
     with acting_as_owner(database.parent), closing(_opened(database, is_still=is_still)) as one:
@@ -114,9 +114,9 @@ def _snapshot_of(database: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _is_still(database: Path) -> bool:
-    """Return whether no process has the database open, and its log holds nothing.
+    """Return whether no process has the database open, and its WAL is empty.
 
-    SQLite would then create files beside it, unless it may take the file for immutable.
+    Such a database is opened as immutable: otherwise SQLite would create files beside it.
     """
     log, index = (database.with_name(f"{database.name}-{end}") for end in ("wal", "shm"))
     return not index.exists() and (not log.exists() or not log.stat().st_size)

@@ -1,7 +1,7 @@
-"""Watches the head of a request as it arrives, before it is parsed.
+"""Limits the size of a request head as it arrives, before it is parsed.
 
-The parser limits each field and their number, not the whole: without a bound here, cookies of
-64 KiB would allow every connection 8 MiB before anybody is authenticated. It keeps the trailers
+The parser limits each field and the number of fields, not their sum: with fields of 64 KiB allowed,
+as cookies may need, a connection could use 8 MiB before it is authenticated. It keeps the trailers
 after a body in the same way.
 """
 

@@ -1,7 +1,7 @@
 """Secrets and certificates of a running program, read again when their files change.
 
-A file that cannot be used leaves the one before it in use, and is logged: a renewal in two steps,
-or one that failed, must not stop a program that works.
+If a changed file cannot be used, the content before it stays in use and an error is logged: a
+renewal in two steps, or one that failed, must not stop a program that works.
 """
 
 import logging
@@ -25,17 +25,17 @@ _Identity = tuple[int, int, int, int, int] | None
 
 
 class LoadedFiles(Generic[T]):
-    """What `load` returned for `files` when they were last usable.
+    """The value that `load` returned for `files` when they were last usable.
 
-    `fault` says what is wrong with them now; empty: nothing.
+    `fault`: the reason why they cannot be used now; empty if they can.
     """
 
     def __init__(self, files: Sequence[Path], load: Callable[[], T]) -> None:
-        """Load the files. Raises what `load` raises."""
+        """Load the files. Raises the errors of `load`."""
         self._files = [str(file) for file in files]
         self._load = load
         self.fault = ""
-        # Before they are read: a change meanwhile is then seen the next time.
+        # Before reading: the next call then notices a change made meanwhile.
         self._loaded = self._identities()
         self._value = load()
         self._note_age()
@@ -98,7 +98,7 @@ class FilesInUse:
         return self.load((certificate, key), partial(serving_tls, certificate, key, setting))
 
     def load(self, files: Sequence[Path], load: Callable[[], T]) -> Callable[[], T]:
-        """Return a function for what `load` returns, called again when `files` change."""
+        """Return a function for the value of `load`, which is called again when `files` change."""
         loaded = LoadedFiles(files, load)
         self._all.append(loaded)
         return loaded.value

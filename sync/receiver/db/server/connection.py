@@ -1,10 +1,9 @@
-"""A connection to PostgreSQL, and what answers at its other end: a server, or a pooler.
+"""A connection to PostgreSQL: to a server, or through a pooler.
 
 A pooler in transaction mode (PgBouncer) gives each transaction any of its server connections. A
-setting made once would be found by other clients and missed by us, so there it goes into the
-transaction's BEGIN. A prepared statement is only found again if the pooler follows it to the
-connection that has it (PgBouncer 1.21 and later, with max_prepared_statements); else none has a
-name, and the driver sends each with its values.
+setting of the session would reach other clients and not this one, so it is sent with each BEGIN. A
+prepared statement is found again only if the pooler tracks it (PgBouncer 1.21 and later, with
+max_prepared_statements); otherwise statements have no name and are parsed each time.
 """
 
 import contextlib
@@ -39,7 +38,7 @@ POOLER_ADVICE = (
 
 
 class Pooling(Enum):
-    """What is between a receiver and its database."""
+    """Kind of connection between a receiver and its database."""
 
     DIRECT = "no pooler"
     FOLLOWED = "a pooler that follows prepared statements"
@@ -51,7 +50,7 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
 
     place = ""
     pooling = Pooling.DIRECT
-    # Tells servers apart, also those that have one name after the other.
+    # Identifies the server: two of them can have the same name, one after the other.
     server = ""
     _cluster: int | None = None
     _timeline = ""
@@ -61,7 +60,7 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
     _of_transaction = ""
 
     async def look(self, place: str, settings: Mapping[str, str]) -> None:
-        """Find out what answers, and apply the settings to it."""
+        """Identify the server or pooler, and apply the settings."""
         self.place, self.made_at = place, time.monotonic()
         # One transaction: behind a pooler, two statements else reach two servers.
         async with self.transaction():

@@ -1,4 +1,4 @@
-"""The sessions under the correlation ids of a batch, with the rules for a repeat. Pure, no I/O."""
+"""Known sessions under the correlation ids of a batch: finds duplicates. Pure, no I/O."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,7 +24,7 @@ class KnownSessions:
         self._sessions = {name: list(known) for name, known in sessions.items()}
         self._stored_here = dict(stored_here)
         self._owned = {*stored_here, *duplicated_here}
-        # By `id`: the sessions are kept.
+        # Cache by `id()`: the sessions live as long as this object.
         self._digests: dict[int, str] = {}
 
     def __contains__(self, correlation_id: str) -> bool:
@@ -46,14 +46,14 @@ class KnownSessions:
         self._owned.add(session.correlation_id)
 
     def own(self, correlation_id: str) -> None:
-        """Let this till own the session, of which it sent a duplicate."""
+        """Note that this till sent a duplicate of the session, and so owns it."""
         self._owned.add(correlation_id)
 
     def has_same(self, session: SessionEvent) -> bool:
-        """Return whether the session is known.
+        """Return whether the session is a duplicate of a known one.
 
-        At the same time or, if it is the till's own, at another: an agent that has forgotten a
-        session takes its repeat for a new one.
+        Times must be equal, except for the till's own sessions: an agent that has lost a session
+        captures the till's retry as a new one, later.
         """
         others = self._sessions.get(session.correlation_id, ())
         return any(self._is_same(session, other) for other in others)
@@ -70,6 +70,6 @@ class KnownSessions:
         return has_same_digest and is_same_event(session, other)
 
     def _is_own(self, session: SessionEvent) -> bool:
-        """Return whether this till stored the session or, without one of its own, repeated it."""
+        """Return whether it is the session that this till stored, or else sent a duplicate of."""
         own = self._stored_here.get(session.correlation_id)
         return own is session if own is not None else session.correlation_id in self._owned

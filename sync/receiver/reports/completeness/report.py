@@ -16,13 +16,13 @@ from sync.receiver.reports.unheard import Unheard, unheard_tills
 
 @dataclass(slots=True)
 class Totals:
-    """Number of epochs, and of sequence numbers by state.
+    """Counts of epochs, and of sequence numbers by state.
 
-    `moved` counts events that have new numbers in a later epoch, and are not lost.
-    `unconfirmed` counts the ended epochs whose machine may hold more; `truncated` the epochs of
-    which only some ranges are listed and counted; `captured` the captures of a period, of which
-    `untrusted_times` count by their time of receipt; `unheard` the tills that may have captures
-    that are not known here.
+    Epochs: `incomplete`; `unlisted` have no row in `agents`; `unconfirmed` have ended, and their
+    machine may hold more; of `truncated` ones only some ranges are listed and counted. `moved`
+    events have new numbers in a later epoch, and are not lost. `captured`: in the period, of which
+    `untrusted_times` are placed by their time of receipt. `unheard` tills may have captures that
+    are not known here.
     """
 
     epochs: int = 0
@@ -77,7 +77,7 @@ class Scope:
     period: Period = EVER
 
     def unheard(self, connection: Connection) -> Unheard:
-        """Return the tills that the report cannot speak for."""
+        """Return the tills that may have captures unknown to the report."""
         return unheard_tills(connection, self.reference, self.store_id, self.period.until)
 
 
@@ -94,7 +94,7 @@ async def completeness_json(
     async for epochs in audit_chunks(database, scope.store_id, scope.period):
         for epoch in epochs:
             totals.add(epoch)
-        # One chunk for many epochs: each is a write to the connection, with a timer.
+        # One chunk for many epochs: each chunk is a write to the connection, with a timer.
         yield separator + b",\n".join(map(msgspec.json.encode, epochs))
         separator = b",\n"
     start = b"" if totals.epochs else separator
