@@ -28,7 +28,7 @@ from sync.runtime.settings.types import (
 )
 
 SERVICE = ServiceProcess("loyalty-hq", "sync.receiver", "serve")
-# What a configuration that does not start may close, and an earlier one must not open again.
+# Access that a rejected configuration may close: the fall-back one must not open it again.
 ACCESS = AccessPaths(
     host=("server", "host"),
     lists=(("access", "trusted_proxies"),),

@@ -1,4 +1,4 @@
-"""The URL of PostgreSQL in the settings: its hosts, its options, and what is wrong with them.
+"""The URL of PostgreSQL in the settings: parses and validates its hosts and options.
 
 Several hosts stand as libpq has them, `user@one:5432,two:5432/database`, or as SQLAlchemy has
 them, `user@/database?host=one:5432&host=two:5432`.
@@ -63,7 +63,7 @@ def places_of(arguments: Mapping[str, Any]) -> list[tuple[str | None, int | None
 
 
 def find_url_fault(text: str) -> str | None:
-    """Return what is wrong with the URL of a server; None if nothing is."""
+    """Return the fault of a server's URL; None if it is valid."""
     try:
         url = parse_server_url(text)
     except ArgumentError as error:

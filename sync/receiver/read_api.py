@@ -81,7 +81,7 @@ class ReadApi:
     async def get_completeness(self, request: web.Request) -> web.StreamResponse:
         """Stream the completeness report of one store or of all, epoch by epoch.
 
-        `?from=` and `?to=`: of what was captured in this period.
+        `?from=` and `?to=`: of the captures of this period.
         """
         await self.readers.check(request)
         store_id = request.query.get("store")

@@ -177,7 +177,7 @@ def _own_token(settings: ReceiverSettings, files: FilesInUse) -> Callable[[], st
         return None
     directory = settings.storage.directory
     own_token(directory, secrets.token_urlsafe)
-    # The path, never the token: the person who may read the file may read the pages.
+    # The path, never the token: reading the file is the permission to read the pages.
     log_event(_log, logging.INFO, "hq.readers_token", file=str(directory / FILE_NAME))
     return files.load((directory / FILE_NAME,), partial(read_own_token, directory))
 

@@ -1,6 +1,6 @@
 """Writes the log from a thread of its own: a reader that stops reading stops no request.
 
-A write to a full pipe, or to a stalled journal, blocks until somebody reads. So the thread that
+A write to a full pipe, or to a stalled journal, blocks until it is read. So the thread that
 logs only adds the line to a buffer; beyond its bound lines are dropped and counted.
 """
 
@@ -14,7 +14,7 @@ from contextlib import suppress
 _MOST_BYTES = 1024 * 1024
 # Several lines in one write: after each the thread has to get the interpreter's lock back.
 _WRITE_BYTES = 64 * 1024
-# At the end, for lines that nobody has read yet. The whole stop must take less than 5 s.
+# At the end, for lines that are not read yet. The whole stop must take less than 5 s.
 _FLUSH_SECONDS = 1.0
 _DROPPED = "log.lines_dropped"
 
@@ -66,7 +66,7 @@ class LogWriter(logging.Handler):
             self._changed.wait_for(self._is_idle, _FLUSH_SECONDS)
 
     def close(self) -> None:
-        """End the thread. What is logged afterwards is written at once, if that does not block."""
+        """End the thread. Later lines are written at once, if that does not block."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

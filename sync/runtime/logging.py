@@ -84,7 +84,7 @@ def configure_logging(level: str, format: str, stream: TextIO | None = None) -> 
 
 
 def dropped_lines() -> int:
-    """Return how many lines the log has dropped because nobody read it."""
+    """Return the number of log lines dropped because the log was not read."""
     writers = (one for one in logging.getLogger().handlers if isinstance(one, LogWriter))
     return sum(one.dropped_total for one in writers)
 

@@ -2,8 +2,8 @@
 
 A wall clock that is set to a wrong year would end every retention period at once. So this clock
 gains on it, or falls back to it, by at most twice the time that passed by the machine's clock since
-boot (CLOCK_BOOTTIME); a reboot may have taken a day. In the end it agrees with the wall clock,
-whatever that one says, and it never runs ahead of it.
+boot (CLOCK_BOOTTIME); a reboot may have taken a day. In the end it agrees with the wall clock, even
+a wrong one, and it never runs ahead of it.
 """
 
 import asyncio

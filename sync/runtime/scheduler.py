@@ -76,7 +76,7 @@ class Scheduler:
         """Put the jobs right if the wall clock was set since the last call.
 
         A job that is not within its interval from now is due immediately: it was before the step
-        back, or is overdue. What APScheduler ran after the step by its own timer is not run again.
+        back, or is overdue. A run that APScheduler started itself after the step is not repeated.
         """
         difference = self._wall_minus_monotonic()
         if abs(difference - self._difference_seconds) > _MIN_STEP_SECONDS:

@@ -10,7 +10,7 @@ def open_closed_streams() -> None:
     """Open each of the descriptors 0, 1 and 2 that is closed on the null device.
 
     Call it first in a process: the next file or socket to be opened would take the free number.
-    What a library prints would then go into it, and libuv aborts the process where it closes it.
+    Output of a library would then go into it, and libuv aborts the process when it closes it.
     """
     for number, name, mode in _STREAMS:
         try:

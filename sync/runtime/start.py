@@ -11,7 +11,7 @@ from sync.runtime.settings.setting_errors import ConfigurationError, SettingErro
 
 Tree = TypeVar("Tree", bound=SettingsTree)
 _WRONG_CONFIGURATION = 2
-# A rejected configuration is checked this often: what was missing may have returned.
+# A rejected configuration is checked this often: a missing file may have returned.
 RECHECK_SECONDS = 15.0
 
 

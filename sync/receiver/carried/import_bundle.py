@@ -36,7 +36,7 @@ from sync.receiver.ingest.placement import SequenceGap
 
 @dataclass(slots=True)
 class EpochReport:
-    """What became of the events of one epoch.
+    """Counts of the events of one epoch, by outcome.
 
     `rejected` events are recorded with their code; `refused` ones are not here at all, also by
     code. `expected`: the first number that is missing before the refused ones.

@@ -1,4 +1,4 @@
-"""`loyalty-hq epochs`: list epochs of unknown end, and accept what their machines may have held."""
+"""`loyalty-hq epochs`: list epochs of unknown end, and accept the loss of their events."""
 
 from functools import partial
 

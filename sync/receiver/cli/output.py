@@ -54,8 +54,8 @@ def _printable_lines(data: bytes) -> bytes:
 def output_to(path: Path | None, hint: str) -> Iterator[Output]:
     """Yield the output; a file appears only if the block succeeds.
 
-    What a killed export left beside it is removed. A write error is printed with `hint`, and the
-    command exits with code 1.
+    Removes the unfinished file of a killed export beside it. A write error is printed with `hint`,
+    and the command exits with code 1.
     """
     try:
         if path:

@@ -48,7 +48,7 @@ def run_checks(
         with acting_as_owner(settings.database_path.parent):
             return [*checks, *check_sqlite(settings)]
     if checks[0].verdict is not Verdict.PASS:
-        return checks  # the password may be among what cannot be read
+        return checks  # the password may be unreadable
     return [*checks, *asyncio.run(check_postgresql(settings, now()))]
 
 

@@ -13,7 +13,7 @@ _HOSTS, _POOLER = "hosts", "pooler"
 
 
 async def check_hosts(settings: ReceiverSettings) -> list[Check]:
-    """Connect to every host in turn; say nothing of a single server without a pooler."""
+    """Connect to each host in turn; no finding for a single server without a pooler."""
     connector = Connector(parse_server_url(settings.database.url), password_of(settings), {})
     found = await connector.connect_each()
     for one in found:

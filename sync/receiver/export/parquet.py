@@ -64,7 +64,7 @@ def _little_endian(numbers: Iterable[int]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Physical type, encoder of values, and what a reader makes of them."""
+    """Physical type, encoder of values, and logical type."""
 
     physical: int
     encode: Callable[[Iterable[object]], bytes]

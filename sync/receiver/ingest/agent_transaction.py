@@ -139,7 +139,7 @@ class AgentTransaction:
     ) -> dict[str, BootZero]:
         """Store and return our time when the boot's monotonic clock read zero, as measured so far.
 
-        Writes nothing if the message confirms what is known. See `wire` for `round_trip_us`.
+        Writes nothing if the message only confirms the known value. See `wire` for `round_trip_us`.
         """
         measured = boot_zero(self.now, sent_monotonic_us)
         if measured is None:
@@ -191,7 +191,7 @@ class AgentTransaction:
         return replace(use, speaker_sent_us=sending.sent_us)
 
     def find_boots(self, boot_ids: Collection[str]) -> dict[str, BootZero]:
-        """Return what is known of other boots."""
+        """Return the known zero points of other boots."""
         rows = self.execute(statements.SELECT_BOOTS, boot_ids=boot_ids).mappings()
         known = {row["boot_id"]: _clock_of(row, self.now) for row in rows}
         return {id_: BootZero(clock.zero_at, clock.is_confirmed) for id_, clock in known.items()}

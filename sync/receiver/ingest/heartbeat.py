@@ -228,8 +228,8 @@ def _acknowledged(
 def _reached(told: EpochExtent, row: RowMapping, extent: Extent) -> int:
     """Return the number after which the agent may go on in its current epoch.
 
-    A database that ends below what its till told of before is an older copy. The agent begins a
-    new epoch when it hears of the numbers that it has forgotten, and uses none of them again.
+    A database that ends below a number that its till has reported is an older copy. The agent
+    begins a new epoch when it learns of the lost numbers, and uses none of them again.
     """
     known: int = row["last_sequence"]
     if told.last_sequence < known:

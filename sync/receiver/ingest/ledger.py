@@ -120,7 +120,7 @@ class Ledger:
     async def store_carried_head(
         self, sender: EnrolledAgent, head: BundleHead, now: datetime
     ) -> None:
-        """Store what a bundle says of its till: how far its epochs extend, when it was written.
+        """Store the head of a bundle: the extent of its till's epochs, and when it was written.
 
         Before its batches: else those of an older bundle, imported later, would make its epoch the
         current one. Epochs beyond the till's bounds are left out, and their batches are refused.
@@ -186,7 +186,7 @@ def _store_batch(
 
 
 def _without_refused(turn: InboundBatch, reason: str) -> Sequence[InboundBatch]:
-    """Return what to store instead of a turn with a value that the database refuses.
+    """Return the batches to store instead of a turn with a value that the database refuses.
 
     Its halves, which finds the event in transactions of no more events in all than a few times the
     batch. A single event is rejected; if even that cannot be stored, without its correlation id.

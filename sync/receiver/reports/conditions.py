@@ -57,8 +57,7 @@ STATES = tuple(
 )
 
 
-# A store beside whose other tills one of these is closed or not yet installed is not closed, nor is
-# it not yet installed.
+# A store is in one of these states only if each of its tills is in one of them.
 NO_FAULTS = (Condition.CLOSED, Condition.NOT_INSTALLED)
 
 

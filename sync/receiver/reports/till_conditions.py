@@ -32,7 +32,7 @@ def conditions_of(
     ahead = SecondsBetween(last.c.heartbeat_at, last.c.agent_sent_at)
     contact, closed_at = last.c.last_seen_at, last.c.closed_at
     is_open, is_closed = closed_at.is_(None), closed_at.is_not(None)
-    # What its own outstanding events are, it may not have known: an answer can be lost.
+    # By our numbers: a till does not know of a delivered batch if its answer was lost.
     holds_some = last.c.is_any_missing + func.coalesce(last.c.salvage_pending, 0) > 0
     is_long = closed_at < now - CLOSED_LONG_AFTER
     return {

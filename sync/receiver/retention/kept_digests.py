@@ -41,7 +41,7 @@ def keep_digests(
 ) -> None:
     """Keep the digests of the epoch's events that meet `condition`, bound to `values`.
 
-    The epoch's row in `agents` is locked: nobody else writes its digests.
+    The epoch's row in `agents` is locked: no other transaction writes its digests.
     """
     key: Mapping[str, object] = {**conditions.params_for(name, epoch), **values}
     digests: dict[int, bytes] = {}

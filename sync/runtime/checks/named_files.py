@@ -1,4 +1,4 @@
-"""Checks of the files that settings name, by the user who is to read them: the service's."""
+"""Checks that the user of the service can read the files that the settings name."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

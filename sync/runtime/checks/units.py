@@ -62,7 +62,7 @@ def check_unit(unit: str, run: Run, booted: Path = BOOTED) -> Check:
 
 
 def rejected_configuration(unit: str, run: Run) -> str:
-    """Return what a service says of the configuration that it did not start with; empty: none."""
+    """Return the status text of a service that rejected its configuration; else empty."""
     shown = _shown(unit, run)
     text = shown.get("StatusText", "") if shown.get("ActiveState") in _SERVES else ""
     return text if text.startswith(USES_EARLIER) else ""

@@ -111,7 +111,7 @@ class LazyGroup(TyperGroup):
 
     @contextmanager
     def _usage_errors(self) -> Iterator[None]:
-        """Escape what usage errors quote: a script may pass an argument from outside."""
+        """Escape quoted arguments in usage errors: a script may pass one from outside."""
         try:
             yield
         except ClickException as error:

@@ -122,7 +122,7 @@ def find_running(
     """Return the configuration of the process of `service` that listens on `address`, if any.
 
     Only processes of this user are visible, to root all. Raises `ConfigurationError` for another
-    user's: its settings name the files that root would read, and to whom it would send them.
+    user's: its settings would tell root which files to read, and where to send them.
     """
     # Imported here: most commands find a file, and this loads asyncio.
     from sync.runtime.network.listeners import find_listeners  # noqa: PLC0415 - see above
@@ -181,7 +181,7 @@ def _merged(
 
 
 def _users_of(process: Path) -> set[int]:
-    """Return all user ids of a process: a setuid program has also those of who started it."""
+    """Return all user ids of a process: a setuid program also has those of its caller."""
     lines = (process / "status").read_text("ascii", "replace").splitlines()
     return {int(uid) for line in lines if line.startswith("Uid:") for uid in line.split()[1:]}
 

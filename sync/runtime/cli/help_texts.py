@@ -13,7 +13,7 @@ from sync.runtime.cli.translation import in_language
 if TYPE_CHECKING:
     from typer._click import Command
 
-# What the library appends to the help of an option: [default: 8480; required].
+# The suffix that the library appends to the help of an option: [default: 8480; required].
 _EXTRAS = re.compile(r"\s*\[[^\]]*\]$")
 _RANGE = re.compile(r"(?:(?P<least>-?[0-9.]+)<=)?x(?:<=(?P<most>[0-9.]+)|>=(?P<only>-?[0-9.]+))")
 # The library's names of types, where a command gives no name of its own.

@@ -190,7 +190,7 @@ class Program(Generic[SettingsT]):
     def _last_working(
         self, found: Configuration, wrong: ConfigurationError
     ) -> InUse[SettingsT] | None:
-        """Return what the service runs with if it did not start with the file; None if it did."""
+        """Return the fall-back settings that the service runs with; None if it has none."""
         directory = found.environ.get("STATE_DIRECTORY")
         configuration = LastWorking(self.model, found.file, found.environ, directory)
         with suppress(ConfigurationError):
@@ -209,7 +209,7 @@ class Program(Generic[SettingsT]):
         say(line, err=True)  # standard output is for programs
 
     def _in_use(self, found: Configuration) -> str:
-        """Return what the installed service runs with, if its configuration is wrong."""
+        """Return the message that the installed service runs on an earlier configuration, if so."""
         if found.file is None or not is_installed(self.name, found.file):
             return ""
         # Imported here: needed in this case only.

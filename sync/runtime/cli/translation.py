@@ -1,6 +1,6 @@
-"""Translates what commands print for people into the language of the locale, from English.
+"""Translates the output of commands for people from English into the language of the locale.
 
-A catalogue maps an English text to its translation; `{name}` stands for what varies in both. A text
+A catalogue maps an English text to its translation; `{name}` is a placeholder in both. A text
 is recognised when it is printed. Obvious: gettext calls where texts arise. Why not: these are 400
 places in rules that are otherwise free of presentation, and JSON needs their English all the same.
 Price: a match of each printed line against the catalogue, in other locales than English alone, and
@@ -21,8 +21,8 @@ from sync.runtime.i18n import DEFAULT, Language, code_of_locale, load_languages
 SHARED = Path(__file__).parent / "languages"
 # Of the program that runs, beside the shared ones.
 _directories = [SHARED]
-# What a placeholder stands for, by its format in the translation: a number, a word, a number with
-# a noun, a text as it is, or a text that is translated; none of them goes beyond a sentence.
+# Values of a placeholder, by its format in the translation: a number, a word, a number with a noun,
+# a text as it is, or a text that is translated; each within one sentence.
 _TEXT = r"(?:(?![.!?]\s+[A-Z]).)+?"
 _VALUES = {
     "n": r"-?[0-9][0-9,]*(?:\.[0-9]+)?",

@@ -1,7 +1,7 @@
 """One HTTP connection of a server: aiohttp's, with limits that it lacks.
 
-aiohttp's parser limits neither a head as a whole nor what comes within a body without being part of
-it, and its connections have no deadline for a head. The deadlines are those of `connections`.
+aiohttp's parser limits neither the size of a whole head nor that of trailers and chunk extensions,
+and its connections have no deadline for a head. The deadlines are those of `connections`.
 """
 
 import asyncio

@@ -7,8 +7,8 @@ after a body in the same way.
 
 from aiohttp.http_exceptions import BadHttpMessage
 
-# For one field, such as the cookies of all programs on localhost; and for all of a head, or of what
-# comes within a body without being part of it.
+# For one field, such as the cookies of all programs on localhost; and for a whole head, or the
+# trailers and chunk extensions of a body.
 MAX_FIELD_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 96 * 1024
 _END = b"\r\n\r\n"
@@ -37,7 +37,7 @@ class LargeHead(BadHttpMessage):
 class RequestHead:
     """The head that arrives on one connection. Tell it when the parser has a request: `begin`."""
 
-    # `_probe`: a probe's incomplete head, held back. `_bytes`, `_last`: of what was passed on.
+    # `_probe`: a probe's incomplete head, held back. `_bytes`, `_last`: of the bytes passed on.
     __slots__ = ("_bytes", "_last", "_probe", "is_too_large")
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class RequestHead:
         self._bytes, self._last, self._probe = 0, b"", b""
 
     def receive(self, data: bytes) -> bytes:
-        """Return what the parser is to get instead of `data`."""
+        """Return the bytes to pass to the parser instead of `data`."""
         if not self._bytes:
             data = self._probe + data
             if data.startswith(_PROBES):

@@ -1,4 +1,4 @@
-"""Whom a client trusts over TLS, the same with every Python."""
+"""Certificates that a client trusts over TLS, the same with every Python."""
 
 import ssl
 from pathlib import Path

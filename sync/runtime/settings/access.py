@@ -25,9 +25,9 @@ _LOOPBACK = "127.0.0.1"
 class AccessPaths:
     """The settings that decide on access to a service.
 
-    `lists`: what both configurations have is allowed. `flags`: true opens. `equal`: text that is
-    empty unless both have it. `guards`: files with a token, or with a certificate and its key; one
-    that is not set opens.
+    `lists`: only entries of both configurations are allowed. `flags`: true opens. `equal`: a text
+    that is empty unless both have it. `guards`: files with a token, or with a certificate and its
+    key; one that is not set opens.
     """
 
     host: SettingPath

@@ -73,7 +73,7 @@ class LastWorking(Generic[Tree]):
         return load(self._model, self._file, self._environ, self._text)
 
     def valid_part(self) -> Tree | None:
-        """Return the present configuration with defaults for what is wrong; None if it is no TOML.
+        """Return the present configuration with defaults for wrong settings; None if it is no TOML.
 
         For comparison only.
         """

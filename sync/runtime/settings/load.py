@@ -56,7 +56,7 @@ def examine(
 ) -> tuple[Tree | None, list[SettingError]]:
     """Return the settings as `load` does, and all errors.
 
-    Wrong settings have their defaults in it, so that what depends on the others can be checked as
+    Wrong settings have their defaults in it, so that rules on several settings can be checked as
     well; None if even these are not valid. Raises `ConfigurationError` if the file is not TOML.
     """
     layers = [

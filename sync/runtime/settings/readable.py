@@ -69,7 +69,7 @@ class _Values:
 def read_as_far_as_possible(
     model: type[Tree], file: Path | None, environ: Mapping[str, str], text: str
 ) -> Readable[Tree] | None:
-    """Return what `text`, that of `file`, and `environ` say; None if there is nothing valid."""
+    """Return the settings in `text`, that of `file`, and `environ`; None if none are valid."""
     prefix, own = model.environment_prefix(), model.own_variables(environ)
     values = _values(text)
     variables = _Values({tuple(n[len(prefix) :].lower().split("__")): own[n] for n in own})

@@ -191,7 +191,7 @@ def _wrong_value(model: type[SettingsTree], path: SettingPath, details: ErrorDet
         message = str(details["ctx"]["error"])
     else:
         settings = known_settings(model)
-        # What is wrong may be an item of a table.
+        # The wrong value may be an item of a table.
         known = next((settings[part] for part in _longest_first(path) if part in settings), None)
         message = f"expected {expectation(known) if known else f'a section [{dotted(path)}]'}"
     return f"{message}; found {_format_value(model, path, details['input'])}"

@@ -169,7 +169,7 @@ def _issuer(settings: ReceiverSettings, target: CodeTarget) -> _Issuer:
 def _authority(settings: ReceiverSettings, url: str, ca_file: Path | None) -> Authority | None:
     """Return the authority that codes name; None if machines trust head office without it.
 
-    Behind a proxy, whose certificate is not here, only `ca_file` tells.
+    Behind a proxy, which has the certificate, only `ca_file` names it.
     """
     parts, server = urlsplit(url), settings.server
     if parts.scheme != "https":

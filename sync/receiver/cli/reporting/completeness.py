@@ -157,7 +157,7 @@ def _end_of(epoch: EpochCompleteness) -> list[tuple[str, str]]:
 
 
 def _lines_of(epoch: EpochCompleteness, *, always: bool) -> list[tuple[str, str]]:
-    """Return what is listed of an epoch; empty if it is complete, unless `always`."""
+    """Return the lines on an epoch; empty if it is complete, unless `always`."""
     kinds: dict[str, list[Range] | list[AcknowledgedGap]] = {
         "missing": epoch.missing,
         "lost": epoch.gaps,

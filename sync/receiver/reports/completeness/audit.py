@@ -72,7 +72,7 @@ async def audit(
 ) -> AsyncIterator[EpochCompleteness]:
     """Yield the epochs of one store or of all, by store, till and epoch.
 
-    With a bounded period: by what concerns it, see `in_period`.
+    With a bounded period they are narrowed to it: see `in_period`.
     """
     async for epochs in audit_chunks(database, store_id, period):
         for epoch in epochs:

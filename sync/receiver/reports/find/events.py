@@ -109,7 +109,7 @@ async def find_events(
 async def _in_all_stores(
     database: Reads, find: _FindInStores, text: str, store_id: str | None
 ) -> AsyncIterator[FoundEvent]:
-    """Yield what `find` finds in one store or in all, some stores at a time."""
+    """Yield the events that `find` yields in one store or in all, some stores at a time."""
     after = ""
     while True:
         stores = await _next_stores(database, store_id, after)

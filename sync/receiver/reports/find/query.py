@@ -45,7 +45,7 @@ class Query:
 
 
 def parse_query(text: str, zone: tzinfo | None, within: timedelta) -> Query:
-    """Parse what a person typed; `zone` is that of a local time without an offset.
+    """Parse a typed query; `zone` is that of a local time without an offset.
 
     None is the zone of this machine. Raises `ValueError`.
     """

@@ -149,7 +149,7 @@ def _zsh_words(command: CommandReference) -> str:
 
 
 def _offered(command: CommandReference) -> Iterator[tuple[str, str]]:
-    """Yield what may follow, with its description: commands, values of arguments, options."""
+    """Yield the words that may follow, described: commands, values of arguments, options."""
     yield from ((one.words[-1], one.summary) for one in command.commands)
     yield from ((choice, "") for one in command.arguments for choice in one.choices)
     yield from ((name, option.text) for option in command.options for name in option.names)

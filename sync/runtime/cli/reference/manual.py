@@ -27,7 +27,7 @@ _EXIT_CODES = (
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """What stands at the foot of each page: version and day."""
+    """Version and day, at the foot of each page."""
 
     version: str
     day: str
