@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from sync.runtime.network import connections
 from sync.runtime.network.connections import ConnectionLimits
+from sync.runtime.network.http_connection import HttpConnection
 from tests.support.certificates import make_certificate
 from tests.support.raw_http import read_response
 from tests.sync.runtime.network.test_http_server import GET, PATIENCE_SECONDS, get, served
@@ -19,7 +20,9 @@ BRIEF = 0.1
 LONG = 1000.0
 NO_HEADS = ConnectionLimits(head_seconds=BRIEF, idle_seconds=LONG, most=100)
 NO_IDLERS = ConnectionLimits(head_seconds=LONG, idle_seconds=BRIEF, most=100)
+USUAL = ConnectionLimits(head_seconds=10.0, idle_seconds=LONG, most=100)
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+PassTime = Callable[[float], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -37,6 +40,35 @@ async def ask(one: Line, request: bytes = GET) -> int:
     one[1].write(request)
     async with asyncio.timeout(PATIENCE_SECONDS):
         return (await read_response(one[0], with_body=True)).status
+
+
+@pytest.fixture
+async def pass_time(monkeypatch: pytest.MonkeyPatch) -> PassTime:
+    """Return a function that sets the loop's clock forward and lets the due timers run."""
+    loop = asyncio.get_running_loop()
+    time, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: time() + ahead)
+
+    async def pass_time(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    return pass_time
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return an event that is set when the server has received something."""
+    receive, received = HttpConnection.data_received, asyncio.Event()
+
+    def data_received(connection: HttpConnection, data: bytes) -> None:
+        receive(connection, data)
+        received.set()
+
+    monkeypatch.setattr(HttpConnection, "data_received", data_received)
+    return received
 
 
 async def is_closed(one: Line) -> bool:
@@ -64,19 +96,25 @@ async def test_head_that_drips_is_closed() -> None:
         assert closing.result()
 
 
-async def test_later_head_that_drips_is_closed() -> None:
-    async with served(limits=NO_HEADS) as server, line(server.port) as dripping:
+async def test_later_head_that_drips_is_closed(
+    pass_time: PassTime, received: asyncio.Event
+) -> None:
+    async with served(limits=USUAL) as server, line(server.port) as dripping:
         status = await ask(dripping)
-        await asyncio.sleep(3 * BRIEF)
+        received.clear()
         dripping[1].write(GET[:-2])
+        await received.wait()
+        await pass_time(USUAL.head_seconds + 1)
 
         assert (status, await is_closed(dripping)) == (200, True)
 
 
-async def test_connection_between_two_requests_is_kept_longer_than_a_head_may_take() -> None:
-    async with served(limits=NO_HEADS) as server, line(server.port) as idle:
+async def test_connection_between_two_requests_is_kept_longer_than_a_head_may_take(
+    pass_time: PassTime,
+) -> None:
+    async with served(limits=USUAL) as server, line(server.port) as idle:
         first = await ask(idle)
-        await asyncio.sleep(3 * BRIEF)
+        await pass_time(3 * USUAL.head_seconds)
 
         assert (first, await ask(idle)) == (200, 200)
 
@@ -86,24 +124,29 @@ async def test_idle_connection_is_closed() -> None:
         assert (await ask(idle), await is_closed(idle)) == (200, True)
 
 
-async def test_slow_answer_is_not_cut_by_any_deadline() -> None:
-    limits = ConnectionLimits(head_seconds=BRIEF, idle_seconds=BRIEF, most=100)
-    async with served(limits=limits) as server:
+async def test_slow_answer_is_not_cut_by_any_deadline(
+    pass_time: PassTime,
+) -> None:
+    async with served(limits=USUAL) as server, line(server.port) as one:
         server.held.clear()
-        asking = asyncio.create_task(get(server.port))
+        one[1].write(GET)
         await server.asked.wait()
-        await asyncio.sleep(4 * BRIEF)
+        await pass_time(4 * LONG)
         server.held.set()
 
-        assert (await asking).status == 200
+        assert (await read_response(one[0], with_body=True)).status == 200
 
 
-async def test_rest_of_an_unread_body_is_not_taken_for_a_head() -> None:
+async def test_rest_of_an_unread_body_is_not_taken_for_a_head(
+    pass_time: PassTime, received: asyncio.Event
+) -> None:
     post = GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\n\r\nabc")
-    async with served(limits=NO_HEADS) as server, line(server.port) as one:
+    async with served(limits=USUAL) as server, line(server.port) as one:
         refused = await ask(one, post)
+        received.clear()
         one[1].write(b"def")
-        await asyncio.sleep(3 * BRIEF)
+        await received.wait()
+        await pass_time(3 * USUAL.head_seconds)
 
         assert (refused, await ask(one)) == (405, 200)
 
@@ -160,7 +203,7 @@ async def test_response_that_its_peer_does_not_read_is_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connections, "WRITE_STALL_SECONDS", BRIEF)
-    async with served(limits=NO_HEADS) as server, line(server.port) as one:
+    async with served(limits=NO_IDLERS) as server, line(server.port) as one:
         one[1].write(GET.replace(b"/ ", b"/endless "))
         await asyncio.wait_for(server.cut.wait(), PATIENCE_SECONDS)
 
