@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.audit.audit_log import AuditLog
@@ -17,17 +16,14 @@ from sync.receiver.audit.author import author_of_command
 from sync.receiver.config import ACCESS, SERVICE, ReceiverSettings
 from sync.receiver.db.database import Database
 from sync.receiver.db.open import open_database, open_existing_database
-from sync.receiver.db.period import Period, parse_period
 from sync.receiver.reports.store_list import is_recorded
 from sync.receiver.reports.tills import Reference
 from sync.runtime.cli.discovery import service_state
 from sync.runtime.cli.program import ExitCode, Program, State
 from sync.runtime.files.ownership import acting_as_owner, make_for_service
 from sync.runtime.identity import installed_version
-from sync.runtime.settings.types import check_name
 
 T = TypeVar("T")
-_MAX_REASON = 500
 
 
 def _state(settings: ReceiverSettings) -> State:
@@ -47,30 +43,6 @@ HEAD_OFFICE: Program[ReceiverSettings] = Program(
     _state,
     ACCESS,
 )
-
-
-def checked_name(argument: str, text: str) -> str:
-    """Return `text` if it is a valid store or till name, else exit with code 2."""
-    try:
-        return check_name(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=argument) from None
-
-
-def checked_reason(text: str) -> str:
-    """Return the reason of an acknowledgement, else exit with code 2."""
-    if not 0 < len(text.strip()) <= _MAX_REASON:
-        message = f"expected 1 to {_MAX_REASON} characters"
-        raise typer.BadParameter(message, param_hint="--reason")
-    return text.strip()
-
-
-def checked_period(since: str | None, until: str | None, options: str = "--from/--to") -> Period:
-    """Return the period of two options, else exit with code 2."""
-    try:
-        return parse_period(since, until)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=options) from None
 
 
 def check_known(

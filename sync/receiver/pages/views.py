@@ -16,10 +16,11 @@ from sync.receiver.auth.readers import Reader, ReaderAccess, SignInRefusal
 from sync.receiver.errors import to_http_error
 from sync.receiver.ingest.epochs.end import epoch_end
 from sync.receiver.pages import urls
-from sync.receiver.pages.i18n import languages, negotiate
-from sync.runtime.i18n import Language
+from sync.runtime.i18n import Language, load_languages, negotiate
 from sync.runtime.network.http_errors import HttpError, log_error
 
+_HERE = Path(__file__).parent
+LANGUAGES = load_languages(_HERE / "messages")
 # Only our own files may be loaded, run or sent to; no inline scripts or styles.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -71,7 +72,7 @@ class Views:
         self._readers = readers
         self._now = now
         self._templates = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -85,7 +86,7 @@ class Views:
             session_url=urls.session_url,
             format_time=_format_time,
             epoch_end=lambda row: epoch_end(partial(getattr, row)),
-            languages=languages(),
+            languages=LANGUAGES,
         )
 
     def for_readers(self, handler: PageHandler) -> Handler:
@@ -111,7 +112,7 @@ class Views:
 
         async def respond(request: web.Request) -> web.Response:
             accepted = request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
-            language = negotiate(request.query.get("lang", ""), accepted)
+            language = negotiate(LANGUAGES, request.query.get("lang", ""), accepted)
             page = PageRequest(request, language, self._now())
             try:
                 return await handler(page)
@@ -149,7 +150,7 @@ class Views:
             "now": page.at,
             "other_languages": {
                 other: str(page.request.rel_url.update_query(lang=other.code))
-                for other in languages().values()
+                for other in LANGUAGES.values()
             },
             "is_signed_in": page.reader is not None and page.reader.is_signed_in,
         }

@@ -19,6 +19,29 @@ _NAMESPACE = "loyalty_hq"
 _PROCESS = "This process. "
 _FLEET = "Whole database (the same from each receiver: max, never sum). "
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# Name, figure and help of each.
+_FLEET_GAUGES = {
+    "as_of_seconds": ("at_seconds", "Unix time at which these figures were read"),
+    "stores": ("stores", "Stores that are enrolled or ever sent anything"),
+    "oldest_undelivered_seconds": (
+        "oldest_seconds",
+        "Age of the oldest undelivered event of any store",
+    ),
+    "waiting_events": ("backlog", "Undelivered events in all stores, from their heartbeats"),
+    "dead_letters": ("dead_letters", "Dead letters in all stores, from their heartbeats"),
+    "unconfirmed_epochs": (
+        "unconfirmed_epochs",
+        "Epochs that ended without the last word of their machine",
+    ),
+    "rejected_events": (
+        "rejected",
+        f"Events in the table of rejections, counted up to {MAX_COUNTED}",
+    ),
+    "gap_events": (
+        "gap_events",
+        f"Events lost permanently, in whole or in part, in {MAX_COUNTED} gaps",
+    ),
+}
 _OUTCOMES = ("taken", "repeated", "refused", "altered")
 
 
@@ -104,22 +127,10 @@ def _fleet_metrics(figures: FleetFigures) -> bytes:
     def gauge(name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(f"loyalty_hq_fleet_{name}", _FLEET + documentation, labels, registry=registry)
 
-    gauge("as_of_seconds", "Unix time at which these figures were read").set(figures.at_seconds)
-    gauge("stores", "Stores that are enrolled or ever sent anything").set(figures.stores)
+    for name, (figure, words) in _FLEET_GAUGES.items():
+        gauge(name, words).set(getattr(figures, figure))
     several = "Stores in a condition, as on the fleet page; a store can be in several"
     in_condition = gauge("stores_in_condition", several, "condition")
     for condition, stores in figures.stores_in.items():
         in_condition.labels(condition.value).set(stores)
-    oldest = "Age of the oldest undelivered event of any store"
-    gauge("oldest_undelivered_seconds", oldest).set(figures.oldest_seconds)
-    backlog = "Undelivered events in all stores, from their heartbeats"
-    gauge("waiting_events", backlog).set(figures.backlog)
-    dead_letters = "Dead letters in all stores, from their heartbeats"
-    gauge("dead_letters", dead_letters).set(figures.dead_letters)
-    unconfirmed = "Epochs that ended without the last word of their machine"
-    gauge("unconfirmed_epochs", unconfirmed).set(figures.unconfirmed_epochs)
-    rejected = f"Events in the table of rejections, counted up to {MAX_COUNTED}"
-    gauge("rejected_events", rejected).set(figures.rejected)
-    lost = f"Events lost permanently, in whole or in part, in {MAX_COUNTED} gaps"
-    gauge("gap_events", lost).set(figures.gap_events)
     return generate_latest(registry)

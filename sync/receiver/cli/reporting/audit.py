@@ -8,9 +8,9 @@ import typer
 from sqlalchemy import RowMapping
 
 from sync.receiver.audit.audit_log import Action
-from sync.receiver.cli.hq import HEAD_OFFICE, check_known, checked_period
+from sync.receiver.cli.hq import HEAD_OFFICE, check_known
 from sync.receiver.cli.listing import print_pages
-from sync.receiver.cli.options import StoreOption
+from sync.receiver.cli.options import StoreOption, checked_period
 from sync.receiver.reports.audit_trail import AuditFilter, audit_entries
 from sync.receiver.reports.json_views import json_members
 from sync.runtime.cli.command_group import ConfigFile

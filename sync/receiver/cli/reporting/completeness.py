@@ -7,11 +7,10 @@ import typer
 
 from sync.receiver.cli.hq import (
     HEAD_OFFICE,
-    checked_period,
     reference_now,
     run_on_database,
 )
-from sync.receiver.cli.options import CapturedFrom, CapturedTo, checked
+from sync.receiver.cli.options import CapturedFrom, CapturedTo, checked, checked_period
 from sync.receiver.cli.reporting.as_of import as_of
 from sync.receiver.db.database import Database
 from sync.receiver.db.period import Period

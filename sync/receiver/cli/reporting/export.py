@@ -17,11 +17,10 @@ from sync.receiver.cli.hq import (
     HEAD_OFFICE,
     audit_log,
     check_known,
-    checked_period,
     reference_now,
     run_on_database,
 )
-from sync.receiver.cli.options import CapturedFrom, CapturedTo, StoreOption
+from sync.receiver.cli.options import CapturedFrom, CapturedTo, StoreOption, checked_period
 from sync.receiver.cli.output import Output, output_to
 from sync.receiver.cli.reporting.about_export import About, Tally, write_about
 from sync.receiver.config import ReceiverSettings

@@ -17,11 +17,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, select
 
-from sync.protocol.wire import ErrorCode
 from sync.receiver.db.database import Database, DatabaseUnavailableError
 from sync.receiver.db.health.outage import outage_reason
 from sync.receiver.db.tables import BootRecord, LedgerTable, TokenRecord, audit_log
-from sync.runtime.network.http_errors import HttpError
+from sync.runtime.network.http_errors import HttpError, unavailable
 
 # TTL of a cached result: success is cached longer than failure.
 SUCCESS_TTL_SECONDS, FAILURE_TTL_SECONDS = 10.0, 1.0
@@ -153,9 +152,5 @@ def _take_room(connection: Connection) -> None:
 
 
 def _not_ready(what: str, reason: str) -> HttpError:
-    return HttpError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        f"The ledger cannot be {what}: {reason}",
-        ErrorCode.UNAVAILABLE,
-        {"Retry-After": str(_RETRY_AFTER_SECONDS)},
-    )
+    message = f"The ledger cannot be {what}: {reason}"
+    return unavailable(message, _RETRY_AFTER_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE)

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sync.receiver.cli import app
-from sync.receiver.pages.i18n import languages
+from sync.receiver.pages.views import LANGUAGES
 from sync.receiver.reports.conditions import Condition
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.receiver import Receiver
@@ -28,7 +28,7 @@ def test_command_on_the_page_has_valid_arguments(arguments: str) -> None:
 
 def test_page_explains_every_condition() -> None:
     table = PAGE[PAGE.index("| a store is |") :]
-    english = languages()["en"]
+    english = LANGUAGES["en"]
     names = [english(f"condition.{condition}").lower() for condition in Condition]
 
     assert [name for name in names if f"\n| {name} |" not in table] == []

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sync.receiver.pages
-from sync.receiver.pages.i18n import languages, negotiate
+from sync.receiver.pages.views import LANGUAGES
 from sync.runtime import i18n
 
 PAGES = Path(sync.receiver.pages.__path__[0])
-ENGLISH, FRENCH = languages().values()
+ENGLISH, FRENCH = LANGUAGES.values()
 # Message groups whose keys are composed at runtime from a prefix and a value.
 COMPOSED = (
     "history",
@@ -73,12 +73,12 @@ def test_no_message_is_unused() -> None:
 def test_language_is_the_requested_one_else_the_most_preferred_one(
     asked: str, accepted: str, expected: str
 ) -> None:
-    assert negotiate(asked, accepted).code == expected
+    assert i18n.negotiate(LANGUAGES, asked, accepted).code == expected
 
 
 @given(asked=st.text(), accepted=st.text())
 def test_any_request_yields_a_language(asked: str, accepted: str) -> None:
-    assert negotiate(asked, accepted).code in languages()
+    assert i18n.negotiate(LANGUAGES, asked, accepted).code in LANGUAGES
 
 
 def test_thousands_are_grouped_by_the_rules_of_the_language() -> None:
