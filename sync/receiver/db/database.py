@@ -22,6 +22,13 @@ class DatabaseUnavailableError(ConnectionError):
         self.sqlstate = sqlstate
 
 
+class LostRaceError(DatabaseUnavailableError):
+    """Another transaction changed which rows have to be locked; run this one again."""
+
+    def __init__(self) -> None:
+        super().__init__("another request of the same till was faster", "40001")
+
+
 # A hardened service does not see other processes.
 _ADVICE = ("end it, or let it finish", "`loyalty-hq doctor`, run as root, names it")
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from sync.receiver.database_url import parse_server_url
-from sync.receiver.db.database import Values
+from sync.receiver.db.database import LostRaceError, Values
 from sync.receiver.db.limits import ALL_AT_ONCE
 from sync.receiver.db.migrate import encoding_errors, is_older, migrate
 from sync.receiver.db.server.connect import Connector
@@ -28,7 +28,7 @@ from sync.runtime.settings.setting_errors import ConfigurationError
 T = TypeVar("T")
 _Options: TypeAlias = Mapping[str, Any]
 _Run: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
-_ATTEMPTS = 3
+_ATTEMPTS = 5
 # Serialization failure, deadlock, unique violation: retry, another transaction won the race.
 _RETRYABLE = {"40001", "40P01", "23505"}
 # Advisory lock: one receiver migrates the schema, the others wait. The number is arbitrary.
@@ -179,5 +179,5 @@ def _attempts() -> AsyncRetrying:
 
 def _may_retry(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
-        return False
+        return isinstance(error, LostRaceError)
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRYABLE

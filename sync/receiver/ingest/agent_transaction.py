@@ -15,6 +15,7 @@ from sqlalchemy import Connection, CursorResult, Executable, RowMapping
 
 from sync.receiver.auth.tokens import EnrolledAgent
 from sync.receiver.db import conditions, statements
+from sync.receiver.db.database import LostRaceError
 from sync.receiver.ingest.epochs.closing import LastMessage, Sent, last_message_of
 from sync.receiver.ingest.epochs.overtaken import Sending, is_overtaken
 from sync.receiver.ingest.epochs.shared_name import NameUse, name_use_of
@@ -105,6 +106,8 @@ class AgentTransaction:
         `captured_at` is our time of the last capture on the machine of an epoch that is not new.
         Call `lock_epochs` before.
         """
+        if self._current is None:
+            self._lock_current()
         ended = end_of(self._current, captured_at, self.now)
         self.execute(statements.CLEAR_CURRENT_EPOCH, None, **ended)
         of_till = name_use_of(self._current).row() | last_message_of(self._current).row()
@@ -214,6 +217,15 @@ class AgentTransaction:
         older = [row["boot_id"] for row in newest_first[MAX_BOOTS:]]
         self.execute(statements.DELETE_BOOTS, boot_ids=older)
         self.execute(statements.DELETE_UNCERTAIN_OF_BOOTS, boot_ids=older)
+
+    def _lock_current(self) -> None:
+        """Lock the till's current epoch, if it has one, which was another when `lock_epochs` began.
+
+        Two machines have one name then. To wait for the row would be against the lock order.
+        """
+        self._current = self.execute(statements.SELECT_CURRENT_EPOCH).mappings().first()
+        if self._current is None and self.execute(statements.SELECT_RETIRED_AT).first():
+            raise LostRaceError
 
     def _allowed_epochs(self) -> int:
         """Return how many more epochs the till may name now."""

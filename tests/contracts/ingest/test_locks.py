@@ -118,6 +118,36 @@ async def test_two_messages_of_one_agent_lock_its_epochs_in_one_order(
     assert await beating == {LAST_EPOCH: 1}
 
 
+async def test_heartbeat_that_lost_the_race_for_the_current_epoch_keeps_the_order_of_locks(
+    office: LedgerDriver, url: str, other: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Two machines under one name: each held its own row and waited for the other's, a second."""
+    first, last = SimulatedAgent(epoch=FIRST_EPOCH), SimulatedAgent(epoch=LAST_EPOCH)
+    await office.heartbeat(first)
+    await office.heartbeat(last)
+    third = await asyncpg.connect(url.replace("+asyncpg", ""))
+    async with third.transaction():
+        async with other.transaction():
+            # Become the current one as a heartbeat of the first machine does.
+            await other.execute("SELECT * FROM agents ORDER BY epoch FOR UPDATE")
+            await other.execute("UPDATE agents SET is_current = NULL")
+            become = "UPDATE agents SET is_current = true WHERE epoch = $1"
+            await other.execute(become, FIRST_EPOCH)
+            beating = asyncio.ensure_future(office.heartbeat(last))
+            await has_to_wait(url)
+            # A batch of the first machine is next.
+            lock = third.execute("SELECT * FROM agents WHERE epoch = $1 FOR UPDATE", FIRST_EPOCH)
+            locking = asyncio.ensure_future(lock)
+            while await rows_at(url, WAITING) != [(1,), (1,)]:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(LOOK_SECONDS)
+        await locking
+        await has_to_wait(url)
+        await third.execute("SELECT * FROM agents WHERE epoch = $1 FOR UPDATE NOWAIT", LAST_EPOCH)
+    await third.close()
+
+    assert await beating == {LAST_EPOCH: 0}
+
+
 async def test_token_is_revoked_when_a_newer_one_is_first_used_concurrently(
     office: LedgerDriver, url: str, other: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
