@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.process
 PAGE_BYTES = 4_096
 LINES = 20_000
 BURST = 5_000
-DROPPED = "loyalty_agent_log_lines_dropped_total"
 LOG_MUCH = f"""
 import logging, signal, sys
 signal.alarm({PATIENCE_SECONDS:.0f})
@@ -90,11 +90,14 @@ async def logging_into(
             await process.wait()
 
 
-@pytest.mark.parametrize(
+PROGRAMS = pytest.mark.parametrize(
     ("program", "section", "command"),
     [(AGENT, "api", "run"), (HQ, "server", "serve")],
     ids=["loyalty-agent", "loyalty-hq"],
 )
+
+
+@PROGRAMS
 async def test_service_serves_and_stops_while_nobody_reads_its_log(
     tmp_path: Path, program: tuple[str, ...], section: str, command: str
 ) -> None:
@@ -187,16 +190,21 @@ async def test_service_with_a_wrong_setting_ends_though_nobody_reads_its_message
                 assert await process.wait() == 2
 
 
-async def test_dropped_lines_are_a_metric(tmp_path: Path) -> None:
+@PROGRAMS
+async def test_dropped_lines_are_a_metric(
+    tmp_path: Path, program: tuple[str, ...], section: str, command: str
+) -> None:
     config, port = tmp_path / "config.toml", free_port()
-    config.write_text(f'[api]\nport = {port}\n[storage]\ndirectory = "{tmp_path / "state"}"\n')
+    state = f'[{section}]\nport = {port}\n[storage]\ndirectory = "{tmp_path / "state"}"\n'
+    config.write_text(state + ("" if program is AGENT else "[access]\nopen_on_loopback = true\n"))
     with closing(UnreadPipe()) as pipe, manager_in(tmp_path) as manager:
         # The disk of the log is full.
         pipe.close_writing()
         pipe.writing = os.open("/dev/full", os.O_WRONLY)
-        async with logging_into(pipe, manager, config, *AGENT, "run"):
+        async with logging_into(pipe, manager, config, *program, command):
             await manager.hears_at_last("READY=1")
             metrics = (await get(port, "/metrics")).body.decode()
 
-    (line,) = (one for one in metrics.splitlines() if one.startswith(DROPPED))
-    assert float(line.split()[1]) > 1
+    dropped = re.search(r"^\w+_log_lines_dropped_total (\S+)", metrics, re.MULTILINE)
+    assert dropped is not None
+    assert float(dropped[1]) > 1

@@ -36,6 +36,7 @@ async def test_agent_restarted_with_a_wrong_setting_serves_with_the_last_that_wo
     assert status["configurationRejected"] == {
         "reason": said["reason"],
         "inUseSince": said["in_use_since"],
+        "narrowed": [],
     }
 
 

@@ -5,6 +5,9 @@ import sys
 import pytest
 from aiohttp import ClientSession
 
+from agent.api.status.headlines import configuration
+from agent.api.status.words import Words
+from agent.languages.catalogue import english
 from sync.runtime.start import RECHECK_SECONDS
 from tests.support.agent.unit import Unit
 
@@ -41,7 +44,11 @@ async def test_origin_that_the_wrong_file_removes_is_refused(unit: Unit, wrong: 
         said = await child.wait_for_log("agent.configuration_rejected")
         assert await _status_for_page(unit.port) == 403
         assert (await unit.capture()).status == 200
+        status = await unit.status()
     assert said["narrowed_to_it"] == "api.cors_origins"
+    assert status["configurationRejected"]["narrowed"] == ["api.cors_origins"]
+    (alarm,) = configuration(status, Words(english()))
+    assert "is in use without the access that the wrong one closes (api.cors_origins)" in alarm.text
 
 
 async def test_origin_that_the_wrong_file_has_is_served(unit: Unit) -> None:

@@ -69,7 +69,9 @@ def configuration(members: Members, words: Words) -> Iterator[Headline]:
     """Yield an alarm if the configuration is wrong and an older one is in use."""
     if rejected := section(members, "configurationRejected"):
         used, reason = words.time(rejected.get("inUseSince")), rejected.get("reason")
-        text = words.say("headline.configuration", used=used, reason=words.reason(reason))
+        narrowed = ", ".join(names(rejected, "narrowed"))
+        name = "headline.configuration_narrowed" if narrowed else "headline.configuration"
+        text = words.say(name, used=used, reason=words.reason(reason), settings=narrowed)
         yield Headline(Level.ALARM, text)
 
 

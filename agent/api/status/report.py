@@ -117,10 +117,14 @@ class BacklogReport(TypedDict):
 
 
 class ConfigurationRejectedReport(TypedDict):
-    """Wrong configuration; the one in use instead has worked since `inUseSince`."""
+    """Wrong configuration; the one in use instead has worked since `inUseSince`.
+
+    `narrowed`: settings of the one in use that give less access, as the wrong one does.
+    """
 
     reason: str
     inUseSince: Time
+    narrowed: list[str]
 
 
 class StatusReport(BacklogReport):
@@ -193,7 +197,11 @@ def _configuration_rejected(context: Context) -> ConfigurationRejectedReport | N
     rejected = context.identity.rejected_configuration
     if rejected is None:
         return None
-    return {"reason": rejected.reason, "inUseSince": rejected.in_use.since}
+    return {
+        "reason": rejected.reason,
+        "inUseSince": rejected.in_use.since,
+        "narrowed": list(rejected.narrowed),
+    }
 
 
 def _terms_refused(context: Context) -> TermsRefusedReport | None:
