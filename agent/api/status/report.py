@@ -200,7 +200,7 @@ def _configuration_rejected(context: Context) -> ConfigurationRejectedReport | N
     return {
         "reason": rejected.reason,
         "inUseSince": rejected.in_use.since,
-        "narrowed": list(rejected.narrowed),
+        "narrowed": list(rejected.in_use.changed),
     }
 
 
