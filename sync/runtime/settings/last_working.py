@@ -8,6 +8,7 @@ in neither.
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,10 +125,18 @@ class LastWorking(Generic[Tree]):
             last = load(self._model, file, environ, source.text)
         except ConfigurationError:
             return None
-        text = self._text or ""
+        text = self._readable_text()
         present = read_as_far_as_possible(self._model, self._file, self._environ, text)
         found = narrow(last, present, access) if present else Fallback(last)
         return found and replace(found, since=stored.since)
+
+    def _readable_text(self) -> str | None:
+        """Return the present file's text, other than UTF-8 replaced; None if it cannot be read."""
+        if self._file is None:
+            return ""
+        with suppress(OSError):
+            return self._text or self._file.read_bytes().decode("utf-8-sig", "replace")
+        return None
 
     def _source(self) -> _Source:
         variables = self._model.own_variables(self._environ)

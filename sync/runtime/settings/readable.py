@@ -28,8 +28,8 @@ _SETTING = re.compile(r"[ \t]*([A-Za-z0-9_.-]+)[ \t]*=(.*)")
 class Readable(Generic[Tree]):
     """The valid settings of a configuration, with defaults for the others.
 
-    `unusable`: it sets these, to a wrong value or file. `lost`: it may have set these, because the
-    file is cut off.
+    `unusable`: it sets these, to a wrong value or file. `lost`: it may set these, because the file
+    is cut off or cannot be read.
     """
 
     settings: Tree
@@ -67,11 +67,14 @@ class _Values:
 
 
 def read_as_far_as_possible(
-    model: type[Tree], file: Path | None, environ: Mapping[str, str], text: str
+    model: type[Tree], file: Path | None, environ: Mapping[str, str], text: str | None
 ) -> Readable[Tree] | None:
-    """Return the settings in `text`, that of `file`, and `environ`; None if none are valid."""
+    """Return the settings in `text`, that of `file`, and `environ`; None if none are valid.
+
+    Without a text the file cannot be read: all of its settings are lost.
+    """
     prefix, own = model.environment_prefix(), model.own_variables(environ)
-    values = _values(text)
+    values = _Values(is_cut_off=True) if text is None else _values(text)
     variables = _Values({tuple(n[len(prefix) :].lower().split("__")): own[n] for n in own})
     for one in (values, variables):
         one.spell(model)
@@ -81,9 +84,10 @@ def read_as_far_as_possible(
     if settings is None:
         return None
     wrong = {tuple(one.setting.split(".")) for one in (*errors, *find_file_errors(settings))}
-    absent = known_settings(model).keys() - values.found.keys() if values.is_cut_off else ()
+    lost = known_settings(model).keys() if values.is_cut_off else frozenset()
+    lost -= values.found.keys() | variables.found.keys()
     unusable = frozenset(values.unusable | variables.unusable | wrong)
-    return Readable(settings, unusable, frozenset(absent))
+    return Readable(settings, unusable, frozenset(lost))
 
 
 def _values(text: str) -> _Values:

@@ -11,10 +11,12 @@ from agent.config.settings import ACCESS as AGENT_ACCESS
 from sync.receiver.config import ACCESS as HQ_ACCESS
 from sync.receiver.config import ReceiverSettings
 from sync.runtime.settings.access import AccessPaths, Fallback, narrow
+from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.load import load
 from sync.runtime.settings.readable import read_as_far_as_possible
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.secret_files import find_file_errors
+from sync.runtime.settings.setting_errors import ConfigurationError
 from tests.support.certificates import make_certificate
 
 Tree = TypeVar("Tree", bound=SettingsTree)
@@ -157,3 +159,48 @@ def test_proxy_that_the_rejected_configuration_does_not_trust_is_not_believed(pl
 def test_readers_on_this_machine_need_a_token_again(place: Place) -> None:
     last = "[access]\nopen_on_loopback = true\n"
     assert not place.head_office(last, "[log]\nlevl = 1\n").settings.access.open_on_loopback
+
+
+BEHIND_PROXY = '[server]\nhost = "{}"\nbehind_proxy = true\n# Caf\xe9\n'
+CLOSED = {"LOYALTY_HQ__SERVER__HOST": LOOPBACK}
+
+
+@pytest.mark.parametrize(
+    ("present", "variables", "host"),
+    [
+        (BEHIND_PROXY.format(EVERY).encode("latin-1"), {}, EVERY),
+        (BEHIND_PROXY.format(LOOPBACK).encode("latin-1"), {}, LOOPBACK),
+        (BEHIND_PROXY.format(EVERY).encode("latin-1"), CLOSED, LOOPBACK),
+        (None, {}, EVERY),
+        (None, CLOSED, LOOPBACK),
+        (b'[server]\nbehind_proxy = true\n[store]\nid = "0042', CLOSED, LOOPBACK),
+    ],
+    ids=[
+        "not UTF-8",
+        "not UTF-8, closes",
+        "not UTF-8, variable closes",
+        "missing",
+        "missing, variable closes",
+        "cut off, variable closes",
+    ],
+)
+def test_file_that_cannot_be_read_closes_no_more_than_it_says(
+    tmp_path: Path, present: bytes | None, variables: Mapping[str, str], host: str
+) -> None:
+    """One letter of another encoding in a comment must not cut all stores off from head office."""
+    file, state = tmp_path / "config.toml", str(tmp_path)
+    file.write_text(BEHIND_PROXY.format(EVERY))
+    working = LastWorking(ReceiverSettings, file, {"STATE_DIRECTORY": state}, state)
+    working.settings()
+    working.save()
+    file.unlink()
+    if present is not None:
+        file.write_bytes(present)
+    rejected = LastWorking(ReceiverSettings, file, {"STATE_DIRECTORY": state, **variables}, state)
+    with pytest.raises(ConfigurationError):
+        rejected.settings()
+
+    found = rejected.recall(HQ_ACCESS)
+
+    assert found is not None
+    assert found.settings.server.host == host
