@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from agent.config.central import CentralSettings, SyncSettings
 from agent.facts import UNNAMED_STORE, UNNAMED_TILL
 from sync.runtime.cli.discovery import ServiceProcess
-from sync.runtime.settings.access import AccessPaths
+from sync.runtime.settings.fallback import AccessPaths
 from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction

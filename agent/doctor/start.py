@@ -8,8 +8,8 @@ from agent.doctor.disk_space import find_space_errors
 from agent.facts import HOW_TO_JOIN, unset_for_delivery
 from agent.store.crypto.vault import UnusableKey, check_key, is_own_key
 from sync.runtime.checks.certificate import expiry_warning
+from sync.runtime.checks.directories import find_directory_errors, find_shared_directory_errors
 from sync.runtime.checks.listening import find_listening_problem
-from sync.runtime.checks.start import find_directory_errors, find_shared_directory_errors
 
 _KEY = "storage.encryption_key_file"
 _OWN_KEY = "The agent sets the file aside at its start, and makes a new key"

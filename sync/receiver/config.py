@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from sync.protocol.terms_check import find_fault
 from sync.receiver.database_url import POSTGRESQL, find_url_fault
 from sync.runtime.cli.discovery import ServiceProcess
-from sync.runtime.settings.access import AccessPaths
+from sync.runtime.settings.fallback import AccessPaths
 from sync.runtime.settings.load import load
 from sync.runtime.settings.program import ProgramSettings
 from sync.runtime.settings.schema import LogSettings, Section, SettingsTree, contradiction

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sync.runtime.settings.access import AccessPaths, Fallback
+from sync.runtime.settings.fallback import AccessPaths, Fallback
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.schema import SettingsTree
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError

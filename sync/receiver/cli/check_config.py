@@ -1,7 +1,7 @@
 """`loyalty-hq check-config`: check the configuration without serving."""
 
 from sync.receiver.cli.hq import HEAD_OFFICE
-from sync.receiver.doctor.start import find_start_errors, find_start_warnings
+from sync.receiver.doctor.start_errors import find_start_errors, find_start_warnings
 from sync.runtime.cli.check_config import check_configuration
 from sync.runtime.cli.command_group import ConfigFile
 

@@ -49,7 +49,7 @@ def _may_fall_back(present: ReceiverSettings | None, last: ReceiverSettings) -> 
 
 
 def _find_start_errors(settings: ReceiverSettings, uid: int) -> Iterable[SettingError]:
-    from sync.receiver.doctor.start import find_start_errors  # noqa: PLC0415 - rarely needed
+    from sync.receiver.doctor.start_errors import find_start_errors  # noqa: PLC0415 - rarely needed
 
     return find_start_errors(settings, uid)
 

@@ -11,12 +11,12 @@ from sync.receiver.auth.readers_token import FILE_NAME
 from sync.receiver.config import DATABASE_FILE, SERVICE, ReceiverSettings
 from sync.receiver.doctor.postgresql import check_postgresql
 from sync.receiver.doctor.sqlite import check_room, check_sqlite
-from sync.receiver.doctor.start import makes_own_token, uses_directory
+from sync.receiver.doctor.start_errors import makes_own_token, uses_directory
 from sync.runtime.checks.certificate import describe_end
 from sync.runtime.checks.check import Check, Verdict, fault, passed, warning
+from sync.runtime.checks.directories import find_directory_errors, owner_or_self
 from sync.runtime.checks.listening import find_listening_problem
 from sync.runtime.checks.named_files import check_named_files
-from sync.runtime.checks.start import find_directory_errors, owner_or_self
 from sync.runtime.checks.units import Run, check_unit
 from sync.runtime.checks.variables import check_variables
 from sync.runtime.files.ownership import acting_as_owner

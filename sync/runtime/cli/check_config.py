@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from sync.runtime.checks.directories import owner_or_self
 from sync.runtime.checks.named_files import find_errors_of_service
-from sync.runtime.checks.start import owner_or_self
 from sync.runtime.cli.discovery import installed_file
 from sync.runtime.cli.printing import echo, print_values
 from sync.runtime.cli.program import Program

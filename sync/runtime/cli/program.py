@@ -20,7 +20,7 @@ from sync.runtime.cli.discovery import (
     is_installed,
     own_configuration,
 )
-from sync.runtime.settings.access import AccessPaths
+from sync.runtime.settings.fallback import AccessPaths
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.load import load
 from sync.runtime.settings.schema import SettingsTree

@@ -19,7 +19,7 @@ import msgspec
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.runtime.files.atomic_file import atomic_file
 from sync.runtime.logging import log_event
-from sync.runtime.settings.access import AccessPaths, Fallback, narrow
+from sync.runtime.settings.fallback import AccessPaths, Fallback, narrow
 from sync.runtime.settings.load import examine, load, read_text
 from sync.runtime.settings.readable import read_as_far_as_possible
 from sync.runtime.settings.schema import SettingsTree

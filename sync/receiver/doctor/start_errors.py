@@ -7,8 +7,8 @@ from sync.receiver.auth.readers_token import check_own_token
 from sync.receiver.config import SERVICE, ReceiverSettings
 from sync.receiver.doctor.postgresql import find_encoding_errors
 from sync.runtime.checks.certificate import expiry_warning
+from sync.runtime.checks.directories import find_directory_errors, find_shared_directory_errors
 from sync.runtime.checks.listening import find_listening_problem
-from sync.runtime.checks.start import find_directory_errors, find_shared_directory_errors
 from sync.runtime.settings.setting_errors import ConfigurationError, SettingError
 
 

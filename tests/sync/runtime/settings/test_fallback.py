@@ -10,7 +10,7 @@ from agent.config import Settings
 from agent.config.settings import ACCESS as AGENT_ACCESS
 from sync.receiver.config import ACCESS as HQ_ACCESS
 from sync.receiver.config import ReceiverSettings
-from sync.runtime.settings.access import AccessPaths, Fallback, narrow
+from sync.runtime.settings.fallback import AccessPaths, Fallback, narrow
 from sync.runtime.settings.last_working import LastWorking
 from sync.runtime.settings.load import load
 from sync.runtime.settings.readable import read_as_far_as_possible

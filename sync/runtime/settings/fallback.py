@@ -1,4 +1,4 @@
-"""Access that two configurations both allow: the present one and the last one that worked.
+"""The configuration to fall back to: the last one that worked, with no more access than both allow.
 
 A wrong configuration may be the one that closes an address, an origin or a token. The last one
 that worked must not open it again.
