@@ -89,7 +89,7 @@ def check_config(config: ConfigFile = None) -> None:
 
     Finds everything that `run` would refuse, in one pass: settings, variables, files, directories,
     the port. Then prints the settings that differ from their defaults. Nothing is changed. The
-    exit code is 2 if `run` would not work; a warning does not change it.
+    exit code is 2 if `run` or `export` would not work; a warning does not change it.
     """
     # `run` needs neither.
     from agent.doctor.start import (  # noqa: PLC0415 - slow to import

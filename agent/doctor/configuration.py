@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from agent.config import Settings
+from agent.config.export_key import find_export_key_errors
 from agent.config.settings import StoreSettings
 from agent.doctor.start import find_key_errors
 from agent.facts import unset_for_delivery
@@ -18,7 +19,9 @@ _CERTIFICATE = "own certificate"
 
 def check_configuration(settings: Settings) -> Check:
     """Check the files that the settings name, except the storage directory (`directory`)."""
-    return check_named_files(settings, [*find_key_errors(settings.storage.encryption_key_path)])
+    errors = find_key_errors(settings.storage.encryption_key_path)
+    of_exports = find_export_key_errors(settings.central.public_key_file)
+    return check_named_files(settings, [*errors, *of_exports])
 
 
 def check_certificates(settings: Settings, now: datetime) -> Iterator[Check]:

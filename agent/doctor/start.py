@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.config import SERVICE, SettingError, Settings
+from agent.config.export_key import find_export_key_errors
 from agent.doctor.disk_space import find_space_errors
 from agent.facts import HOW_TO_JOIN, unset_for_delivery
 from agent.store.crypto.vault import UnusableKey, check_key, is_own_key
@@ -30,9 +31,10 @@ def find_start_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
 
 
 def find_errors(settings: Settings, uid: int) -> Iterator[SettingError]:
-    """Yield the errors of a start, and those with which it would reject every capture."""
+    """Yield the errors of a start, and those with which captures or exports would fail."""
     yield from find_start_errors(settings, uid)
     yield from find_space_errors(settings.storage)
+    yield from find_export_key_errors(settings.central.public_key_file)
 
 
 def find_key_errors(key: Path) -> Iterator[SettingError]:

@@ -11,12 +11,13 @@ import typer
 from agent.cli.client import AGENT
 from agent.config import Settings, read_secret
 from agent.config.central import AuthKind, Protocol
+from agent.config.export_key import read_export_key
 from agent.export.backlog import Backlog, BacklogError
 from agent.export.bundle import Seal, write_bundle
 from agent.facts import Timestamp, settings_missing_for_delivery
 from sync.delivery.transports.batch.documents import Sender
 from sync.protocol.agent_token import hash_token
-from sync.protocol.bundle.sealing import CONTENT_KEY_BYTES, key_id_of, read_public_key
+from sync.protocol.bundle.sealing import CONTENT_KEY_BYTES, key_id_of
 from sync.runtime.cli.command_group import ConfigFile
 from sync.runtime.cli.printing import count, say
 from sync.runtime.cli.program import ExitCode
@@ -27,8 +28,6 @@ from sync.runtime.identity import installed_version, read_boot_id
 
 # Behind the agent that serves the tills.
 _NICENESS = 10
-_MAX_KEY_BYTES = 64 * 1024
-_MAKE_KEY = "at head office, `loyalty-hq keys` prints it"
 
 
 def export(
@@ -78,14 +77,12 @@ def _seal(settings: Settings) -> Seal:
     if central.protocol is not Protocol.BATCH:
         _refuse(f'exports are for protocol "batch", and central.protocol is "{central.protocol}"')
     if central.public_key_file is None:
-        _refuse(f"central.public_key_file must name head office's public key: {_MAKE_KEY}")
-    try:
-        with central.public_key_file.open("rb") as opened:
-            key = read_public_key(opened.read(_MAX_KEY_BYTES))
-    except OSError as error:
-        _refuse(f"cannot read {central.public_key_file} ({error.strerror}): {_MAKE_KEY}")
-    if key is None:
-        _refuse(f"{central.public_key_file} is not a public key of head office: {_MAKE_KEY}")
+        _refuse(
+            "central.public_key_file must name head office's public key: at head office,"
+            " `loyalty-hq keys` prints it"
+        )
+    with AGENT.exit_on_configuration_error():
+        key = read_export_key(central.public_key_file)
     return Seal(key, os.urandom(CONTENT_KEY_BYTES), _token_hash(settings))
 
 

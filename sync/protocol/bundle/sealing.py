@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
-    load_pem_public_key,
 )
 
 CONTENT_KEY_BYTES = 32
@@ -52,15 +51,6 @@ def key_id_of(key: X25519PublicKey) -> str:
     """Return the id by which people and bundles name a public key: 16 hexadecimal digits."""
     raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
     return hashlib.sha256(raw).hexdigest()[: 2 * _KEY_ID_BYTES]
-
-
-def read_public_key(pem: bytes) -> X25519PublicKey | None:
-    """Return the X25519 public key in `pem`; None if it is none."""
-    try:
-        key = load_pem_public_key(pem)
-    except ValueError:
-        return None
-    return key if isinstance(key, X25519PublicKey) else None
 
 
 class SealedWriter:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from agent.cli import app
 from agent.config import ConfigurationError, SettingError, Settings
 from sync.runtime.start import Start
+from tests.support.agent.export_keys import WRONG_KEYS
 
 
 def test_check_config_prints_non_default_settings_and_no_secret(tmp_path: Path) -> None:
@@ -85,6 +86,24 @@ def test_check_config_refuses_an_unusable_key_only_where_the_agent_does(
     assert result.exit_code == code
     assert f"{key_file}: storage.encryption_key_file: does not hold an encryption" in result.stderr
     assert ("sets the file aside at its start" in result.stderr) is (code == 0)
+
+
+@pytest.mark.parametrize(("content", "fault"), WRONG_KEYS)
+def test_check_config_refuses_a_wrong_public_key_for_exports(
+    tmp_path: Path, content: str, fault: str
+) -> None:
+    """Else it is found out when the line is down, and head office cannot be asked."""
+    file = tmp_path / "hq.pub"
+    file.write_text(content)
+    environment = {
+        "LOYALTY_AGENT__STORAGE__DIRECTORY": str(tmp_path),
+        "LOYALTY_AGENT__CENTRAL__PUBLIC_KEY_FILE": str(file),
+    }
+
+    result = CliRunner().invoke(app, ["check-config"], env=environment)
+
+    assert result.exit_code == 2
+    assert result.stderr.count(f"{file}: central.public_key_file: {fault}") == 1
 
 
 class FakeService(types.ModuleType):

@@ -8,6 +8,7 @@ from agent.config.central import AuthSettings, CentralSettings
 from agent.config.settings import StoreSettings
 from agent.doctor.configuration import check_configuration, check_destination, check_names
 from sync.runtime.checks.check import Verdict
+from tests.support.agent.export_keys import WRONG_KEYS
 from tests.support.agent.in_process import settings_in
 
 
@@ -28,6 +29,18 @@ def test_key_of_the_wrong_size_is_a_fault(tmp_path: Path) -> None:
 
     assert check.verdict is Verdict.FAULT
     assert "expected 32 random bytes" in check.found
+
+
+@pytest.mark.parametrize(("content", "fault"), WRONG_KEYS)
+def test_wrong_public_key_for_exports_is_a_fault(tmp_path: Path, content: str, fault: str) -> None:
+    file = tmp_path / "hq.pub"
+    file.write_text(content)
+    central = CentralSettings.model_validate({"public_key_file": file})
+
+    check = check_configuration(settings_in(tmp_path, central=central))
+
+    assert check.verdict is Verdict.FAULT
+    assert check.found.count(f"{file}: central.public_key_file: {fault}") == 1
 
 
 def test_configuration_check_ignores_the_storage_directory(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from typer.testing import CliRunner, Result
 
 from sync.protocol.agent_token import hash_token
-from sync.protocol.bundle.sealing import BundleError, key_id_of, read_public_key
+from sync.protocol.bundle.sealing import BundleError, key_id_of
 from sync.receiver.carried.bundle_file import BundleFile
 from sync.receiver.carried.private_keys import read_private_keys
 from sync.receiver.cli import app
@@ -46,6 +47,13 @@ def bundle_for(office: Path, *, events: int = 5, enrolled: bool = True) -> Path:
     return file
 
 
+def public_key(result: Result) -> X25519PublicKey:
+    """Return the key that a command printed."""
+    key = load_pem_public_key(result.stdout.encode())
+    assert isinstance(key, X25519PublicKey)
+    return key
+
+
 def stored(office: Path) -> int:
     """Return the number of sessions at head office."""
     ((number,),) = rows_in(office / "hq.db", "SELECT count(*) FROM sessions")
@@ -57,8 +65,7 @@ def test_first_use_makes_the_key_pair_and_every_use_prints_the_same_public_key(
 ) -> None:
     first, second = hq(office, "keys"), hq(office, "keys")
 
-    key = read_public_key(first.stdout.encode())
-    assert key is not None
+    key = public_key(first)
     assert first.stdout == second.stdout
     assert messages(first.stderr).strip() == f"Key {key_id_of(key)}."
     file = office / "hq.private-key.pem"
@@ -86,8 +93,7 @@ def test_another_machine_of_head_office_makes_no_second_key_pair(office: Path) -
     second = hq(office, "keys")
 
     assert second.exit_code == 1
-    key = read_public_key(first.stdout.encode())
-    assert key is not None
+    key = public_key(first)
     assert f"head office has the key {key_id_of(key)}" in second.stderr
     assert not (office / "hq.private-key.pem").exists()
 

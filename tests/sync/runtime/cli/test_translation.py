@@ -32,6 +32,7 @@ SPEAKING = {
         *("agent/cli/drill.py", "agent/cli/dead_letters.py", "agent/cli/doctor.py"),
         *("agent/cli/client.py", "agent/cli/certify", "agent/doctor", "agent/certify"),
         *("agent/cli/backup.py", "agent/cli/rotate_key.py", "agent/cli/export", "agent/export"),
+        "agent/config/export_key.py",
         *("agent/joining", "agent/drill/scenario.py", "sync/protocol/join_code.py"),
     ],
     HEAD_OFFICE: [
