@@ -47,6 +47,19 @@ class SentRequest(msgspec.Struct, frozen=True, gc=False):
     pair: Pair
     asked_at: float
 
+    def answered(self, response: Response) -> CaptureAnswer:
+        """Return the answer that has just come."""
+        now = time.monotonic()
+        return CaptureAnswer(
+            self.kind,
+            self.pair.correlation_id,
+            response.status,
+            len(response.body),
+            response.receipt,
+            now,
+            now - self.asked_at,
+        )
+
 
 Hook: TypeAlias = Callable[[CaptureAnswer], object]
 
@@ -100,7 +113,7 @@ class Till(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Resolve `ended` with the unanswered request, if any."""
-        del exc  # # for a till, a reset and a close are the same: no answer
+        del exc  # for a till, a reset and a close are the same: no answer
         if not self.ended.done():
             self.ended.set_result(self._question)
 
@@ -120,18 +133,9 @@ class Till(asyncio.Protocol):
             self._fail(MalformedResponseError(f"An answer that nobody asked for: {response}"))
             return
         self._question = None
-        now = time.monotonic()
-        answer = CaptureAnswer(
-            question.kind,
-            question.pair.correlation_id,
-            response.status,
-            len(response.body),
-            response.receipt,
-            now,
-            now - question.asked_at,
-        )
         acknowledged = response.status == 200
-        (self.on_acknowledged if acknowledged else self.on_refused)(answer)
+        hook = self.on_acknowledged if acknowledged else self.on_refused
+        hook(question.answered(response))
         if acknowledged and question.kind is Kind.SESSION and not self._stopping:
             self._ask(Kind.EMAIL, question.pair, self._requests.email(question.pair))
         else:

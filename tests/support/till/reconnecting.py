@@ -1,6 +1,6 @@
 """Tills that open a new connection for each request, to show that restarts refuse no request.
 
-A crowd (`load.py`) keeps its connections and ends with them. These tills connect, send one
+A crowd (`crowd.py`) keeps its connections and ends with them. These tills connect, send one
 request and disconnect, as many real tills do; refused connections and lost answers are counted.
 """
 
@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from tests.support.till.crowd import CaptureAnswer, Hook, SentRequest, ignore_answer
+from tests.support.till.crowd import Hook, SentRequest, ignore_answer
 from tests.support.till.requests import Kind, Pair, Requests, Response, read_response
 
 
@@ -68,19 +68,8 @@ class ReconnectingTills:
         return self._note(question, response)
 
     def _note(self, question: SentRequest, response: Response) -> bool:
-        now = time.monotonic()
-        waited = now - question.asked_at
-        self.longest_wait_seconds = max(self.longest_wait_seconds, waited)
+        answer = question.answered(response)
+        self.longest_wait_seconds = max(self.longest_wait_seconds, answer.latency_seconds)
         acknowledged = response.status == 200
-        self._hooks[acknowledged](
-            CaptureAnswer(
-                question.kind,
-                question.pair.correlation_id,
-                response.status,
-                len(response.body),
-                response.receipt,
-                now,
-                waited,
-            )
-        )
+        self._hooks[acknowledged](answer)
         return acknowledged

@@ -77,13 +77,18 @@ def test_nothing_is_found_on_a_new_machine(tmp_path: Path) -> None:
     assert check_addresses(tmp_path, tmp_path / KEY_FILE) is None
 
 
-def test_captures_that_only_the_mark_knows_are_a_fault_with_their_numbers(tmp_path: Path) -> None:
+def lose_two_captures(directory: Path) -> None:
+    """Record two captures, delete the database, and let a new one begin."""
     epochs = EpochIds()
-    with opened(tmp_path, epochs) as store:
+    with opened(directory, epochs) as store:
         record(store, session(), answer())
-    (tmp_path / "agent.db").unlink()
-    with opened(tmp_path, epochs):
+    (directory / "agent.db").unlink()
+    with opened(directory, epochs):
         pass
+
+
+def test_captures_that_only_the_mark_knows_are_a_fault_with_their_numbers(tmp_path: Path) -> None:
+    lose_two_captures(tmp_path)
     found = check_lost_captures(tmp_path)
     assert found is not None
     assert found.verdict is Verdict.FAULT
@@ -91,12 +96,7 @@ def test_captures_that_only_the_mark_knows_are_a_fault_with_their_numbers(tmp_pa
 
 
 def test_loss_that_head_office_has_accepted_is_no_fault(tmp_path: Path) -> None:
-    epochs = EpochIds()
-    with opened(tmp_path, epochs) as store:
-        record(store, session(), answer())
-    (tmp_path / "agent.db").unlink()
-    with opened(tmp_path, epochs):
-        pass
+    lose_two_captures(tmp_path)
     change(tmp_path, "UPDATE lost_captures SET acknowledged_at_us = 1")
     found = check_lost_captures(tmp_path)
     assert found is not None

@@ -12,24 +12,14 @@ from agent.store.queries.reader import StoreReader
 from agent.uplink.loss_reports import extent_of
 from sync.protocol.wire import EpochExtent
 from tests.support.agent.outbox import OutboxRig, outbox_on
-from tests.support.agent.salvage import salvage_of, set_aside
-from tests.support.agent.store import EpochIds, answer, change, session
+from tests.support.agent.salvage import four_set_aside, salvage_of, set_aside
+from tests.support.agent.store import EpochIds, answer, session
 from tests.support.patience import PATIENCE_SECONDS
 
 LAST_ANSWER = (
     "DELETE FROM event WHERE position = 4",
     "DELETE FROM email_answer WHERE position = 4",
 )
-
-
-async def file_set_aside(directory: Path, *changes: str) -> EpochIds:
-    """Record four captures, change the file, and set it aside."""
-    epochs = EpochIds()
-    async with outbox_on(directory, epochs=epochs) as rig:
-        await rig.capture(session("one"), answer("one"), session("two"), answer("two"))
-    change(directory, *changes)
-    set_aside(directory)
-    return epochs
 
 
 async def told(rig: OutboxRig) -> dict[str, EpochExtent]:
@@ -72,7 +62,7 @@ async def test_older_epochs_are_named_when_two_files_are_set_aside_before_one_is
 async def test_epoch_of_a_file_that_an_earlier_version_set_aside_is_named_by_its_mark(
     tmp_path: Path,
 ) -> None:
-    epochs = await file_set_aside(tmp_path, *LAST_ANSWER)
+    epochs = await four_set_aside(tmp_path, *LAST_ANSWER)
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await forget_losses(rig)
         named = await told(rig)
@@ -84,7 +74,7 @@ async def test_epoch_of_a_file_that_an_earlier_version_set_aside_is_named_by_its
 async def test_epoch_of_a_salvaged_file_that_an_earlier_version_kept_is_named(
     tmp_path: Path,
 ) -> None:
-    epochs = await file_set_aside(tmp_path, *LAST_ANSWER)
+    epochs = await four_set_aside(tmp_path, *LAST_ANSWER)
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await rig.writer.check(PATIENCE_SECONDS)
         await told(rig)
@@ -100,7 +90,7 @@ async def test_without_a_mark_the_end_is_what_the_file_knows_and_certain_if_it_i
     is_whole: bool,  # noqa: FBT001 - a case
 ) -> None:
     holes = () if is_whole else ("DELETE FROM event WHERE position = 2",)
-    epochs = await file_set_aside(tmp_path, *holes)
+    epochs = await four_set_aside(tmp_path, *holes)
     (name,) = list_quarantined(tmp_path)
     (tmp_path / QUARANTINE / name / MARK_FILE).unlink()
     async with outbox_on(tmp_path, epochs=epochs) as rig:
@@ -114,7 +104,7 @@ async def test_without_a_mark_the_end_is_what_the_file_knows_and_certain_if_it_i
 
 async def test_file_that_was_set_aside_at_another_time_names_no_epoch(tmp_path: Path) -> None:
     """It was given by hand, perhaps from another till."""
-    epochs = await file_set_aside(tmp_path)
+    epochs = await four_set_aside(tmp_path)
     (name,) = list_quarantined(tmp_path)
     place = tmp_path / QUARANTINE / name
     place.rename(place.with_name("20010101T000000Z"))
@@ -127,7 +117,7 @@ async def test_file_is_kept_if_a_full_disk_took_no_mark_and_its_end_is_unreadabl
     tmp_path: Path,
 ) -> None:
     """An empty mark beside it said nothing, and the file looked whole: it was deleted."""
-    epochs = await file_set_aside(tmp_path, *LAST_ANSWER)
+    epochs = await four_set_aside(tmp_path, *LAST_ANSWER)
     (name,) = list_quarantined(tmp_path)
     (tmp_path / QUARANTINE / name / MARK_FILE).write_bytes(b"")
     async with outbox_on(tmp_path, epochs=epochs) as rig:

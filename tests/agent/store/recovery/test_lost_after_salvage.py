@@ -10,22 +10,12 @@ from agent.store.files.quarantine import copy_into_quarantine
 from agent.store.queries.reader import StoreReader
 from agent.store.queries.status import StorageStatus
 from tests.support.agent.outbox import OutboxRig, outbox_on
-from tests.support.agent.salvage import salvage_of, set_aside
-from tests.support.agent.store import EpochIds, answer, change, query, session
+from tests.support.agent.salvage import four_set_aside, salvage_of, set_aside
+from tests.support.agent.store import EpochIds, answer, query, session
 from tests.support.log_fields import fields_of
 from tests.support.patience import PATIENCE_SECONDS
 
 YEAR_SECONDS = 365 * 24 * 3600
-
-
-async def reopened(directory: Path, *changes: str) -> EpochIds:
-    """Record four captures, change the file, and set it aside."""
-    epochs = EpochIds()
-    async with outbox_on(directory, epochs=epochs) as rig:
-        await rig.capture(session("one"), answer("one"), session("two"), answer("two"))
-    change(directory, *changes)
-    set_aside(directory)
-    return epochs
 
 
 async def salvage_and_deliver(rig: OutboxRig) -> StorageStatus:
@@ -48,7 +38,7 @@ def told(status: StorageStatus) -> tuple[str, int, int, str]:
 async def test_nothing_is_said_to_be_lost_while_a_quarantined_file_is_not_salvaged(
     tmp_path: Path,
 ) -> None:
-    epochs = await reopened(tmp_path)
+    epochs = await four_set_aside(tmp_path)
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await rig.writer.check(PATIENCE_SECONDS)
         (lost,) = StoreReader(tmp_path).status().lost
@@ -61,7 +51,7 @@ async def test_nothing_is_said_to_be_lost_while_a_quarantined_file_is_not_salvag
 async def test_log_says_that_the_set_aside_file_may_have_the_captures(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    epochs = await reopened(tmp_path)
+    epochs = await four_set_aside(tmp_path)
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         await rig.writer.check(PATIENCE_SECONDS)
     (logged,) = fields_of(caplog, "store.captures_lost")
@@ -69,7 +59,7 @@ async def test_log_says_that_the_set_aside_file_may_have_the_captures(
 
 
 async def test_salvaged_captures_are_not_lost(tmp_path: Path) -> None:
-    epochs = await reopened(tmp_path)
+    epochs = await four_set_aside(tmp_path)
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         status = await salvage_and_deliver(rig)
     assert [one.count for one in status.lost] == [0]
@@ -80,7 +70,7 @@ async def test_salvaged_captures_are_not_lost(tmp_path: Path) -> None:
 
 async def test_what_salvage_did_not_find_is_lost(tmp_path: Path) -> None:
     gone = ("DELETE FROM event WHERE position = 4", "DELETE FROM email_answer WHERE position = 4")
-    epochs = await reopened(tmp_path, *gone)
+    epochs = await four_set_aside(tmp_path, *gone)
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         status = await salvage_and_deliver(rig)
     assert [(one.count, one.is_open) for one in status.lost] == [(1, False)]
@@ -88,7 +78,7 @@ async def test_what_salvage_did_not_find_is_lost(tmp_path: Path) -> None:
 
 
 async def test_salvaged_captures_are_not_lost_after_their_purge(tmp_path: Path) -> None:
-    epochs = await reopened(tmp_path)
+    epochs = await four_set_aside(tmp_path)
     async with outbox_on(tmp_path, epochs=epochs) as rig:
         before = await salvage_and_deliver(rig)
         rig.clock.pass_seconds(YEAR_SECONDS)
