@@ -11,13 +11,13 @@ from aiohttp import hdrs, web
 from agent.api.context import CONTEXT
 from agent.api.openapi import viewer
 from agent.api.openapi.schemas import (
-    ANSWER_EXAMPLES,
-    EXAMPLES,
     REF,
     Schema,
+    answer_example,
     described,
     error_examples,
     ref,
+    request_examples,
     request_schemas,
     with_types,
 )
@@ -152,7 +152,7 @@ def _operation(path: str, handler: Handler, operation: Operation, answer: Schema
         "headers": _COMMON_HEADERS | (_RECEIPT if operation.body else {}),
     }
     if operation.body:
-        done["content"][media_type]["example"] = ANSWER_EXAMPLES[operation.body]
+        done["content"][media_type]["example"] = answer_example(operation.body)
     if operation.links:
         done["links"] = {name: _link(name) for name in operation.links}
     errors = {
@@ -167,7 +167,7 @@ def _operation(path: str, handler: Handler, operation: Operation, answer: Schema
         "responses": {str(operation.success.value): done} | errors,
     }
     if operation.body is not None:
-        content = {"schema": ref(operation.body), "examples": EXAMPLES[operation.body]}
+        content = {"schema": ref(operation.body), "examples": request_examples(operation.body)}
         found["requestBody"] = {"required": True, "content": {"application/json": content}}
     if not operation.needs_token:
         found["security"] = []

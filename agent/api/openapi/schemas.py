@@ -1,4 +1,4 @@
-"""JSON Schemas of requests and errors, texts of members, and rules for generated clients."""
+"""JSON Schemas of requests and errors, texts and examples, and rules for generated clients."""
 
 import tomllib
 from collections.abc import Mapping
@@ -18,49 +18,6 @@ _STRING: Schema = {"type": "string"}
 _OPTIONAL_TEXT: Schema = {"type": ["string", "null"], "pattern": r"^[^\u0000]*$"}
 _TEXTS = Path(__file__).with_name("texts.toml")
 Texts = Mapping[str, Mapping[str, str]]
-EXAMPLES: dict[str, Schema] = {
-    "SessionStart": {
-        "till": {
-            "value": {
-                "correlationId": "92a892ab-6caa-45a7-8774-65fbfb39d516",
-                "externalIdentifier": "0042-7-118",
-                "channel": "STORE",
-                "locale": "fr-CA",
-            }
-        }
-    },
-    "EmailAnswer": {
-        "accepted": {"value": {"emailAddress": "guest@example.com", "status": "accepted"}},
-        "deferred": {"value": {"status": "deferred"}},
-    },
-}
-# The answers to the first of these examples.
-ANSWER_EXAMPLES: dict[str, Schema] = {
-    "SessionStart": {
-        "loyaltyId": "anonymous",
-        "membershipType": "N",
-        "status": "NO_CARD",
-        "prompt": "REQUEST_EMAIL",
-        "isValid": True,
-        "promptMessage": "Le client aimerait-il en savoir plus sur notre programme de fidélité?",
-        "receiptMessage": "Adhérez au programme de fidélité pour obtenir les points accumulés lors "
-        "de cet achat.",
-        "pointsBalance": 0,
-        "userMaxRedeemDollars": 0,
-        "redemptionRules": {
-            "minRedeemPoints": 25_000,
-            "minRedeemAmount": 10,
-            "maxRedeemPoints": 250_000,
-            "maxRedeemAmount": 100,
-            "redeemIncrementPoints": 25_000,
-            "redeemIncrementAmount": 10,
-            "currency": "CAD",
-        },
-        "sessionCorrelationId": "92a892ab-6caa-45a7-8774-65fbfb39d516",
-        "receiptPreference": "UNKNOWN",
-    },
-    "EmailAnswer": {"message": "Email option updated."},
-}
 
 
 def ref(name: str) -> Schema:
@@ -91,6 +48,17 @@ def request_schemas() -> dict[str, dict[str, Any]]:
 def member_texts() -> Texts:
     """Return the descriptions of members, by schema and member."""
     found: Texts = _texts()["members"]
+    return found
+
+
+def request_examples(name: str) -> Schema:
+    """Return examples of a request, by name."""
+    return {example: {"value": body} for example, body in _texts()["requests"][name].items()}
+
+
+def answer_example(name: str) -> Schema:
+    """Return the answer to the first example of a request."""
+    found: Schema = _texts()["answers"][name]
     return found
 
 
