@@ -1,4 +1,4 @@
-"""Tills with one bad manner each: MANNER and URL are the arguments; makes one sale, in tenths."""
+"""Tills with one bad manner each: MANNER, TIME_OUT and URL are the arguments; makes one sale."""
 
 import http.client
 import json
@@ -7,10 +7,11 @@ import time
 import urllib.parse
 import uuid
 
-MANNER, URL = sys.argv[1:3]
+MANNER, TIME_OUT, URL = sys.argv[1:4]
 # A till without a time-out waits for as long as the connection lasts.
-ANSWER_SECONDS = None if MANNER == "no-time-out" else 0.2
+ANSWER_SECONDS = None if MANNER == "no-time-out" else float(TIME_OUT)
 ATTEMPTS = {"hammers": 40, "gives-up-at-once": 1}.get(MANNER, 2)
+PAUSE_SECONDS = 0.3
 PLACE = urllib.parse.urlsplit(URL).netloc
 
 
@@ -38,7 +39,7 @@ def attempts(method: str, path: str, members: dict[str, object]) -> int:
         status = call(method, path, json.dumps(members))
         if status and status < 500 and MANNER != "hammers":
             return status
-        time.sleep(0 if MANNER == "hammers" else 0.1)
+        time.sleep(0 if MANNER == "hammers" else PAUSE_SECONDS)
     return status
 
 

@@ -15,10 +15,13 @@ from agent.certify.tested_till import CommandTill
 from agent.sandbox.fault_proxy import FaultProxy
 from agent.sandbox.running_sandbox import listen_on
 from tests.support.agent.in_process import agent_under_test, settings_in
+from tests.support.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.process
 KEYS = {one.key: one for one in SITUATIONS}
-LIMITS = SaleLimits(answer_seconds=0.6)
+LIMITS = SaleLimits(answer_seconds=2.0)
+# Only in these situations a till gets no answer in time, and only there its time-out counts.
+UNANSWERED = {"silent", "slow"}
 TILLS = Path(__file__).with_name("ill_mannered_till.py")
 Certify = Callable[..., Awaitable[Judgement]]
 
@@ -33,7 +36,8 @@ async def certify(tmp_path: Path) -> AsyncIterator[Certify]:
             proxy = FaultProxy(agent.address.port, faults, no_restart)
             await proxy.open(sockets)
             url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
-            command = f"{sys.executable} {shlex.quote(str(TILLS))} {manner} {{url}}"
+            time_out = 1.0 if UNANSWERED & set(keys) else PATIENCE_SECONDS
+            command = f"{sys.executable} {shlex.quote(str(TILLS))} {manner} {time_out} {{url}}"
             till = CommandTill(command, url, LIMITS)
             try:
                 certification = Certification(till, faults, proxy, LIMITS)
