@@ -36,7 +36,8 @@ def list_dead_letters(
 ) -> None:
     """List all dead letters, without e-mail addresses. The exit code is 1 if there are any.
 
-    Stuck captures are among them: head office gives no verdict on these while others are delivered.
+    Stuck captures are among them: head office gives no verdict on these, though it answers other
+    requests.
     """
     with agent_client(config) as client:
         letters = chain.from_iterable(_pages(client))

@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.2
 # States in `GET /agent/v1/status` after a failed pass with no success since, or after one that left
 # nothing but captures on which head office gives no verdict.
 _ENDED = ("retrying", "holding", "idle")
-_NO_VERDICT = "no verdict of head office on them, while others are delivered"
+_NO_VERDICT = "no verdict of head office on them, though it answers other requests"
 
 
 def sync(

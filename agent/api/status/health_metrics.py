@@ -67,7 +67,7 @@ def store_metrics(store: StorageStatus, kept: RetentionWindow) -> list[Metric]:
         gauge("waiting_events", "Events not settled by head office yet", store.waiting),
         gauge("oldest_waiting_seconds", "Age of the oldest such event; 0 if none", age_seconds),
         gauge("dead_letters", "Events that head office rejected", store.dead_letters),
-        gauge("stuck_events", "Waiting events that failed often while others pass", store.stuck),
+        gauge("stuck_events", "Waiting events that failed often, each by itself", store.stuck),
         gauge(
             "lost_captures",
             "Captures acknowledged to tills that are lost, until head office accepts the loss",

@@ -86,14 +86,15 @@ def check_dead_letters(directory: Path) -> Check | None:
 
 
 def check_stuck(directory: Path) -> Check | None:
-    """Name the codes of the captures without a verdict while others pass; None if none."""
+    """Name the codes of the captures without a verdict, tried again and again; None if none."""
     rows = read_rows(directory, _STUCK_EVENTS)
     if not rows:
         return None
     codes = [f"{some} {code}{f' ({status})' if status else ''}" for code, status, some in rows]
     captures = count(sum(some for _, _, some in rows), "capture")
     found = (
-        f"no verdict of head office on {captures}, while others are delivered: {', '.join(codes)}"
+        f"no verdict of head office on {captures}, though it answers other requests:"
+        f" {', '.join(codes)}"
     )
     advice = (
         "see loyalty-agent dead-letters list: a firewall before head office, or head office itself,"

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from agent.doctor.store.findings import check_stuck
 from sync.delivery.outcomes import Blocked, BlockedReason, RetryLater
 from sync.protocol.wire import EventType
 from tests.model.delivery_harness import DeliveryHarness, numbered_answer, numbered_session
@@ -387,6 +388,25 @@ def test_event_that_is_answered_429_again_and_again_does_not_hold_a_batch() -> N
         for _ in range(6):
             shop.push(probing=True)
         assert delivered(shop) == ["good"]
+
+
+def test_person_is_not_told_that_others_are_delivered_where_none_is(
+    replay: DeliveryHarness,
+) -> None:
+    """Only the sessions' endpoint is down, in a quiet store; a harmless request is answered."""
+    replay.central.default_fault = lambda request: (
+        faults.html(500) if request.method == "POST" else None
+    )
+    capture(replay, "one")
+    for _ in range(12):
+        replay.push(probing=True)
+        replay.clock.pass_seconds(7_200)
+    found = check_stuck(replay.directory)
+    assert found is not None
+    assert found.found == (
+        "no verdict of head office on 1 capture, though it answers other requests:"
+        " 1 NO_VERDICT (500)"
+    )
 
 
 def test_session_that_fails_while_others_pass_is_set_aside(replay: DeliveryHarness) -> None:
