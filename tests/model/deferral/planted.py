@@ -56,15 +56,15 @@ def _waiting_dead_letter_is_not_retried_any_more(patch: pytest.MonkeyPatch) -> N
 
 
 def _each_bad_event_of_a_row_takes_three_passes(patch: pytest.MonkeyPatch) -> None:
-    fails_alone = BatchTransport._fails_alone  # noqa: SLF001 - the planted fault needs it
+    may_be_its_own = BatchTransport._may_be_its_own  # noqa: SLF001 - the planted fault needs it
 
     def without_row(
         transport: BatchTransport, window: Window, part: Sequence[OutboxEvent], why: RetryLater
     ) -> bool:
         transport._has_number_passed = False  # noqa: SLF001 - see above
-        return fails_alone(transport, window, part, why)
+        return may_be_its_own(transport, window, part, why)
 
-    patch.setattr(BatchTransport, "_fails_alone", without_row)
+    patch.setattr(BatchTransport, "_may_be_its_own", without_row)
 
 
 def _deferred_event_is_sent_three_times(patch: pytest.MonkeyPatch) -> None:
@@ -115,15 +115,15 @@ def _a_set_clock_makes_days_pass(patch: pytest.MonkeyPatch) -> None:
 
 
 def _bare_numbers_count_as_others(patch: pytest.MonkeyPatch) -> None:
-    fails_alone = BatchTransport._fails_alone  # noqa: SLF001 - the planted fault needs it
+    may_be_its_own = BatchTransport._may_be_its_own  # noqa: SLF001 - the planted fault needs it
 
     def as_if_passed(
         transport: BatchTransport, window: Window, part: Sequence[OutboxEvent], why: RetryLater
     ) -> bool:
         transport._others_passed = True  # noqa: SLF001 - see above
-        return fails_alone(transport, window, part, why)
+        return may_be_its_own(transport, window, part, why)
 
-    patch.setattr(BatchTransport, "_fails_alone", as_if_passed)
+    patch.setattr(BatchTransport, "_may_be_its_own", as_if_passed)
 
 
 def _replace(patch: pytest.MonkeyPatch, module: object, name: str, mended: str, fault: str) -> None:

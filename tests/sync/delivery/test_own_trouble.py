@@ -380,6 +380,20 @@ def test_event_on_which_a_batch_fails_while_others_pass_is_set_aside() -> None:
         assert letter.stuck_since_us is None
 
 
+def test_deferred_events_that_are_due_together_are_not_taken_for_a_failure_of_head_office() -> None:
+    """They fail as one batch: delivery seemed to fail every hour, and their days did not count."""
+    with harness("batch") as shop:
+        disturb(shop, "bad", REFUSALS["500"])
+        capture(shop, "bad-1", "bad-2", "good-1")
+        for _ in range(6):
+            shop.push(probing=True)
+        for number in range(2, 6):
+            shop.clock.pass_seconds(7_200)
+            capture(shop, f"good-{number}")
+            report = shop.push()
+            assert (report.stop, report.delivered, report.deferred) == (None, 1, 2)
+
+
 def test_event_that_is_answered_429_again_and_again_does_not_hold_a_batch() -> None:
     """A firewall's answer to one content: it counted as the load of head office, for ever."""
     with harness("batch") as shop:

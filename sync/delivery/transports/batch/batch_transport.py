@@ -102,7 +102,7 @@ class BatchTransport:
             verdict = refused_by_gateway(part[0], status, others_passed=self._others_passed)
             self._adapt_limits(len(part), verdict)
             return verdict
-        if isinstance(outcome, RetryLater) and self._fails_alone(window, part, outcome):
+        if isinstance(outcome, RetryLater) and self._may_be_its_own(window, part, outcome):
             return Suspect(part[0], outcome).own_verdict(others_passed=self._others_passed)
         return outcome
 
@@ -142,17 +142,20 @@ class BatchTransport:
             )
         return self._is_welcome
 
-    def _fails_alone(
+    def _may_be_its_own(
         self, window: Window, part: Sequence[OutboxEvent], failure: RetryLater
     ) -> bool:
         """Return whether an event alone got no verdict several times, and was sent each time.
 
         Without its content its number passes, if not head office is at fault. Behind such an event,
         and when it is tried again, once is enough: thousands in a row would take days. Not after a
-        429, which is mostly head office's load: each request adds to it.
+        429, which is mostly head office's load: each request adds to it. Several that are tried
+        again are bisected.
         """
-        if len(part) > 1 or not failure.may_have_arrived:
+        if not failure.may_have_arrived:
             return False
+        if len(part) > 1:
+            return failure.http_status != _TOO_MANY and all(event.attempts for event in part)
         name = window.epoch, part[0].sequence
         before, tries = self._failed_alone
         self._failed_alone = name, tries + 1 if before == name else 1
