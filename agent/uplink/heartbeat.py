@@ -64,7 +64,7 @@ class HeartbeatLoop:
         *,
         on_requeued: Callable[[], None],
         on_result: Callable[[Blocked | None], None],
-        shared_name: SharedName | None = None,
+        shared_name: SharedName,
     ) -> None:
         self._client = client
         self._sender = sender
@@ -182,8 +182,7 @@ class HeartbeatLoop:
                 await self._resend_rejected(answer)
                 if await self._losses.on_answer(answer, heartbeat.epochs, status.lost):
                     await self.trigger()
-                if self._shared_name is not None:
-                    await self._shared_name.on_answer(is_shared=answer.shared_name)
+                await self._shared_name.on_answer(is_shared=answer.shared_name)
                 self._tries.note_answer()
                 return True
             case Blocked():

@@ -30,7 +30,7 @@ def heartbeat_of(
     rejected_after: EpochSequence | None,
     terms_refused: str | None,
     *,
-    closed: bool = False,
+    closed: bool,
 ) -> Heartbeat:
     """Return the message; `older`: reports of older epochs; `closed`: the agent stops in order."""
     now, current = sender.clock(), status.current

@@ -15,6 +15,7 @@ import pytest
 from agent.capture.session_answer import SessionAnswers
 from agent.store.queries.reader import StoreReader
 from agent.uplink.heartbeat import HeartbeatLoop
+from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.transports.auth import NoCredentials
 from sync.delivery.transports.batch.documents import Sender
@@ -51,6 +52,7 @@ async def heartbeat_of(
         terms,
         on_requeued=(rewound or asyncio.Event()).set,
         on_result=lambda _refusal: None,
+        shared_name=SharedName(rig.outbox.access, rig.directory, "boot-1", rig.clock),
     )
     await (
         rig.outbox.dead_letters.retry_due()

@@ -19,6 +19,7 @@ from agent.store.outbox.dead_letter_queue import DeadLetter
 from agent.store.queries.reader import StoreReader
 from agent.store.retention.retention import RetentionDays
 from agent.uplink.heartbeat import HeartbeatLoop
+from agent.uplink.shared_name import SharedName
 from agent.uplink.terms_sync import ProgramTermsSync
 from sync.delivery.delivery_pass import DeliveryPass, PassReport
 from sync.delivery.outbox import BatchLimits
@@ -223,6 +224,7 @@ class DeliveryHarness:
         self.transport = self._transport(client, sender)
         answers = SessionAnswers(ProgramSettings().terms())
         terms = ProgramTermsSync(answers, self.rig.outbox.access, self.clock)
+        name = SharedName(self.rig.outbox.access, self.directory, "boot-1", self.clock)
         self.heartbeat = self.runner.run(
             _call(
                 lambda: HeartbeatLoop(
@@ -233,6 +235,7 @@ class DeliveryHarness:
                     terms,
                     on_requeued=lambda: None,
                     on_result=lambda _refusal: None,
+                    shared_name=name,
                 )
             )
         )
