@@ -1,14 +1,6 @@
-"""Heartbeat loop of protocol `batch`: reports state, repairs divergence, fetches program terms.
+"""Heartbeat loop of protocol `batch`: reports state, acts on the answer, fetches program terms.
 
-A heartbeat is sent every `HEARTBEAT_SECONDS`, with or without captures. Its answer tells where the
-ledger at head office ends for each epoch, so that both ends agree again after either one was
-restored from a backup:
-
-- head office lost events that the agent settled: rewind the delivery cursor and send them again;
-- the agent lost numbers that head office has accepted: start a new epoch, so that no number is
-  used twice;
-- head office has events as rejected that the agent delivered: send those again;
-- head office has heard another machine under this name: start a new epoch.
+A heartbeat is sent every `HEARTBEAT_SECONDS`, with or without captures.
 """
 
 import asyncio
@@ -21,6 +13,7 @@ from agent.store.outbox.outbox import StoreOutbox
 from agent.store.queries.epoch_progress import EpochProgress
 from agent.store.queries.reader import StoreReader
 from agent.store.queries.status import StorageStatus
+from agent.uplink.divergence import Divergence
 from agent.uplink.heartbeat_message import heartbeat_of, older_epochs
 from agent.uplink.heartbeat_tries import HeartbeatTries
 from agent.uplink.loss_reports import LossReports, Page
@@ -31,12 +24,7 @@ from sync.delivery.outcomes import Blocked, RetryLater
 from sync.delivery.transports.batch.control_requests import fetch_terms, send_heartbeat
 from sync.delivery.transports.batch.documents import Sender
 from sync.delivery.transports.central_client import CentralClient
-from sync.protocol.wire import (
-    AHEAD,
-    EpochSequence,
-    Heartbeat,
-    HeartbeatAnswer,
-)
+from sync.protocol.wire import Heartbeat, HeartbeatAnswer
 from sync.runtime.logging import log_event
 
 _log = logging.getLogger(__name__)
@@ -71,13 +59,12 @@ class HeartbeatLoop:
         self._reader = reader
         self._outbox = outbox
         self._terms = terms
-        self._on_requeued = on_requeued
         self._on_result = on_result
         self._shared_name = shared_name
         self._due = asyncio.Event()
         self._tries = HeartbeatTries()
         self._until_terms = self._turn = 0
-        self._rejected_after: EpochSequence | None = None
+        self._divergence = Divergence(outbox, reader, on_requeued)
         self._losses = LossReports(outbox.access, lambda: sender.clock().wall_us)
 
     async def trigger(self) -> None:
@@ -149,7 +136,7 @@ class HeartbeatLoop:
             status,
             await self._losses.extents(older, status.lost, pages),
             self._sender,
-            self._rejected_after,
+            self._divergence.rejected_after,
             self._terms.problem,
             closed=closed,
         )
@@ -177,9 +164,7 @@ class HeartbeatLoop:
                 answered_us = self._sender.clock().monotonic_us
                 self._sender.round_trip.note(heartbeat.sent_monotonic_us, answered_us)
                 self._on_result(None)
-                await self._rewind_lost(answer, status)
-                await self._start_new_epoch(answer)
-                await self._resend_rejected(answer)
+                await self._divergence.repair(answer, status)
                 if await self._losses.on_answer(answer, heartbeat.epochs, status.lost):
                     await self.trigger()
                 await self._shared_name.on_answer(is_shared=answer.shared_name)
@@ -194,67 +179,6 @@ class HeartbeatLoop:
             case _:
                 assert_never(answer)
         return False
-
-    async def _rewind_lost(self, answer: HeartbeatAnswer, sent: StorageStatus) -> None:
-        """Rewind the delivery cursor where head office lacks events that are settled here.
-
-        Compares with the state read before the heartbeat was sent: events settled since then
-        may not be included in the answer.
-        """
-        settled = {known.epoch: known.settled_through for known in sent.epochs}
-        for theirs in answer.epochs:
-            lacks_some = theirs.accepted_through < settled.get(theirs.epoch, 0)
-            if lacks_some and await self._outbox.rewind(theirs.epoch, theirs.accepted_through + 1):
-                log_event(
-                    _log,
-                    logging.WARNING,
-                    "delivery.rewound",
-                    epoch=theirs.epoch,
-                    settled_through=settled[theirs.epoch],
-                    accepted_through=theirs.accepted_through,
-                )
-                self._on_requeued()
-
-    async def _start_new_epoch(self, answer: HeartbeatAnswer) -> None:
-        """Start a new epoch if head office has accepted numbers that this store does not have.
-
-        Compares with the state read after the answer arrived: an event is stored here before it
-        is sent, so a higher number at head office proves that this database is an older copy.
-        """
-        ours = (await self._outbox.access.read_hot(self._reader.status_on)).current
-        for theirs in answer.epochs:
-            if theirs.epoch != ours.epoch or theirs.accepted_through <= ours.last_sequence:
-                continue
-            if not await self._outbox.renumber(ours.epoch, ours.settled_through, AHEAD):
-                return
-            log_event(
-                _log,
-                logging.WARNING,
-                "delivery.epoch_started",
-                epoch=ours.epoch,
-                last_sequence=ours.last_sequence,
-                accepted_through=theirs.accepted_through,
-            )
-            self._on_requeued()
-
-    async def _resend_rejected(self, answer: HeartbeatAnswer) -> None:
-        """Send again the events that head office lists as rejected though they were delivered.
-
-        Head office was restored to a backup in which they are still rejected; its positions do
-        not show that. An event delivered during the heartbeat may be sent once more; head
-        office recognizes it as a duplicate.
-        """
-        self._rejected_after = answer.rejected[-1] if answer.rejected else None
-        rejected: dict[str, list[int]] = {}
-        for one in answer.rejected:
-            rejected.setdefault(one.epoch, []).append(one.sequence)
-        for epoch, sequences in rejected.items():
-            count = await self._outbox.dead_letters.retry_delivered(epoch, sequences)
-            if count:
-                log_event(
-                    _log, logging.WARNING, "delivery.rejected_resent", epoch=epoch, events=count
-                )
-                self._on_requeued()
 
     async def _fetch_terms(self, *, is_online: bool) -> None:
         """Fetch due terms. If no heartbeat is answered either, a failure says nothing of them."""
