@@ -77,6 +77,8 @@ class Server:
                 process.kill()
             while any(map(_is_alive, processes)):
                 time.sleep(_LOOK_SECONDS)
+            # Until its zombie is reaped the next start would take it for running.
+            (self.data / "postmaster.pid").unlink()
 
     async def execute(self, statement: str, database: str = "postgres") -> None:
         """Execute a statement as the superuser, outside of a transaction."""

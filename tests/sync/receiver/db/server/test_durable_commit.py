@@ -13,6 +13,7 @@ from tests.support.head_office.replication import Pair, replicated_servers
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
+_PATIENCE_SECONDS = 60
 _WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 _CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
@@ -48,3 +49,33 @@ async def test_commit_whose_wait_for_the_standby_is_cancelled_is_not_acknowledge
     assert cancelled.status == 503
     assert (repeated.status, repeated.members()["acceptedThrough"]) == (200, 2)
     assert await rows_at(url, "SELECT sequence FROM sessions ORDER BY 1") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("way", ["promote", "start"])
+async def test_primary_killed_inside_of_a_commit_has_acknowledged_nothing(
+    pair: Pair, till: SimulatedAgent, tmp_path: Path, way: str
+) -> None:
+    """Whether the standby is promoted without the batch, or the primary comes back with it."""
+    async with receiver_under_test(settings_in(tmp_path, database={"url": pair.url()})) as receiver:
+        await receiver.enroll(till)
+        await receiver.send(till, session(1))
+        pair.standby.freeze()
+        sending = asyncio.ensure_future(receiver.send(till, session(2)))
+        primary = pair.url().replace(f",{pair.standby.place}", "").partition("?")[0]
+        while not await rows_at(primary, _WAITING):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.02)
+        pair.primary.end()
+        lost = await sending
+        pair.standby.thaw()
+        server = pair.standby if way == "promote" else pair.primary
+        getattr(server, way)()
+
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while (repeated := await receiver.send(till, session(2))).status != 200:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+
+    url = f"postgresql+asyncpg://postgres@{server.place}/{pair.database}"
+    assert lost.status == 503
+    assert repeated.members()["acceptedThrough"] == 2
+    assert await rows_at(url, "SELECT sequence FROM sessions ORDER BY 1") == [(1,), (2,)]
+    assert await rows_at(url, "SELECT sum(sessions) FROM hours") == [(2,)]
