@@ -40,6 +40,7 @@ def write_bundle(
         proof=_proof(sender, seal),
     )
     writer = BundleWriter(SealedWriter(file, seal.key, encode_head(head), seal.content_key))
+    show(remaining)
     for window in backlog.windows(last_position):
         writer.add(carried_batch(window, sender), len(window.events))
         remaining -= len(window.events)

@@ -74,7 +74,6 @@ def join(
 
 
 def _run(joining: Joining) -> Plan:
-    # What is printed while a step is displayed would stand on its line: errors are, after it.
     try:
         with AGENT.exit_on_configuration_error(), current_step("Joining") as show:
             office = HeadOffice(joining.code, joining.place.settings, say=AGENT.warn)

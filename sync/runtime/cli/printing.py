@@ -11,7 +11,8 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
@@ -25,13 +26,27 @@ from sync.runtime.printable import printable, printable_json
 
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 _INDENT = 4
+_ERASE_LINE = "\r\x1b[2K"
+_displays: list[None] = []
 
 
 def echo(text: str, *, err: bool = False, bold: bool = False, fg: str | None = None) -> None:
     """Print lines, escaped; `err`: on standard error. Line breaks in a value: see `one_line`."""
     lines = _escaped(text)
-    # Styling appends a reset in any case.
-    typer.echo(typer.style(lines, bold=bold or None, fg=fg) if bold or fg else lines, err=err)
+    if bold or fg:  # styling appends a reset in any case
+        lines = typer.style(lines, bold=bold or None, fg=fg)
+    is_displayed = _displays and (sys.stderr if err else sys.stdout).isatty()
+    typer.echo(f"{_ERASE_LINE}{lines}" if is_displayed else lines, err=err)
+
+
+@contextmanager
+def sharing_terminal() -> Iterator[None]:
+    """While something redraws the last line of the terminal, print above it, not behind it."""
+    _displays.append(None)
+    try:
+        yield
+    finally:
+        _displays.pop()
 
 
 def echo_unread(text: str) -> None:

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sync.runtime.cli.printing import sharing_terminal
 from sync.runtime.cli.translation import in_language
 from sync.runtime.printable import printable
 
@@ -26,7 +27,7 @@ def current_step(first: str) -> Iterator[Callable[[str], None]]:
     if not sys.stdout.isatty():
         yield lambda _: None
         return
-    with Console().status(in_language(first)) as status:
+    with Console().status(in_language(first)) as status, sharing_terminal():
         yield lambda step: status.update(in_language(step))
 
 
@@ -49,7 +50,7 @@ def countdown(title: str) -> Iterator[Callable[[int], None]]:
         total = max(progress.tasks[0].total or 0, remaining)
         progress.update(task, total=total, completed=total - remaining, visible=total > 0)
 
-    with progress:
+    with progress, sharing_terminal():
         yield show
 
 
