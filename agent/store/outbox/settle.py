@@ -12,7 +12,6 @@ from contextlib import closing
 
 from agent.store.db.cursor import ensure_cursor
 from agent.store.db.rows import as_list
-from agent.store.db.tables import STUCK_ATTEMPTS
 from sync.delivery.outcomes import Deferred, Refused, Verdict
 
 _SECOND_US = 1_000_000
@@ -21,6 +20,7 @@ _WAITING_SECONDS = 60
 # So many deferred events are tried as often as each needs; all further ones together every 20 s:
 # what they fail on is hardly their own, and the first one that passes makes all the others due.
 _FEW_DEFERRED, _SPACING_SECONDS = 5, 20
+_LONG_US = 60 * _SECOND_US
 MAX_SPACING_SECONDS = 6 * 3_600
 
 SET_WATERMARK = "UPDATE destination SET watermark = ? WHERE name = 'central'"
@@ -96,12 +96,12 @@ WHERE destination = 'central' AND retry_wanted = 0 AND stuck_since_us IS NOT NUL
 REMOVE_DEAD_LETTERS = """
 DELETE FROM dead_letter
 WHERE destination = 'central' AND position IN (SELECT value FROM json_each(?))
-RETURNING position, attempts, stuck_since_us
+RETURNING position, stuck_since_us
 """
 COUNT_DEFERRED = """
 SELECT count(*) FROM dead_letter WHERE destination = 'central' AND stuck_since_us IS NOT NULL
 """
-# The trouble of one that was stuck is over, and so perhaps that of the others.
+# A trouble of a minute or longer is over, and so perhaps that of the others.
 RELEASE_DEFERRED = """
 UPDATE dead_letter SET next_try_at_us = 0
 WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND discarded_at_us IS NULL
@@ -135,10 +135,10 @@ def settle(
     _add_deferred(connection, deferred, at_us, agent_version)
     delivered = as_list(sorted(verdicts.keys() - refused.keys() - deferred.keys()))
     removed = connection.execute(REMOVE_DEAD_LETTERS, (delivered,)).fetchall()
-    late = {position for position, _, _ in removed}
+    late = {position for position, _ in removed}
     if late:
         retry_answers(connection, late)
-    if any(since is not None and tries >= STUCK_ATTEMPTS for _, tries, since in removed):
+    if any(isinstance(since, int) and since <= at_us - _LONG_US for _, since in removed):
         connection.execute(RELEASE_DEFERRED)
     if late or refused:
         release_waiting(connection, late | refused.keys())

@@ -7,6 +7,7 @@ ones of its session. If several in a row fail, or that request fails too, the wi
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -49,6 +50,8 @@ from sync.protocol.wire import EventType
 # Consecutive failures without a verdict between them after which central counts as down, until an
 # event from elsewhere passes; the most before that is asked again.
 MAX_FAILURES_IN_A_ROW, MOST_FAILURES_IN_A_ROW = 3, 256
+# What passed within this time is evidence that central does not fail on all.
+PASSED_JUST_NOW_SECONDS = 30.0
 # Bounds the cache: tills choose the channel, and a faulty till could send endless new ones.
 _MAX_KINDS = 64
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -81,6 +84,7 @@ class ReplayTransport:
         # Positions of the events that failed since the last verdict, in whatever window.
         self._row: set[int] = set()
         self._allowance = MAX_FAILURES_IN_A_ROW
+        self._passed_at = -math.inf
         self._is_row_over = self._others_passed = False
 
     async def send(self, window: Window, *, probing: bool) -> WindowResult:
@@ -129,8 +133,19 @@ class ReplayTransport:
         if isinstance(failure, Blocked) or (failure.retry_after_seconds and not is_over):
             # A hold of everything, or a long wait: to be known before more is sent.
             await self._check(run)
-        if is_over:
+        if is_over and not await self._others_pass(run):
             run.stop = run.stop or failure
+
+    async def _others_pass(self, run: WindowRun) -> bool:
+        """Pass the suspects by if other events have just passed and central still answers."""
+        if asyncio.get_running_loop().time() > self._passed_at + PASSED_JUST_NOW_SECONDS:
+            return False
+        await self._check(run)
+        if run.stop is None:
+            run.pass_suspects_by(others_passed=True)
+            self._row.clear()
+            self._allowance = min(2 * self._allowance, MOST_FAILURES_IN_A_ROW)
+        return run.stop is None
 
     async def _end_row(self, run: WindowRun) -> None:
         """Judge the failures at the end of a window, after which no event passed.
@@ -139,9 +154,10 @@ class ReplayTransport:
         events from elsewhere passed.
         """
         await self._check(run)
-        for suspect in run.suspects.values():
-            if self._is_too_many(suspect, self._allowance // MAX_FAILURES_IN_A_ROW + 1):
-                run.stop = run.stop or suspect.failure
+        suspects, most = list(run.suspects.values()), self._allowance // MAX_FAILURES_IN_A_ROW + 1
+        is_over = any(self._is_too_many(one, most) for one in suspects)
+        if is_over and run.stop is None and not await self._others_pass(run):
+            run.stop = run.stop or suspects[0].failure
 
     def _is_too_many(self, suspect: Suspect, most: int) -> bool:
         """Add `suspect` to the row, and return whether the row has `most` events.
@@ -182,6 +198,7 @@ class ReplayTransport:
         outcome = await (attempt() if is_once else self._retries.run(attempt))
         if isinstance(outcome, (Delivered, Refused)):
             self._row.clear()
+            self._passed_at = asyncio.get_running_loop().time()
             run.has_passed = self._others_passed = True
             run.pass_suspects_by(others_passed=True)
         return outcome

@@ -436,8 +436,10 @@ class TestTroubleInALane:
         assert isinstance(result.stop, RetryLater)
 
     async def test_more_failures_are_allowed_each_time_another_event_passes(
-        self, central: ScriptedCentral, client: CentralClient
+        self, central: ScriptedCentral, client: CentralClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        path = "sync.delivery.transports.replay.replay_transport.PASSED_JUST_NOW_SECONDS"
+        monkeypatch.setattr(path, -1.0)
         transport = replay_transport(client, max_in_flight=1)
         script_fault_for("bad", faults.html(500), central)
         bad = [session(number, f"bad-{number}") for number in range(1, 50)]
