@@ -73,9 +73,9 @@ ON CONFLICT (destination, position) DO UPDATE SET
     refused_at_us = iif(stuck_since_us IS NULL, refused_at_us, excluded.refused_at_us),
     attempts = attempts + excluded.attempts,
     retry_wanted = iif(stuck_since_us IS NULL, retry_wanted, excluded.retry_wanted),
-    stuck_since_us = CASE WHEN stuck_since_us IS NULL THEN NULL WHEN :others_passed THEN :at_us
+    stuck_since_us = CASE WHEN stuck_since_us IS NULL THEN NULL WHEN :others_passed THEN CAST(:at_us
         - max(refused_at_us - stuck_since_us, 0)
-        - min(max(:at_us - refused_at_us, 0), 43200000000) * :tries
+        - min(max(:at_us - refused_at_us, 0), 43200000000) * :tries AS INTEGER)
         ELSE :at_us END,
     next_try_at_us = :at_us + max(
         :wait_us,

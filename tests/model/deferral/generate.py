@@ -24,6 +24,7 @@ STEPS: Mapping[str, Sequence[st.SearchStrategy[int]]] = {
     "bad_answer": [_INDEX, _FAULT],
     "bad_answer_then": [_INDEX, _FAULT, _FAULT],
     "fail": [_INDEX, _FAULT],
+    "fail_when_retried": [_FAULT],
     "heal": [_INDEX],
     "heal_all": [],
     "refuse": [_INDEX, st.integers(0, 2)],
@@ -60,13 +61,14 @@ STEPS_OF: Mapping[str, Sequence[str]] = {
     name: (*_ALWAYS.split(), *steps.split())
     for name, steps in {
         "everything": " ".join(STEPS),
-        "sessions": "answer answer refuse fail heal set_aside discard retry hours retry_day",
+        "sessions": "answer answer refuse fail fail_when_retried heal set_aside discard retry hours retry_day",
         "rows": "bad_sessions bad_sessions sessions hours heal_all all_fail common_end",
         "doubt": "bad_session_then bad_session_then bad_answer_then crash cancel sync heal_all",
         "outages": "endpoint_fails contents_fail all_fail common_end common_end hours cut_off",
         "stuck": "week set_aside_stuck set_aside contents_fail endpoint_fails restart",
         "clocks": "week step_clock boot_in_1970 put_clock_right put_clock_right set_aside_stuck",
         "restores": "back_up back_up restore restore heartbeat heartbeat_in_a_pass refuse erase",
+        "retries": "fail_when_retried fail_when_retried session heal retry retry_day sync deliver",
         "housekeeping": "erase erase purge purge discard set_aside retry crash restart",
     }.items()
 }

@@ -6,6 +6,7 @@ from sync.protocol.wire import EventType
 from tests.model.deferral.shop import Shop
 from tests.model.deferral.state import Held
 from tests.model.deferral.watched_central import ENDPOINTS, NAMES
+from tests.model.delivery_harness import numbered_answer
 
 WAITS = (1, 30, 61, 3_700, 12 * 3_600)
 CLOCK_STEPS = (-(10**9), -3_600, 3_600, 10**9)
@@ -67,6 +68,18 @@ class Steps(Shop):
             name, _ = self.captured[index % len(self.captured)]
             self.central.refuse(name, _KINDS[kind % 3])
             self.memory.refused.add((name, _KINDS[kind % 3]))
+
+    def fail_when_retried(self, *faults: int) -> None:
+        """Let head office refuse a session and its answer, and let the session fail at its retry."""
+        number = self.add_session()
+        name, _ = self.captured[number - 1]
+        self.harness.capture(numbered_answer(name, number + 1))
+        self.captured.append((name, True))
+        self.central.refuse(name)
+        self.memory.refused.add((name, None))
+        self.one_pass()
+        self.trouble(number, *faults)
+        self.retry_day()
 
     def endpoint_fails(self, which: int, fault: int) -> None:
         """Let all sessions fail, or all answers; with `batch` all batches."""

@@ -247,6 +247,8 @@ _COLUMNS = {
         "discarded_at_us",
         "retry_wanted",
         "agent_version",
+        "stuck_since_us",
+        "next_try_at_us",
     ],
     "program_terms": ["source", "etag", "terms", "learned_at_us"],
 }

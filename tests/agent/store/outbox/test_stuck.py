@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor.store.findings import check_stuck
+from agent.doctor.store.findings import check_damaged_rows, check_stuck
 from agent.facts import DeliveryState
 from agent.store.db.tables import STUCK_ATTEMPTS
 from agent.store.queries.capture_status import read_captures
@@ -14,7 +14,7 @@ from sync.delivery.outbox import EventResult, OutboxEvent
 from sync.delivery.outcomes import Deferred, Refused, Verdict
 from sync.runtime.checks.check import Verdict as CheckVerdict
 from tests.support.agent.outbox import PLENTY, OutboxRig, outbox_on
-from tests.support.agent.store import answer, session
+from tests.support.agent.store import answer, change, session
 from tests.support.log_fields import fields_of
 
 FAILED = Deferred("NO_VERDICT", "no verdict on this event: head office failed, answered 500", 500)
@@ -189,6 +189,33 @@ async def test_clock_step_sets_nothing_aside(tmp_path: Path, stepped: int) -> No
         await try_for(rig, days=2)
         await set_aside_stuck(rig.outbox, 7)
         assert await states(rig, "two") == [DeliveryState.REFUSED]
+
+
+@pytest.mark.parametrize("value", ["0", "7"])
+async def test_damage_leaves_no_deferred_event_untried(tmp_path: Path, value: str) -> None:
+    """It seemed to wait behind another one, and was never sent again."""
+    async with outbox_on(tmp_path) as rig:
+        await one_stuck(rig, tries=2)
+    change(tmp_path, f"UPDATE dead_letter SET retry_wanted = {value}")
+    async with outbox_on(tmp_path) as rig:
+        await rig.writer.check(30)
+        rig.clock.pass_seconds(2 * HOUR)
+        assert [event.position for event in await retries(rig)] == [2]
+
+
+async def test_lost_row_of_a_deferred_event_tells_that_head_office_lacks_a_capture(
+    tmp_path: Path,
+) -> None:
+    """Without its row the event looks delivered."""
+    async with outbox_on(tmp_path) as rig:
+        await one_stuck(rig, tries=2)
+    change(tmp_path, "UPDATE dead_letter SET position = 77")
+    async with outbox_on(tmp_path) as rig:
+        await rig.writer.check(30)
+        assert (await status(rig)).damaged_rows == 1
+    check = check_damaged_rows(tmp_path)
+    assert check is not None
+    assert "captures that head office lacks, of which the number is lost: 1" in check.found
 
 
 async def test_answer_follows_once_its_session_is_set_aside_or_discarded(tmp_path: Path) -> None:
