@@ -61,7 +61,7 @@ STEPS_OF: Mapping[str, Sequence[str]] = {
     name: (*_ALWAYS.split(), *steps.split())
     for name, steps in {
         "everything": " ".join(STEPS),
-        "sessions": "answer answer refuse fail fail_when_retried heal set_aside discard retry hours retry_day",
+        "sessions": "answer refuse fail fail_when_retried heal set_aside discard hours retry_day",
         "rows": "bad_sessions bad_sessions sessions hours heal_all all_fail common_end",
         "doubt": "bad_session_then bad_session_then bad_answer_then crash cancel sync heal_all",
         "outages": "endpoint_fails contents_fail all_fail common_end common_end hours cut_off",

@@ -70,7 +70,7 @@ class Steps(Shop):
             self.memory.refused.add((name, _KINDS[kind % 3]))
 
     def fail_when_retried(self, *faults: int) -> None:
-        """Let head office refuse a session and its answer, and let the session fail at its retry."""
+        """Let head office refuse a session and its answer, and the session fail at its retry."""
         number = self.add_session()
         name, _ = self.captured[number - 1]
         self.harness.capture(numbered_answer(name, number + 1))
