@@ -111,7 +111,7 @@ class AgentClient:
         try:
             code, text = self._send(method, path, self._headers(as_admin=as_admin))
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or error or type(error).__name__
+            reason = getattr(error, "strerror", None) or error
             raise AgentUnreachable(
                 f"cannot reach the agent on {self._address} ({reason}); check that it is running"
                 ' ("systemctl status loyalty-agent") and that this is its configuration',
