@@ -82,4 +82,4 @@ def keepalive_seconds(environ: Mapping[str, str], pid: int) -> float:
         timeout_seconds = int(environ.get("WATCHDOG_USEC", "")) / 1e6
     except ValueError:
         return _DEFAULT_SECONDS
-    return timeout_seconds / KEEPALIVES_PER_TIMEOUT
+    return timeout_seconds / KEEPALIVES_PER_TIMEOUT if timeout_seconds > 0 else _DEFAULT_SECONDS

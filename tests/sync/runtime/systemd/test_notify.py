@@ -149,5 +149,6 @@ def test_watchdog_of_another_process_is_ignored() -> None:
     assert keepalive_seconds(environ, PID) == keepalive_seconds({}, PID)
 
 
-def test_invalid_watchdog_timeout_is_ignored() -> None:
-    assert keepalive_seconds({"WATCHDOG_USEC": "soon"}, PID) == keepalive_seconds({}, PID)
+@pytest.mark.parametrize("timeout_us", ["soon", "0", "-1"])
+def test_invalid_watchdog_timeout_is_ignored(timeout_us: str) -> None:
+    assert keepalive_seconds({"WATCHDOG_USEC": timeout_us}, PID) == keepalive_seconds({}, PID)
