@@ -13,6 +13,7 @@ import msgspec
 from tests.bench import report, slow_sync
 from tests.bench.answers import ANSWERS, measure_answers
 from tests.bench.capture import LoadError, Plan, measure
+from tests.bench.carried import measure_carried
 from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
 from tests.bench.drain import Plan as DrainPlan
 from tests.bench.drain import measure_drain
@@ -63,6 +64,10 @@ def arguments() -> argparse.Namespace:
     answers.add_argument("--answers", type=positive, default=ANSWERS, help="in one batch")
     answers.add_argument("--rounds", type=positive, default=3)
     answers.set_defaults(run=run_answers)
+    carried = benches.add_parser("carried", help="a backlog in a file: its export and import")
+    carried.add_argument("--events", type=positive, default=100_000)
+    carried.add_argument("--rounds", type=positive, default=3)
+    carried.set_defaults(run=run_carried)
     fleet = benches.add_parser("fleet", help="a whole chain after an outage of head office")
     fleet.add_argument("--stores", type=positive, default=FLEET_STORES)
     fleet.add_argument("--rate", type=positive, default=RATE, help="events/s let in")
@@ -70,7 +75,7 @@ def arguments() -> argparse.Namespace:
     fleet.add_argument("--seed", type=int, default=1)
     fleet.add_argument("--few", type=positive, default=50, help="stores in real time")
     fleet.set_defaults(run=run_fleet)
-    for bench in (capture, start, drain, receiver, answers):
+    for bench in (capture, start, drain, receiver, answers, carried):
         bench.add_argument(
             "--directory", type=Path, help="a directory on a real disk (default: the user's cache)"
         )
@@ -147,6 +152,14 @@ def run_answers(options: argparse.Namespace) -> int:
         print_disk(directory)
         is_met = asyncio.run(measure_answers(directory, options.answers, options.rounds))
     return OK if is_met else FAILED
+
+
+def run_carried(options: argparse.Namespace) -> int:
+    """Measure and print export and import."""
+    with scratch(options.directory) as directory:
+        print_disk(directory)
+        asyncio.run(measure_carried(directory, options.events, options.rounds))
+    return OK
 
 
 def run_fleet(options: argparse.Namespace) -> int:

@@ -120,17 +120,18 @@ def _refusals(file: Path, report: ImportReport) -> Iterator[None]:
     except (BundleError, HttpError, MalformedBatch) as error:
         HEAD_OFFICE.fail(f"{file}: {error}; {_taken(report)}")
     except BaseException:
-        # The database failed, or Ctrl-C.
-        HEAD_OFFICE.warn(f"{file}: {_taken(report)}")
+        # The database failed, or Ctrl-C: the transaction under way may have been committed.
+        HEAD_OFFICE.warn(f"{file}: {_taken(report, nothing='it stopped: import it again')}")
         raise
 
 
-def _taken(report: ImportReport) -> str:
+def _taken(report: ImportReport, nothing: str = "nothing was taken") -> str:
     """Return what was taken before the import stopped."""
     here = report.total.taken + report.total.already_here
     if not here:
-        return "nothing was taken"
-    return f"it stopped, {count(here, 'capture')} of it are here: import it again for the others"
+        return nothing
+    captures = count(here, "capture")
+    return f"it stopped, at least {captures} of it are here: import it again for the others"
 
 
 def _document(bundle: BundleFile, origin: Origin, report: ImportReport) -> dict[str, object]:

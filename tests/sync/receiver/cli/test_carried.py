@@ -217,9 +217,30 @@ def test_import_that_fails_on_its_way_says_what_is_here(
 
     assert result.exit_code == 1
     assert first_words in result.stderr
-    assert "it stopped, 5 captures of it are here: import it again for the others" in result.stderr
+    assert (
+        "it stopped, at least 5 captures of it are here: import it again for the others"
+        in result.stderr
+    )
     assert "nothing was taken" not in result.stderr
     assert stored(office) == 5
+
+
+def test_interrupted_import_does_not_say_that_nothing_was_taken(
+    office: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction under way is committed, although its result is not waited for."""
+    bundle = bundle_for(office)
+
+    async def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sync.receiver.ingest.ledger.Ledger.store_batch", interrupted)
+
+    result = hq(office, "import", str(bundle))
+
+    assert result.exit_code == 130
+    assert "stick.bundle: it stopped: import it again" in result.stderr
+    assert "nothing was taken" not in result.stderr
 
 
 def test_bundle_for_another_head_office_is_refused(office: Path) -> None:
