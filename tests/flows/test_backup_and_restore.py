@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from tests.support.head_office.postgresql import PostgresqlServer
+from tests.support.head_office.replication import single_server
 from tests.support.processes import ROOT
 from tests.support.shop.machines import Machine, Office, joined
 from tests.support.shop.verdict import judge
@@ -156,6 +157,32 @@ async def test_head_office_restored_from_a_dump_of_postgresql_is_complete_again(
     assert verdict.is_clean, verdict
     assert "enroll" in audited.stdout
     await require_audit_log_is_closed(office.database)
+
+
+async def test_head_office_restored_from_a_base_backup_of_postgresql_is_complete_again(
+    tmp_path: Path,
+) -> None:
+    with single_server() as server:
+        url = f"postgresql+asyncpg://postgres@{server.place}/hq"
+        office, copy = Office(tmp_path / "hq", url), server.data.with_name("copy")
+        machine = await joined(office, tmp_path / "state")
+        async with machine.running():
+            async with office.serving():
+                await machine.trade(5)
+                await office.until_there(10)
+                await asyncio.to_thread(server.back_up, copy)
+                await machine.trade(5)
+                await office.until_there(20)
+            await asyncio.to_thread(server.restore, copy)
+            assert len(await office.records()) == 10
+
+            async with office.serving():
+                await machine.trade(1)
+                records = await office.until_there(22)
+                await office.until_complete()
+
+    verdict = judge(machine.ledger, records)
+    assert verdict.is_clean, verdict
 
 
 def run_pg_steps(name: str, server: PostgresqlServer, database: str, dump: Path) -> str:

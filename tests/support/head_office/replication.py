@@ -1,4 +1,4 @@
-"""Two real PostgreSQL servers on TCP ports: a primary and its streaming standby."""
+"""Real PostgreSQL servers on TCP ports: a primary, and its streaming standby."""
 
 import os
 import shutil
@@ -42,6 +42,24 @@ class Server:
     def place(self) -> str:
         """Return host and port."""
         return f"{_HOST}:{self.port}"
+
+    @property
+    def address(self) -> tuple[str, ...]:
+        """Return the options with which the server's own commands connect."""
+        return ("-h", _HOST, "-p", str(self.port), "-U", "postgres")
+
+    def back_up(self, directory: Path, *options: str) -> None:
+        """Make a base backup in an empty directory, or a new one."""
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _give(directory)
+        _run("pg_basebackup", *self.address, "-c", "fast", "-N", *options, "-D", str(directory))
+
+    def restore(self, backup: Path) -> None:
+        """Stop the server, put the backup in the place of its files, and start it."""
+        self.stop()
+        self.data.rename(f"{self.data}.old")
+        backup.rename(self.data)
+        self.start()
 
     def url(self, database: str = "postgres") -> str:
         """Return the driver's URL of a database."""
@@ -113,41 +131,54 @@ class Pair:
 
 
 @contextmanager
-def replicated_servers() -> Iterator[Pair]:
-    """Run a primary and a standby that has each commit before it is acknowledged."""
+def single_server() -> Iterator[Server]:
+    """Run one server with an empty database `hq`."""
     parent = Path(tempfile.mkdtemp(prefix="pgs-"))
     parent.chmod(0o755)
-    primary = Server(parent / "primary", free_port())
-    standby = Server(parent / "standby", free_port())
-    for server in (primary, standby):
-        server.data.mkdir(mode=0o700)
-        _give(server.data)
-        Path(f"{server.data}.log").touch()
-        _give(Path(f"{server.data}.log"))
+    server = _new_server(parent / "primary")
     try:
-        _run(
-            "initdb", "--auth=trust", "--encoding=utf8", "-N", "-U", "postgres", "-D", _of(primary)
-        )
-        primary.start()
-        address = ("-h", _HOST, "-p", str(primary.port), "-U", "postgres")
-        _run("psql", *address, "-c", "CREATE DATABASE hq")
-        _run("pg_basebackup", *address, "-c", "fast", "-N", "-R", "-D", _of(standby))
-        standby.start()
-        _run("psql", *address, "-c", "ALTER SYSTEM SET synchronous_standby_names = '*'")
-        _run("psql", *address, "-c", "SELECT pg_reload_conf()")
-        yield Pair(primary, standby, "hq")
+        _initialise(server)
+        yield server
     finally:
-        primary.end()
-        standby.end()
+        server.end()
         shutil.rmtree(parent)
+
+
+@contextmanager
+def replicated_servers() -> Iterator[Pair]:
+    """Run a primary and a standby that has each commit before it is acknowledged."""
+    with single_server() as primary:
+        standby = _new_server(primary.data.with_name("standby"))
+        try:
+            primary.back_up(standby.data, "-R")
+            standby.start()
+            address = primary.address
+            _run("psql", *address, "-c", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+            _run("psql", *address, "-c", "SELECT pg_reload_conf()")
+            yield Pair(primary, standby, "hq")
+        finally:
+            primary.end()
+            standby.end()
+
+
+def _new_server(data: Path) -> Server:
+    data.mkdir(mode=0o700)
+    log = Path(f"{data}.log")
+    log.touch()
+    for path in (data, log):
+        _give(path)
+    return Server(data, free_port())
+
+
+def _initialise(server: Server) -> None:
+    directory = ("-D", str(server.data))
+    _run("initdb", "--auth=trust", "--encoding=utf8", "-N", "-U", "postgres", *directory)
+    server.start()
+    _run("psql", *server.address, "-c", "CREATE DATABASE hq")
 
 
 def _is_alive(process: psutil.Process) -> bool:
     return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-
-
-def _of(server: Server) -> str:
-    return str(server.data)
 
 
 def _give(path: Path) -> None:
