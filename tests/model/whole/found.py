@@ -94,6 +94,12 @@ HISTORIES: Mapping[str, History] = {
     "dead_letter_is_older_than_all_that_is_kept": [
         *(SESSION, ("refuse", 0), ("deliver", 0), SESSION, ("deliver", 0), ("month",)),
     ],
+    "firewall_denies_one_capture": [
+        *(SESSION, ("deny", 0, 0), SESSION, SESSION, ("hours", 0)),
+    ],
+    "answer_waits_behind_a_session_that_a_firewall_denies": [
+        *(SESSION, ("deny", 0, 1), ("answer", 0, 0, 0), SESSION, ("hours", 0)),
+    ],
     "clock_set_ahead_and_retention": [
         *(SESSION, ("deliver", 0), ("step_clock", 0, 3), ("clean_up", 0)),
     ],

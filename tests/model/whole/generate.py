@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hypothesis import strategies as st
 
 from tests.model.whole.history import History, Step
+from tests.model.whole.line import DENIALS
 from tests.model.whole.steps.tills import ODD_MEMBERS
 
 MAX_STEPS = 14
@@ -52,6 +53,12 @@ STEPS: Mapping[str, Sequence[st.SearchStrategy[int]]] = {
     "come_back": [_INDEX],
     "retry": [_TILL, _INDEX],
     "discard": [_TILL, _INDEX],
+    "hours": [_TILL],
+    "set_aside": [_TILL, _INDEX],
+    "set_aside_stuck": [_TILL],
+    "sync": [_TILL],
+    "deny": [_INDEX, st.integers(0, len(DENIALS) - 1)],
+    "allow": [],
     "refuse": [_INDEX],
     "understand": [],
     "publish": [st.integers(0, 2)],
@@ -72,6 +79,8 @@ KINDS: Mapping[str, Sequence[str]] = {
         "retention": "month month image put_back repeat_session repeat_answer refuse understand",
         "old answers": "answer month clean_up back_up restore heartbeat",
         "backups": "back_up back_up restore restore clean_up month refuse understand retry kill",
+        "firewalls": "deny deny deny allow answer sync hours hours set_aside set_aside_stuck retry",
+        "firewalls and more": "deny deny allow sync wait discard restore back_up kill clean_up",
         "machines": "replace replace come_back image clone repeat_session revoke enroll",
         "clones": "image clone clone same_id restart heartbeat",
         "clocks": "late_arrives late_arrives reboot step_clock step_clock clean_up wait",

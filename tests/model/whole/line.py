@@ -4,10 +4,14 @@ from collections import deque
 from collections.abc import Mapping
 from enum import StrEnum
 
+import msgspec
+import zstandard
+from multidict import CIMultiDict
 from yarl import URL
 
 from sync.delivery.outcomes import Blocked, FailureCause, RetryLater
 from sync.delivery.transports.http_client import HttpClient, HttpOptions, HttpResponse
+from sync.protocol.wire import BATCHES_PATH, Batch
 from tests.model.whole.clocks import TrueTime
 from tests.model.whole.head_office import HeadOffice, Sent
 from tests.model.whole.kill_switch import SWITCH
@@ -26,10 +30,21 @@ class Fault(StrEnum):
 
 
 _LOST = RetryLater(FailureCause.NO_RESPONSE, "the response was lost")
+_HTML = CIMultiDict({"Content-Type": "text/html"})
+# What a firewall makes of a content that it dislikes.
+DENIALS: list[HttpResponse | RetryLater] = [
+    HttpResponse(403, _HTML, b"<html>denied</html>"),
+    HttpResponse(500, _HTML, b"<html>failed</html>"),
+    HttpResponse(503, CIMultiDict({"Retry-After": "3000"}), b""),
+    HttpResponse(200, _HTML, b"<html>log in</html>"),
+    _LOST,
+]
 
 
 class Line(HttpClient):
     """Passes requests to head office, each `DELAY_US` on its way; the next ones meet `faults`.
+
+    `denied`: the denial of each request with the content of a till's request, by its number.
 
     `late`: requests on their way that their sender has given up.
     """
@@ -40,6 +55,7 @@ class Line(HttpClient):
         self.faults: deque[Fault] = deque()
         self.late: list[Sent] = []
         self.is_cut = False
+        self.denied: dict[int, HttpResponse | RetryLater] = {}
 
     async def request(
         self,
@@ -58,6 +74,8 @@ class Line(HttpClient):
         sent = Sent(method, url.raw_path, dict(headers), body or b"", self._time.now_us)
         if fault is Fault.LOST:
             return _LOST
+        if self.denied and (denial := self._denial(sent)):
+            return denial
         if fault is Fault.LATE:
             self.late.append(sent)
             return _LOST
@@ -67,6 +85,14 @@ class Line(HttpClient):
             answer = await self._office.serve(sent)
         SWITCH.point()
         return _LOST if self.is_cut or fault is Fault.ANSWER_LOST else answer
+
+    def _denial(self, sent: Sent) -> HttpResponse | RetryLater | None:
+        if sent.path != BATCHES_PATH:
+            return None
+        batch = msgspec.json.decode(zstandard.decompress(sent.body), type=Batch)
+        documents = [msgspec.json.decode(bytes(event.body)) for event in batch.events]
+        numbers = [one["n"] for one in documents if isinstance(one, dict) and "n" in one]
+        return next((self.denied[one] for one in numbers if one in self.denied), None)
 
     async def let_late_arrive(self) -> None:
         """Serve the requests that were on their way."""

@@ -128,6 +128,7 @@ class Machine:
         self.clock = MachineClock(site.time)
         self.boot_id = site.new_name("boot")
         self.is_running = self.is_gone = self.was_used = False
+        self.failures = 0
         self.had_wrong_clock = False
         self.untold: set[int] = set()
         self.epochs_of_mark: set[str] = set()
@@ -185,8 +186,10 @@ class Machine:
     async def deliver(self, *faults: Fault) -> None:
         """Run a delivery pass; its first requests meet `faults`."""
         self.line.faults = deque(faults)
-        throttle = Throttle(sleep=_no_sleep)
-        await DeliveryPass(self.outbox_after_heartbeat, self.transport, throttle).run()
+        throttle, failures = Throttle(sleep=_no_sleep), self.failures
+        outbox, transport = self.outbox_after_heartbeat, self.transport
+        report = await DeliveryPass(outbox, transport, throttle, failures > 0, failures).run()
+        self.failures = 0 if report.stop is None else failures + 1
         self.line.faults.clear()
 
     async def heartbeat(self, *faults: Fault) -> None:

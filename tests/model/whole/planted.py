@@ -20,6 +20,7 @@ from agent.store.outbox import rewind
 from agent.store.queries import status
 from agent.uplink import terms_sync
 from agent.uplink.shared_name import SharedName
+from sync.delivery.transports.batch import batch_transport
 from sync.receiver.ingest import accept, agent_transaction, events
 from sync.receiver.ingest.deduplication.purged import PurgedNumbers
 from sync.receiver.ingest.deduplication.sessions import KnownSessions
@@ -161,7 +162,17 @@ def _last_heartbeat_to_arrive_counts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(agent_transaction, "is_overtaken", is_overtaken)
 
 
+def _one_event_denied_holds_the_others(patch: pytest.MonkeyPatch) -> None:
+    def is_never(_failure: object) -> bool:
+        return False
+
+    patch.setattr(batch_transport, "may_be_about_an_event", is_never)
+
+
 FAULTS: Mapping[str, Fault] = {
+    "one capture that a firewall denies holds the others": Fault(
+        _one_event_denied_holds_the_others, "firewall_denies_one_capture"
+    ),
     "A1 a number that was purged is taken for a repeat": Fault(
         _purged_number_is_a_repeat, "numbers_that_were_purged_are_used_again_by_an_image"
     ),

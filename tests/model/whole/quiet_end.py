@@ -14,6 +14,7 @@ async def come_to_rest(chain: AllSteps) -> None:
     """Let everything arrive. Raises `AssertionError` if that never ends."""
     await chain.late_arrives(1)
     await chain.understand()
+    await chain.allow()
     chain.office.publish_usable()
     for name in TILLS:
         if not any(machine.name == name for machine in chain.alive):

@@ -11,6 +11,7 @@ from tests.model.whole.steps.chain import Chain
 _Step: TypeAlias = Callable[..., Awaitable[None]]
 FAULTS = list(Fault)
 # Half the retention of 30 days: with a wrong clock, time may count twice.
+HOURS = 6
 KEPT_US = 14 * DAY_US
 WAITS = [60 * SECOND_US, HOUR_US, DAY_US, 31 * DAY_US]
 CLOCK_STEPS = [-DAY_US, -HOUR_US, HOUR_US, 400 * DAY_US]
@@ -26,6 +27,19 @@ class AgentSteps(Chain):
         # Three requests: a request that gets no answer is tried so often.
         await machine.deliver(one, others, others)
         self.note_delivered(machine)
+
+    async def hours(self, which: int) -> None:
+        """Some hours pass: a firewall that dislikes some contents holds no others."""
+        machine = await self.running(which)
+        for _ in range(HOURS + len(machine.line.denied)):
+            self.time.pass_us(HOUR_US)
+            await machine.deliver()
+        self.note_delivered(machine)
+        names = {self.book.requests[number - 1].correlation_id for number in machine.line.denied}
+        for one in machine.held():
+            is_own = self.book.requests[one.number - 1].correlation_id in names
+            if one.is_pending and not is_own and not self.needs_tokens:
+                self.problems.append(f"request {one.number} is held up by what a firewall denies")
 
     async def heartbeat(self, which: int, fault: int = 0) -> None:
         """An agent sends a heartbeat."""

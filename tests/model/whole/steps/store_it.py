@@ -1,5 +1,6 @@
 """Steps of store IT: images, machines, dead letters."""
 
+from tests.model.whole.line import DENIALS
 from tests.model.whole.machine import Machine
 from tests.model.whole.steps.chain import Chain, Image, pick
 
@@ -68,17 +69,48 @@ class StoreSteps(Chain):
             await machine.start()
 
     async def retry(self, which: int, index: int) -> None:
-        """Store IT has a dead letter retried."""
+        """Store IT has a dead letter or a deferred event retried."""
         machine = await self.running(which)
         letters = machine.outbox.dead_letters
-        if found := pick(await letters.page(100), index):
+        if found := pick(await letters.page(100, is_any=True), index):
             await letters.retry(found.receipt.epoch, found.receipt.sequence)
 
     async def discard(self, which: int, index: int) -> None:
-        """Store IT discards a dead letter."""
+        """Store IT discards a dead letter or a deferred event."""
         machine = await self.running(which)
         letters = machine.outbox.dead_letters
-        if found := pick(await letters.page(100), index):
+        if found := pick(await letters.page(100, is_any=True), index):
             numbers = [one.number for one in machine.held() if one.receipt == found.receipt]
             self.discarded.update(numbers)
             await letters.discard(found.receipt.epoch, found.receipt.sequence)
+
+    async def set_aside(self, which: int, index: int) -> None:
+        """Store IT makes a deferred event a dead letter."""
+        machine = await self.running(which)
+        letters = machine.outbox.dead_letters
+        shown = await letters.page(100, is_any=True)
+        if found := pick([one for one in shown if one.stuck_since_us is not None], index):
+            await letters.set_aside(found.receipt.epoch, found.receipt.sequence)
+
+    async def set_aside_stuck(self, which: int) -> None:
+        """The agent sets aside what is stuck, as each hour."""
+        machine = await self.running(which)
+        await machine.outbox.dead_letters.set_aside_stuck(1)
+
+    async def sync(self, which: int) -> None:
+        """Store IT runs `loyalty-agent sync`."""
+        machine = await self.running(which)
+        await machine.outbox.dead_letters.retry_deferred()
+        await machine.deliver()
+        self.note_delivered(machine)
+
+    async def deny(self, index: int, kind: int) -> None:
+        """A firewall dislikes the content of a request, until `allow`."""
+        if found := pick(self.book.requests, -1 - index):
+            for machine in self.machines:
+                machine.line.denied[found.number] = DENIALS[kind % len(DENIALS)]
+
+    async def allow(self) -> None:
+        """The firewall is put right."""
+        for machine in self.machines:
+            machine.line.denied.clear()
