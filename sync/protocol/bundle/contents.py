@@ -20,6 +20,8 @@ from sync.protocol.wire import EpochExtent
 
 # Bounds the memory of a reader, whoever wrote the file.
 _MAX_RECORD_BYTES = 16 * 1024 * 1024
+# A batch names at least its till, epoch and boot. Bounds the number of records.
+_MIN_BATCH_BYTES = 64
 _MAX_WINDOW_BYTES = 8 * 1024 * 1024
 _RECORD = struct.Struct(">cI")
 _BATCH, _END = b"B", b"E"
@@ -136,7 +138,7 @@ def read_records(
 
 def _read_record(content: zstandard.ZstdDecompressionReader) -> bytes | BundleEnd:
     kind, length = _RECORD.unpack(_read_exactly(content, _RECORD.size))
-    if length > _MAX_RECORD_BYTES:
+    if length > _MAX_RECORD_BYTES or (kind == _BATCH and length < _MIN_BATCH_BYTES):
         raise malformed()
     record = _read_exactly(content, length)
     if kind == _BATCH:

@@ -15,7 +15,7 @@ from typing import NamedTuple, assert_never
 
 from sqlalchemy import Connection
 
-from sync.protocol.bundle.contents import proof_of
+from sync.protocol.bundle.contents import malformed, proof_of
 from sync.protocol.bundle.sealing import BundleError
 from sync.protocol.rfc3339 import to_rfc3339
 from sync.protocol.wire import ErrorCode
@@ -158,6 +158,8 @@ class BundleImport:
     def _parse(self, body: bytes, sender: EnrolledAgent) -> InboundBatch:
         inbound = replace(parse_batch(body, sender, self.now()), is_carried=True)
         check_sender(sender, inbound.batch.store_id, inbound.batch.till_id)
+        if not inbound.events:
+            raise malformed("it has a batch without captures")
         return inbound
 
     async def _take_batch(self, inbound: InboundBatch, report: ImportReport) -> None:

@@ -54,7 +54,7 @@ async def read_ahead(values: Iterator[T]) -> AsyncGenerator[T, None]:
 
 
 def _continues(later: InboundBatch, before: InboundBatch) -> bool:
-    if not (before.events and later.events) or before.batch.ends_epoch:
+    if before.batch.ends_epoch:
         return False
     is_next = later.events[0].sequence == before.events[-1].sequence + 1
     return is_next and _common(later) == _common(before)

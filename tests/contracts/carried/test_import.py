@@ -201,6 +201,14 @@ async def test_bundle_that_begins_beyond_what_head_office_has_is_named_and_not_t
     assert await post.office.rows(GapRecord, "first_sequence") == []
 
 
+async def test_batch_without_captures_is_refused(post: Post) -> None:
+    """No agent writes one, and millions of them would be a transaction each."""
+    content = sealed(OLD, [(OLD.batch(), 0)], epochs=[extent(OLD, 1)], token_hash=post.token_hash)
+
+    with pytest.raises(BundleError, match="it has a batch without captures"):
+        await post.take(content)
+
+
 async def test_bundle_of_another_till_s_name_needs_the_token_of_that_till(post: Post) -> None:
     """The public key is on every POS machine: it proves nothing."""
     content = sealed(OLD, [(OLD.batch(*sessions(1, 5)), 5)], token_hash=hash_token("another"))

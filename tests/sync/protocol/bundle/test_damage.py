@@ -84,7 +84,7 @@ def test_file_that_cannot_be_read_any_more_is_no_fault_of_the_database() -> None
 @pytest.mark.parametrize("events", [-1, 2**60, 2**70])
 def test_bundle_that_names_an_impossible_number_of_captures_is_refused(events: int) -> None:
     epochs = [EpochExtent(epoch="e", last_sequence=1)]
-    content = sealed(SimulatedAgent(), [(b"{}", events)], epochs=epochs)
+    content = sealed(SimulatedAgent(), [(bytes(100), events)], epochs=epochs)
     bundle = open_bundle(io.BytesIO(content), KEYS)
 
     with pytest.raises(BundleError, match="it miscounts its own captures"):
@@ -110,6 +110,17 @@ def test_bundle_that_names_an_impossible_epoch_is_refused(wrong: Mapping[str, An
 
     with pytest.raises(BundleError, match="it names epochs that no agent has"):
         opened(content)
+
+
+def test_bundle_of_countless_tiny_batches_is_refused_at_the_first() -> None:
+    """They compress without limit: one megabyte of them took ten minutes to check."""
+    bundle = open_bundle(io.BytesIO(sealed(SimulatedAgent(), [(b"{}", 0)] * 1000)), KEYS)
+    taken: list[bytes] = []
+
+    with pytest.raises(BundleError, match="not that of a bundle"):
+        taken.extend(bundle.batches())
+
+    assert taken == []
 
 
 @given(st.integers(0, len(BUNDLE) - 1))
