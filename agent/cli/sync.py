@@ -68,5 +68,5 @@ def _print_result(status: dict[str, object]) -> ExitCode:
         AGENT.warn(f"still pending: {pending}; cause: {cause}")
     if dead_letters:
         rejected = count(dead_letters, "capture")
-        AGENT.warn(f"head office rejected {rejected}: see {AGENT.name} dead-letters list")
+        AGENT.warn(f"rejected: {rejected}; see {AGENT.name} dead-letters list")
     return ExitCode.OK if waiting == 0 and not dead_letters else ExitCode.PROBLEM

@@ -165,7 +165,7 @@ async def test_sync_wait_exits_with_1_after_a_refusal(
         await refuse_one_answer(shop, central)
         result = await command(shop, "sync", "--wait")
     assert (result.returncode, result.stdout) == (1, "No captures are pending.\n")
-    assert "head office rejected 1 capture: see loyalty-agent dead-letters list" in result.stderr
+    assert "rejected: 1 capture; see loyalty-agent dead-letters list" in result.stderr
 
 
 async def test_sync_wait_exits_with_1_when_agent_stops(

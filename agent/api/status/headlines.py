@@ -44,15 +44,16 @@ _DELIVERY_LEVELS = {
     "retrying": Level.NOTE,
     "holding": Level.ALARM,
 }
+_DELIVERY_TEXTS = {"failing", "held", "not_taken", *_DELIVERY_LEVELS}
 # Other failures may need an action: a certificate, the clock, the settings, the disk. A tuple: the
 # JSON may hold an unhashable value.
+_ANSWERED = (FailureCause.OVERLOADED, FailureCause.SERVER_ERROR)
 _ENDS_BY_ITSELF = (
     FailureCause.NETWORK_DOWN,
     FailureCause.NO_CONNECTION,
     FailureCause.CENTRAL_DOWN,
     FailureCause.NO_RESPONSE,
-    FailureCause.OVERLOADED,
-    FailureCause.SERVER_ERROR,
+    *_ANSWERED,
 )
 
 
@@ -125,10 +126,12 @@ def delivery(members: Members, words: Words) -> Headline:
     trouble = sync.get("trouble")
     if state == "retrying" and trouble not in _ENDS_BY_ITSELF:
         name, level = "failing", Level.WARNING if trouble else Level.NOTE
+    elif state == "retrying" and trouble in _ANSWERED:
+        name = "not_taken"
     elif state == "holding" and trouble in NOT_ASKED:
         name = "held"
     text = say(
-        f"delivery.{slug(name) if name in {'failing', 'held', *_DELIVERY_LEVELS} else 'other'}",
+        f"delivery.{slug(name) if name in _DELIVERY_TEXTS else 'other'}",
         state=state,
         cause=_cause(sync, words),
         pending=say("delivery.pending_unknown") if waiting is None else words.captures(waiting),

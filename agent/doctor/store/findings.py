@@ -77,7 +77,7 @@ def check_dead_letters(directory: Path) -> Check | None:
         codes.append(f"{more} of other codes")
     total = sum(some for _, some in rows)
     captures = count(total, "capture")
-    found = f"head office rejected {captures}: {', '.join(codes)}"
+    found = f"rejected: {captures}; {', '.join(codes)}"
     advice = (
         "see loyalty-agent dead-letters list; once the cause is fixed, dead-letters retry, else"
         " discard"

@@ -116,7 +116,7 @@ def test_format_nagios_is_a_check() -> None:
         result = run("status", "--format", "nagios", LOYALTY_AGENT__API__PORT=str(port))
 
     assert result.exit_code == 1
-    assert result.stdout.startswith("LOYALTY AGENT WARNING: Head office rejected 1 capture.")
+    assert result.stdout.startswith("LOYALTY AGENT WARNING: Rejected: 1 capture.")
 
 
 def test_check_as_json_has_the_verdict_and_the_problems() -> None:

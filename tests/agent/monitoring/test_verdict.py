@@ -103,7 +103,7 @@ def test_age_is_never_negative_and_a_wrong_time_is_no_failure(at: object) -> Non
 def test_the_worst_is_said_first() -> None:
     said = line(deadLetters=2, storage={"state": "full", "reason": "12 MiB free"})
     assert said.startswith("LOYALTY AGENT CRITICAL: Captures are rejected: the disk is full.")
-    assert "Head office rejected 2 captures." in said
+    assert "Rejected: 2 captures." in said
 
 
 def test_text_of_others_ends_neither_line_nor_text() -> None:

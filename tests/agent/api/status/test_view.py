@@ -74,6 +74,14 @@ def test_rejected_captures_are_the_first_sentence_with_the_reason(state: str, te
             ),
         ),
         (
+            sync_state("retrying", trouble="head office failed", detail="answered 500"),
+            2,
+            (
+                "Head office does not take captures now: head office failed (answered 500)."
+                " Pending: 2 captures. No action needed."
+            ),
+        ),
+        (
             sync_state("retrying", trouble="certificate not trusted", detail="self-signed"),
             1,
             (
@@ -118,7 +126,7 @@ def test_dead_letters_and_quarantined_databases_state_the_action() -> None:
     lines = headlines(deadLetters=2, storage={"state": "ready", "setAside": ["20260101T000000Z"]})
 
     assert lines[1] == "No captures are pending."
-    assert lines[2].startswith("Head office rejected 2 captures.")
+    assert lines[2].startswith("Rejected: 2 captures.")
     assert lines[2].endswith("loyalty-agent dead-letters list")
     assert lines[3].endswith("keep set-aside/20260101T000000Z.")
 

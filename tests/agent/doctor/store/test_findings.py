@@ -201,7 +201,7 @@ def test_refused_captures_are_named_with_their_codes(tmp_path: Path) -> None:
 
     assert found is not None
     assert found.verdict is Verdict.WARNING
-    assert found.found == "head office rejected 3 captures: 2 ALTERED, 1 for [address]"
+    assert found.found == "rejected: 3 captures; 2 ALTERED, 1 for [address]"
 
 
 def test_discarded_dead_letters_are_no_finding(tmp_path: Path) -> None:
