@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from tests.support.growth import LIMIT, growth
+from tests.support.head_office.growth import LIMIT, growth
 from tests.support.head_office.ledger import LedgerDriver
 from tests.support.head_office.messages import (
     EPOCH,
@@ -70,7 +70,7 @@ async def test_batch_of_answers_to_one_session(
         events = [session(1, name), *(kind(number, name) for number in range(2, size + 2))]
         return lambda: store_new(office, till, events)
 
-    assert await growth(prepare, FEW * 2) < LIMIT
+    assert await growth(office.database, prepare, FEW * 2) < LIMIT
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
@@ -91,7 +91,7 @@ async def test_batch_to_a_session_with_many_answers(
         return lambda: store_new(office, till, events)
 
     # The ledger grows fourfold; the time must not.
-    assert await growth(prepare, FEW, LIMIT / 2) < LIMIT / 2
+    assert await growth(office.database, prepare, FEW, LIMIT / 2) < LIMIT / 2
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
@@ -107,7 +107,7 @@ async def test_answers_resent_in_a_new_epoch(
         again = SimulatedAgent(till_id=till.till_id, epoch=EPOCH[::-1])
         return lambda: store_duplicates(office, again, events)
 
-    assert await growth(prepare, FEW * 2) < LIMIT
+    assert await growth(office.database, prepare, FEW * 2) < LIMIT
 
 
 async def store_new(office: LedgerDriver, till: SimulatedAgent, events: Sequence[Members]) -> None:
@@ -151,7 +151,7 @@ async def test_events_of_one_id_resent(
         await office.take(till, *events)
         return lambda: office.take(till, *events)
 
-    assert await growth(prepare, FEW * 2) < LIMIT
+    assert await growth(office.database, prepare, FEW * 2) < LIMIT
 
 
 @pytest.mark.parametrize("kind", LISTS)
@@ -169,7 +169,7 @@ async def test_answer_to_an_id_with_many_events(
         return lambda: office.take(till, *more)
 
     # The ledger grows fourfold; the time must not.
-    assert await growth(prepare, FEW, LIMIT / 2) < LIMIT / 2
+    assert await growth(office.database, prepare, FEW, LIMIT / 2) < LIMIT / 2
 
 
 async def test_few_resent_events_between_many_gaps(office: LedgerDriver) -> None:
@@ -182,7 +182,7 @@ async def test_few_resent_events_between_many_gaps(office: LedgerDriver) -> None
         some = events[:: len(events) // 10]
         return lambda: office.take(till, *some)
 
-    assert await growth(prepare, FEW, LIMIT / 2) < LIMIT / 2
+    assert await growth(office.database, prepare, FEW, LIMIT / 2) < LIMIT / 2
 
 
 async def test_many_gaps_filled_by_one_batch(office: LedgerDriver) -> None:
@@ -197,7 +197,7 @@ async def test_many_gaps_filled_by_one_batch(office: LedgerDriver) -> None:
         ]
         return lambda: office.take(till, *found)
 
-    assert await growth(prepare, FEW * 2) < LIMIT
+    assert await growth(office.database, prepare, FEW * 2) < LIMIT
 
 
 async def test_erased_answers_to_a_session_with_many_addresses(
@@ -216,4 +216,4 @@ async def test_erased_answers_to_a_session_with_many_addresses(
         ]
         return lambda: store_duplicates(office, till, erased)
 
-    assert await growth(prepare, FEW, LIMIT / 2) < LIMIT / 2
+    assert await growth(office.database, prepare, FEW, LIMIT / 2) < LIMIT / 2

@@ -6,7 +6,12 @@ from collections.abc import Awaitable, Callable
 from sync.receiver.db.database import Database
 from sync.receiver.db.sqlite import SqliteFile
 
+# Work in proportion gives 1, quadratic work gives `TIMES`; between them lies the noise of a
+# shared machine.
+TIMES = 4
+LIMIT = 2.2
 _RUNS, _MOST_RUNS = 5, 40
+_ROUNDS = 12
 
 
 def clock_for(database: Database) -> Callable[[], float]:
@@ -32,3 +37,27 @@ async def fastest(
         if run + 1 >= _RUNS and (not enough or least < enough):
             break
     return least
+
+
+async def growth(
+    database: Database,
+    prepare: Callable[[int], Awaitable[Callable[[], Awaitable[object]]]],
+    size: int,
+    limit: float = LIMIT,
+) -> float:
+    """Return how much longer `TIMES` the input takes, divided by `TIMES`.
+
+    `prepare` returns the operation to measure for an input of a size. The fastest of several
+    rounds counts, so that a busy machine does not; a round below `limit` is the last.
+    """
+    clock = clock_for(database)
+    seconds = {size: float("inf"), size * TIMES: float("inf")}
+    for _ in range(_ROUNDS):
+        for count, least in seconds.items():
+            run = await prepare(count)
+            began = clock()
+            await run()
+            seconds[count] = min(least, clock() - began)
+        if (grown := seconds[size * TIMES] / seconds[size] / TIMES) < limit:
+            return grown
+    return grown
