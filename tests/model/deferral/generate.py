@@ -11,6 +11,7 @@ from tests.model.whole.history import History, Step
 MAX_STEPS = 16
 _INDEX = st.integers(0, 3)
 _FAULT = st.integers(0, len(NAMES) - 1)
+_LOST = st.sampled_from([NAMES.index("answer lost"), NAMES.index("cut short"), 0, 4])
 _REQUEST = st.integers(0, 9)
 _YES = st.integers(0, 1)
 # The arguments of each step.
@@ -19,10 +20,12 @@ STEPS: Mapping[str, Sequence[st.SearchStrategy[int]]] = {
     "sessions": [st.integers(2, 5)],
     "answer": [_INDEX],
     "bad_session": [_FAULT],
-    "bad_session_then": [_FAULT, _FAULT],
+    "bad_session_then": [_LOST, _FAULT],
     "bad_sessions": [st.integers(2, 9), _FAULT],
+    "row": [st.integers(3, 5), _FAULT],
+    "row_then": [st.integers(3, 5), _LOST, _FAULT],
     "bad_answer": [_INDEX, _FAULT],
-    "bad_answer_then": [_INDEX, _FAULT, _FAULT],
+    "bad_answer_then": [_INDEX, _LOST, _FAULT],
     "fail": [_INDEX, _FAULT],
     "fail_when_retried": [_FAULT],
     "heal": [_INDEX],
@@ -62,8 +65,8 @@ STEPS_OF: Mapping[str, Sequence[str]] = {
     for name, steps in {
         "everything": " ".join(STEPS),
         "sessions": "answer refuse fail fail_when_retried heal set_aside discard hours retry_day",
-        "rows": "bad_sessions bad_sessions sessions hours heal_all all_fail common_end",
-        "doubt": "bad_session_then bad_session_then bad_answer_then crash cancel sync heal_all",
+        "rows": "bad_sessions bad_sessions row sessions hours heal_all all_fail common_end",
+        "doubt": "bad_session_then row_then row_then bad_answer_then crash cancel sync heal_all",
         "outages": "endpoint_fails contents_fail all_fail common_end common_end hours cut_off",
         "stuck": "week set_aside_stuck set_aside contents_fail endpoint_fails restart",
         "clocks": "week step_clock boot_in_1970 put_clock_right put_clock_right set_aside_stuck",

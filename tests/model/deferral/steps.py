@@ -42,6 +42,12 @@ class Steps(Shop):
         for number in range(count):
             self.trouble(self.add_session(), fault + number)
 
+    def row(self, count: int, *faults: int) -> None:
+        """Capture several sessions in a row that fail alike, and one that passes."""
+        for _ in range(count):
+            self.trouble(self.add_session(), *faults)
+        self.add_session()
+
     def bad_answer(self, index: int, *faults: int) -> None:
         """Capture an answer that fails by itself."""
         if number := self.add_answer(index):

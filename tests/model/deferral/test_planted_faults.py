@@ -7,6 +7,8 @@ from tests.model.deferral.history import Histories
 from tests.model.deferral.planted import FAULTS
 from tests.model.whole.planted import planted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_fault_is_found(deferrals: Histories, name: str) -> None:
