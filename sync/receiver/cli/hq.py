@@ -1,6 +1,5 @@
 """`loyalty-hq` as a program with commands: its name, settings, state and database."""
 
-import asyncio
 import os
 import uuid
 from collections.abc import Awaitable, Callable
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
+import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from sync.receiver.audit.audit_log import AuditLog
@@ -90,7 +90,8 @@ def run_on_database(
 
     try:
         with HEAD_OFFICE.exit_on_configuration_error(), owner:
-            return asyncio.run(run())
+            # On asyncio's own loop a connection that is cancelled leaves a line of its future.
+            return uvloop.run(run())
     except BrokenPipeError:
         # The reader of our output is gone; typer exits silently.
         raise

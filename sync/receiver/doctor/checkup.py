@@ -1,11 +1,12 @@
 """Run all checks of head office in order: settings, machine, database."""
 
-import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+
+import uvloop
 
 from sync.receiver.auth.readers_token import FILE_NAME
 from sync.receiver.config import DATABASE_FILE, SERVICE, ReceiverSettings
@@ -49,7 +50,7 @@ def run_checks(
             return [*checks, *check_sqlite(settings)]
     if checks[0].verdict is not Verdict.PASS:
         return checks  # the password may be unreadable
-    return [*checks, *asyncio.run(check_postgresql(settings, now()))]
+    return [*checks, *uvloop.run(check_postgresql(settings, now()))]
 
 
 def check_directory(settings: ReceiverSettings) -> Iterator[Check]:

@@ -1,7 +1,8 @@
 """Errors that keep `loyalty-hq serve` from starting, beyond those of its settings."""
 
-import asyncio
 from collections.abc import Iterator
+
+import uvloop
 
 from sync.receiver.auth.readers_token import check_own_token
 from sync.receiver.config import SERVICE, ReceiverSettings
@@ -32,7 +33,7 @@ def find_start_errors(settings: ReceiverSettings, uid: int) -> Iterator[SettingE
     if settings.database.url and not settings.is_on_postgresql:
         yield from find_shared_directory_errors(settings.database_path, "database.url")
     if settings.is_on_postgresql:
-        yield from asyncio.run(find_encoding_errors(settings))
+        yield from uvloop.run(find_encoding_errors(settings))
     if makes_own_token(settings):
         try:
             check_own_token(directory)

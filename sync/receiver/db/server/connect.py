@@ -148,6 +148,8 @@ class Connector:
 
 def words_of(error: BaseException) -> str:
     """Return the message of a server or the system without details, which may quote values."""
+    if type(error) is ConnectionError:  # the driver's, of its own inner workings
+        return "the connection was closed"
     # Of these the number is the library's.
     is_of_system = not isinstance(error, (socket.gaierror, ssl.SSLError))
     if isinstance(error, OSError) and is_of_system and error.errno:

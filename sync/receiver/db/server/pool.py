@@ -72,6 +72,7 @@ class ServerPool:
         """Close all connections. Idempotent."""
         if self._looking is not None:
             self._looking.cancel()
+            await asyncio.wait([self._looking])
         if self._engine is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):

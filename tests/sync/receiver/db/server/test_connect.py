@@ -1,6 +1,7 @@
 """Hosts that hang or refuse: what they cost, and what is said of them."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from sync.receiver.cli.hq import run_on_database
 from sync.receiver.database_url import parse_server_url
 from sync.receiver.db.database import DatabaseUnavailableError
 from sync.receiver.db.health.outage import outage_cause
 from sync.receiver.db.server.connect import Connector
 from tests.support.certificates import make_certificate
+from tests.support.head_office.receiver import settings_in
 
 _PASSWORD = "hunter2"  # noqa: S105 - of the test
 
@@ -67,6 +70,51 @@ def test_the_cause_for_the_log_names_a_lost_connection_whatever_the_driver_calls
 
     assert outage_cause(lost) == "PostgreSQL: db1:5432: the connection was lost"
     assert outage_cause(other) is None
+
+
+def test_cancelled_connection_says_nothing_in_the_log(tmp_path: Path) -> None:
+    """On asyncio's own loop its future is lost with an exception, which is then printed."""
+    noise: list[object] = []
+
+    async def cancel_after(steps: int, port: int) -> None:
+        url = parse_server_url(f"postgresql+asyncpg://hq@127.0.0.1:{port}/hq")
+        connecting = asyncio.ensure_future(Connector(url, None, {}).connect())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        _ = connecting.cancelled() or connecting.exception()
+
+    async def work(_: object) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(8)
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            for steps in range(60):
+                await cancel_after(steps, server.sockets[0].getsockname()[1])
+        gc.collect()
+
+    run_on_database(settings_in(tmp_path), work, create=True)
+
+    assert noise == []
+
+
+async def test_host_that_closes_the_connection_at_once_is_said_to_do_so() -> None:
+    """The driver calls it an unexpected call of its own."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(DatabaseUnavailableError) as raised:
+            await connector(f"127.0.0.1:{port}", "prefer").connect()
+
+    assert str(raised.value) == f"PostgreSQL: 127.0.0.1:{port}: the connection was closed"
 
 
 async def test_a_host_without_an_address_is_named() -> None:

@@ -1,9 +1,11 @@
-"""A balancer before several servers: each connection may reach another one."""
+"""While a statement takes long another primary is looked for, which must cost and cut nothing."""
 
 import pytest
 from sqlalchemy import text
 
 from sync.receiver.db.postgresql import Postgresql
+from sync.receiver.db.server.connect import Connector
+from sync.receiver.db.server.connection import ServerConnection
 from tests.support.head_office.postgresql import PostgresqlServer, started_server
 from tests.support.head_office.relay import relay_before
 
@@ -25,3 +27,25 @@ async def test_slow_statement_behind_a_balancer_is_not_cut(
             await database.close()
 
     assert found == 1
+
+
+async def test_long_command_makes_few_connections(
+    postgresql_server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One each three seconds, for as long as an export takes."""
+    monkeypatch.setattr("sync.receiver.db.server.pool.SUSPECT_SECONDS", 0.01)
+    made = 0
+    connect = Connector.connect
+
+    async def counted(connector: Connector) -> ServerConnection:
+        nonlocal made
+        made += 1
+        return await connect(connector)
+
+    monkeypatch.setattr(Connector, "connect", counted)
+    database = Postgresql(await postgresql_server.new_database(), statement_seconds=None)
+
+    await database.read(lambda connection: connection.execute(text("SELECT pg_sleep(2)")).scalar())
+    await database.close()
+
+    assert made <= 2 + 9
