@@ -28,7 +28,7 @@ from sync.runtime.settings.setting_errors import ConfigurationError
 T = TypeVar("T")
 _Options: TypeAlias = Mapping[str, Any]
 _Run: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
-_ATTEMPTS = 5
+_ATTEMPTS = 3
 # Serialization failure, deadlock, unique violation: retry, another transaction won the race.
 _RETRYABLE = {"40001", "40P01", "23505"}
 # Advisory lock: one receiver migrates the schema, the others wait. The number is arbitrary.
