@@ -38,6 +38,9 @@ _AGENTS_LOCK = text("LOCK TABLE agents IN ACCESS EXCLUSIVE MODE")
 _DURABLE = {"synchronous_commit": "on"}
 # Milliseconds. A receiver that hangs in a transaction must not hold an agent's row forever.
 _LIMITS = {"lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000"}
+# An import may fill empty tables. A plan for any values, made while they are, reads the whole store
+# once they are not, until they are analysed: that took the server ten times the processor time.
+_PLANS_OF_COMMANDS = {"plan_cache_mode": "force_custom_plan"}
 STATEMENT_SECONDS = 10
 # Grace beyond the statement timeout, for a server that no longer responds.
 _GRACE_SECONDS = 5
@@ -63,11 +66,10 @@ class Postgresql:
     ) -> None:
         self._url = parse_server_url(url)
         self._password = password
-        settings = _DURABLE | _LIMITS
-        timeout = None
+        settings, timeout = _DURABLE | _LIMITS | _PLANS_OF_COMMANDS, None
         if statement_seconds is not None:
-            settings |= {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
-            timeout = statement_seconds + _GRACE_SECONDS
+            limit = {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
+            settings, timeout = _DURABLE | _LIMITS | limit, statement_seconds + _GRACE_SECONDS
         self._pool = ServerPool(Connector(self._url, password, settings, timeout), ALL_AT_ONCE)
 
     async def open(self) -> None:

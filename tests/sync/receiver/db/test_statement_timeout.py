@@ -42,3 +42,14 @@ async def test_serving_has_a_statement_timeout_and_commands_have_none(
         limits = await limit_of(serving), await limit_of(commanded)
 
     assert limits == ("10s", "0")
+
+
+async def test_commands_plan_each_statement_for_its_values(
+    postgresql_server: PostgresqlServer, tmp_path: Path
+) -> None:
+    """A plan that was made while the tables were empty read them as a whole for each batch."""
+    settings = settings_in(tmp_path, database={"url": await postgresql_server.new_database()})
+    async with open_existing_database(settings) as commanded:
+        mode = await commanded.read(lambda connection: ask(connection, "SHOW plan_cache_mode"))
+
+    assert mode == "force_custom_plan"
