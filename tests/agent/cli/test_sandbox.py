@@ -222,7 +222,7 @@ def test_a_sample_is_certified_with_the_waits_that_it_has(tmp_path: Path, sample
 
 
 def test_a_bad_till_is_named_in_text_and_json_and_exits_with_1(tmp_path: Path) -> None:
-    command = f"{sys.executable} {BAD_TILLS} changes-id {{url}}"
+    command = f"{sys.executable} {BAD_TILLS} changes-id {PATIENCE_SECONDS} {{url}}"
 
     options = ("--json", "--situation", "session-lost", "--port", "0")
     result = certify(tmp_path, "--till-command", command, *options)
