@@ -60,7 +60,7 @@ def _serve(found: Configuration) -> int:
         )
     except NotStartedError as error:
         if str(error):
-            AGENT.warn_unread(str(error))
+            AGENT.warn(str(error))
         if sockets and os.environ.get("NOTIFY_SOCKET"):
             from agent.api.out_of_service import refuse_requests  # noqa: PLC0415 - rarely needed
 

@@ -19,7 +19,8 @@ _SECOND_US = 1_000_000
 _WAITING_SECONDS = 60
 # So many deferred events are tried as often as each needs; all further ones together every 20 s:
 # what they fail on is hardly their own, and the first one that passes makes all the others due.
-_FEW_DEFERRED, _SPACING_SECONDS = 5, 20
+_FEW_DEFERRED, _SPACING_SECONDS = 5, 40
+_SHARES = 1_024
 _LONG_US = 60 * _SECOND_US
 MAX_SPACING_SECONDS = 6 * 3_600
 
@@ -177,12 +178,17 @@ def _add_deferred(
             "tries": int(not why.is_waiting),
             "others_passed": why.others_passed,
             "wait_us": int(wait_seconds * _SECOND_US),
-            "spacing_us": max(spacing_seconds, 0) * _SECOND_US,
+            "spacing_us": max(spacing_seconds, 0) * _SECOND_US * _share(position) // _SHARES,
         }
         for position, why in deferred.items()
         for wait_seconds in [_WAITING_SECONDS if why.is_waiting else why.retry_after_seconds or 0]
     ]
     connection.executemany(ADD_DEFERRED, rows)
+
+
+def _share(position: int) -> int:
+    """Return a share of the spacing: those deferred together are not due together."""
+    return 1 + position * 619 % _SHARES
 
 
 def release_waiting(connection: sqlite3.Connection, earlier: Iterable[int]) -> None:

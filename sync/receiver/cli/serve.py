@@ -38,7 +38,7 @@ def serve(config: ConfigFile = None) -> None:
         )
     except NotStartedError as error:
         if str(error):
-            HEAD_OFFICE.warn_unread(str(error))
+            HEAD_OFFICE.warn(str(error))
         raise SystemExit(error.code) from None
 
 

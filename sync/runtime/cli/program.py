@@ -144,15 +144,9 @@ class Program(Generic[SettingsT]):
         self.fail(message, ExitCode.USAGE)
 
     def warn(self, message: str) -> None:
-        """Print `message` on standard error."""
-        # Imported here: a service that starts need not wait for it.
-        from sync.runtime.cli.printing import echo  # noqa: PLC0415 - see above
-
-        echo(self._warning(message), err=True)
-
-    def warn_unread(self, message: str) -> None:
         """Print `message` on standard error; do not wait for a reader, as a service must not."""
-        from sync.runtime.cli.printing import echo_unread  # noqa: PLC0415 - as in `warn`
+        # Imported here: a service that starts need not wait for it.
+        from sync.runtime.cli.printing import echo_unread  # noqa: PLC0415 - see above
 
         echo_unread(self._warning(message))
 

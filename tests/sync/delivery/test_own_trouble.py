@@ -339,6 +339,8 @@ def test_one_good_session_a_minute_is_enough_to_pass_hundreds_of_bad_ones(
             replay.clock.pass_seconds(30)
     assert len(delivered(replay)) == 6
 
+    replay.clock.pass_seconds(600)
+    replay.push()
     replay.central.default_fault = lambda _: None
     for _ in range(8):
         replay.clock.pass_seconds(60)
