@@ -65,4 +65,8 @@ HISTORIES: Mapping[str, History] = {
     "one_event_is_answered_429_by_what_is_before_head_office": [
         *(BATCH, ("bad_session", TOO_MANY), SESSION, ("hours",)),
     ],
+    "event_is_answered_429_while_others_are_tried_again": [
+        *(BATCH, ("bad_session", 4), ("bad_answer", 0, 2), ("bad_answer", 1, 8), ("deliver", 2)),
+        *(("bad_session", 5), ("wait", 2), ("answer", 3), DELIVER, ("deliver", 2), ("week",)),
+    ],
 }

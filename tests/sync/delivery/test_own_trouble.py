@@ -1,6 +1,6 @@
 """An event with a trouble of its own never holds the others: real outbox and transports."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -47,7 +47,7 @@ def capture(shop: DeliveryHarness, *names: str) -> None:
         shop.capture(numbered_session(name, number))
 
 
-def fault_for(name: str, fault: Fault) -> object:
+def fault_for(name: str, fault: Fault) -> Callable[[Request], Fault | None]:
     """Return a fault of every request that has the name in its path or content."""
 
     def default_fault(request: Request) -> Fault | None:
@@ -61,7 +61,7 @@ def fault_for(name: str, fault: Fault) -> object:
 
 
 def disturb(shop: DeliveryHarness, name: str, fault: Fault) -> None:
-    shop.central.default_fault = fault_for(name, fault)  # type: ignore[assignment]
+    shop.central.default_fault = fault_for(name, fault)
 
 
 def delivered(shop: DeliveryHarness) -> list[str]:
@@ -415,6 +415,19 @@ def test_deferred_events_that_are_due_together_are_not_taken_for_a_failure_of_he
             capture(shop, f"good-{number}")
             report = shop.push()
             assert (report.stop, report.delivered, report.deferred) == (None, 1, 2)
+
+
+def test_event_that_is_answered_429_is_passed_by_while_others_are_tried_again() -> None:
+    """Each deferred event that was tried before it began its count anew: it held all, for ever."""
+    with harness("batch") as shop:
+        capture(shop, "bad-500", "bad-429", "good")
+        of_429 = fault_for("bad-429", faults.overloaded("1"))
+        of_500 = fault_for("bad-500", REFUSALS["500"])
+        shop.central.default_fault = lambda one: of_500(one) or of_429(one)
+        for _ in range(12):
+            shop.push(probing=True)
+            shop.clock.pass_seconds(7_200)
+        assert delivered(shop) == ["good"]
 
 
 def test_event_that_is_answered_429_again_and_again_does_not_hold_a_batch() -> None:

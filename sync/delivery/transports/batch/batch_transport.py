@@ -8,7 +8,7 @@ is bisected, too, if head office answers another request of this agent: a firewa
 bodies. An event that fails alone again and again is sent without its content, and deferred.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
@@ -44,6 +44,7 @@ _HEADERS = {"Content-Type": "application/json", "Content-Encoding": "zstd"}
 _TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
 # An event is sent so often without a verdict before only its number is.
 MAX_TRIES_ALONE = 3
+_MOST_COUNTED = 1_000
 
 
 class BatchTransport:
@@ -60,7 +61,8 @@ class BatchTransport:
         """
         self._client = client
         self._is_welcome: bool | None = None
-        self._failed_alone: tuple[tuple[str, int], int] = ("", 0), 0
+        # By epoch and number: others that fail alone do not begin the count anew.
+        self._failed_alone: Counter[tuple[str, int]] = Counter()
         # The number of the last event that failed alone passed, and no event since.
         self._has_number_passed = False
         # Events passed since the last failure of a window, and not their numbers only.
@@ -126,7 +128,7 @@ class BatchTransport:
         self._has_number_passed = bool(known)
         if not known:
             # It fails on all: to ask again with each try would double the load.
-            self._failed_alone = ("", 0), 0
+            self._failed_alone.clear()
         return [EventResult(one.event, one.event.damage or verdict) for one in known], stop
 
     async def _is_about_content(self, failure: Blocked | RetryLater) -> bool:
@@ -155,14 +157,16 @@ class BatchTransport:
         if not failure.may_have_arrived:
             return False
         if len(part) > 1:
-            return failure.http_status != _TOO_MANY and all(event.attempts for event in part)
+            return failure.http_status != _TOO_MANY and any(event.attempts for event in part)
         name = window.epoch, part[0].sequence
-        before, tries = self._failed_alone
-        self._failed_alone = name, tries + 1 if before == name else 1
+        if len(self._failed_alone) >= _MOST_COUNTED:
+            self._failed_alone.clear()
+        self._failed_alone[name] += 1
+        if part[0].attempts > 0:
+            return True
         if failure.http_status == _TOO_MANY:
-            return self._failed_alone[1] % MAX_TRIES_ALONE == 0
-        is_in_a_row = self._has_number_passed or part[0].attempts > 0
-        return is_in_a_row or self._failed_alone[1] >= MAX_TRIES_ALONE
+            return self._failed_alone[name] % MAX_TRIES_ALONE == 0
+        return self._has_number_passed or self._failed_alone[name] >= MAX_TRIES_ALONE
 
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
