@@ -31,7 +31,7 @@ HISTORIES: Mapping[str, History] = {
         *(("fail", 0, FAILS), SESSION, ("retry_day",), DELIVER, ("heal_all",), ("wait", 3)),
     ],
     "many_events_in_a_row_fail_with_batch": [
-        *(BATCH, *[("bad_session", FAILS)] * 20, SESSION, SESSION, ("hours",)),
+        *(BATCH, *[("bad_session", FAILS)] * 40, SESSION, SESSION, ("hours",)),
     ],
     "deferred_event_is_due": [
         *(REPLAY, ("bad_session", FAILS), SESSION, DELIVER, SESSION, DELIVER, ("wait", 3)),
