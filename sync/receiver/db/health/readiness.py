@@ -25,7 +25,7 @@ from sync.runtime.network.http_errors import HttpError, unavailable
 # TTL of a cached result: success is cached longer than failure.
 SUCCESS_TTL_SECONDS, FAILURE_TTL_SECONDS = 10.0, 1.0
 # Behind a queue of batches the write may take longer. That is no reason to take the receiver out
-# of rotation: after this wait the previous result is returned, until it is too old.
+# of rotation: after this wait the previous result is returned, unless the write takes too long.
 _WAIT_SECONDS, STALE_SECONDS = 2.0, 15.0
 _RETRY_AFTER_SECONDS = 5
 _NO_RIGHT = "42501"
@@ -60,8 +60,7 @@ class Readiness:
         self._database = database
         self._now_seconds = now_seconds
         self._error: Exception | None = None
-        # The schema was opened just now, which is a write.
-        self._expires_at = self._written_at = now_seconds()
+        self._expires_at = self._began_at = now_seconds()
         self._probe: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -73,8 +72,8 @@ class Readiness:
             raise _not_ready("read", outage_reason(error)) from error
         if self._error is not None:
             raise _not_ready("written", outage_reason(self._error)) from self._error
-        if self._now_seconds() - self._written_at > STALE_SECONDS:
-            raise _not_ready("written", f"no write has ended for {STALE_SECONDS:g} s")
+        if self._probe is not None and self._now_seconds() - self._began_at > STALE_SECONDS:
+            raise _not_ready("written", f"a write has not ended for {STALE_SECONDS:g} s")
 
     async def is_responding(self) -> bool:
         """Return True once the database has responded, even with an error."""
@@ -101,6 +100,7 @@ class Readiness:
 
     def _start_probe(self) -> asyncio.Task[None] | None:
         if self._probe is None and self._now_seconds() >= self._expires_at:
+            self._began_at = self._now_seconds()
             self._probe = asyncio.ensure_future(self._write())
         return self._probe
 
@@ -111,7 +111,7 @@ class Readiness:
         except Exception as error:  # noqa: BLE001 - whatever it is, a batch would meet it
             self._error = error
         else:
-            self._error, self._written_at, ttl = None, self._now_seconds(), SUCCESS_TTL_SECONDS
+            self._error, ttl = None, SUCCESS_TTL_SECONDS
         finally:
             self._expires_at = self._now_seconds() + ttl
             self._probe = None

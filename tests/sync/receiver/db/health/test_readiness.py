@@ -153,7 +153,23 @@ async def test_write_that_never_ends_is_not_ready_for_ever(
     with pytest.raises(HttpError) as raised:
         await readiness.check()
 
-    assert raised.value.message == "The ledger cannot be written: no write has ended for 15 s"
+    assert raised.value.message == "The ledger cannot be written: a write has not ended for 15 s"
+    database.may_write.set()
+    await readiness.close()
+
+
+async def test_slow_write_is_ready_however_rarely_somebody_asks(
+    database: FaultyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked each half minute, a receiver that was busy for 2 s was taken out of rotation."""
+    monkeypatch.setattr("sync.receiver.db.health.readiness._WAIT_SECONDS", 0.01)
+    clock = MonotonicClock()
+    readiness = Readiness(database, clock)
+    clock.seconds += 2 * STALE_SECONDS
+    database.may_write.clear()
+
+    await readiness.check()
+
     database.may_write.set()
     await readiness.close()
 
