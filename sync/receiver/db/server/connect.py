@@ -148,7 +148,7 @@ class Connector:
 
 def words_of(error: BaseException) -> str:
     """Return the message of a server or the system without details, which may quote values."""
-    if type(error) is ConnectionError:  # the driver's, of its own inner workings
+    if "connection_lost()" in str(error):  # the driver's, of its own inner workings
         return "the connection was closed"
     # Of these the number is the library's.
     is_of_system = not isinstance(error, (socket.gaierror, ssl.SSLError))

@@ -117,6 +117,20 @@ async def test_host_that_closes_the_connection_at_once_is_said_to_do_so() -> Non
     assert str(raised.value) == f"PostgreSQL: 127.0.0.1:{port}: the connection was closed"
 
 
+async def test_server_without_tls_is_said_to_have_none() -> None:
+    """It was said to have closed the connection."""
+
+    async def refuse_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"N")
+        writer.close()
+
+    async with await asyncio.start_server(refuse_tls, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(DatabaseUnavailableError, match="rejected SSL upgrade"):
+            await connector(f"127.0.0.1:{port}", "require").connect()
+
+
 async def test_a_host_without_an_address_is_named() -> None:
     with pytest.raises(DatabaseUnavailableError) as raised:
         await connector("no-such-host.invalid").connect()
