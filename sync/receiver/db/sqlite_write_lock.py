@@ -22,7 +22,7 @@ from pathlib import Path
 
 from sync.receiver.db.database import DatabaseLockedError
 from sync.runtime.files.lock_holder import lock_holder
-from sync.runtime.files.private_files import open_private
+from sync.runtime.files.private_files import is_readable, open_private
 
 _POLL_SECONDS = 0.002
 # For the tasks of this process: less than an agent's request timeout.
@@ -102,17 +102,18 @@ class WriteLock:
 def find_long_holder(path: Path) -> str | None:
     """Return who keeps the write lock of a database for longer than a receiver waits for it.
 
-    None if nobody does. Blocks until that is known; makes no file.
+    None if nobody does, or if this user may not know. Blocks until that is known; makes no file.
     """
     deadline = time.monotonic() + SERVING_SECONDS
-    names = [path.with_name(f"{path.name}.{end}") for end in ("queue", "lock")]
+    queue, lock = (path.with_name(f"{path.name}.{end}") for end in ("queue", "lock"))
     with contextlib.ExitStack() as opened:
-        for name in filter(Path.exists, names):
+        for name in filter(is_readable, (queue, lock)):
             file = os.open(name, os.O_RDONLY)
             opened.callback(os.close, file)
             while not _try_flock(file):
                 if time.monotonic() > deadline:
-                    return lock_holder(name) or "another process"
+                    # Whoever keeps the queue waits for the lock, as a receiver with tills does.
+                    return lock_holder(lock) or "another process"
                 time.sleep(_POLL_SECONDS)
     return None
 

@@ -16,6 +16,7 @@ from sync.receiver.db.sqlite_write_lock import find_long_holder
 from sync.receiver.doctor.schema import check_schema, check_tills, count_tills
 from sync.runtime.checks.check import Check, fault, passed, warning
 from sync.runtime.files.lock_holder import lock_holder
+from sync.runtime.files.private_files import is_readable
 
 _DATABASE, _LOCK, _INTEGRITY, _ROOM = "database", "lock", "integrity", "free disk"
 _SECOND_LOOK_SECONDS = 1.0
@@ -31,7 +32,10 @@ def check_sqlite(settings: ReceiverSettings) -> Iterator[Check]:
     path = settings.database_path
     try:
         exists = path.exists()
+        may_read = not exists or is_readable(path)
     except PermissionError:
+        may_read = False
+    if not may_read:
         yield fault(_DATABASE, f"{path}: this user may not read it", "run doctor as root")
         return
     if sqlite3.sqlite_version_info < _REQUIRED_VERSION:

@@ -177,6 +177,11 @@ def read_secret_file(path: Path, max_bytes: int, *, make_private: bool = True) -
         os.close(descriptor)
 
 
+def is_readable(path: Path) -> bool:
+    """Return whether there is such a file that this user may read."""
+    return os.access(path, os.R_OK, effective_ids=True)
+
+
 def create_private(path: Path) -> None:
     """Create an empty file with mode 0600 if there is none, for a library that opens by path.
 
