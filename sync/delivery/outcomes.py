@@ -26,7 +26,7 @@ class Deferred:
 
     `is_waiting`: it was not sent, because an earlier event of its session is deferred. Without
     `others_passed` only a request without effect has shown that central does not fail on all
-    events: then the period restarts after which the event may become a dead letter.
+    events: that time does not count towards making the event a dead letter.
     """
 
     error_code: str

@@ -181,8 +181,9 @@ class DeadLetterRow(_PerEvent, table=True):
 
     A rejected one is kept until an operator decides. A deferred one has a `stuck_since_us`: it
     waits for a verdict and is tried again from `next_try_at_us` on, or, with `retry_wanted` 0,
-    after an earlier event of its session. Its reason is that of the last attempt, at
-    `refused_at_us`. `agent_version` is the version that sent it; a newer one may succeed.
+    after an earlier event of its session. Its reason is that of the last attempt; `refused_at_us`
+    is the time of the last one while others passed. `agent_version` is the version that sent it; a
+    newer one may succeed.
     """
 
     __tablename__ = "dead_letter"

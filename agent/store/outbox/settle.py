@@ -60,8 +60,8 @@ ON CONFLICT (destination, position) DO UPDATE SET
 # After 2, 4, 8 seconds, up to an hour; up to five minutes while no other event passes. At least
 # `spacing_us` later, as many may be deferred. A dead letter that is retried keeps its reason: a
 # later "already" of head office is judged by it. The time that counts until an event is set aside
-# is `refused_at_us - stuck_since_us`: from try to try, each gap as half a day at most, as the clock
-# may have been set.
+# is `refused_at_us - stuck_since_us`: from try to try while others pass, each gap as half a day at
+# most, as the clock may have been set.
 ADD_DEFERRED = """
 INSERT INTO dead_letter (destination, position, error_code, error_message, http_status,
     refused_at_us, agent_version, attempts, retry_wanted, stuck_since_us, next_try_at_us)
@@ -71,13 +71,11 @@ ON CONFLICT (destination, position) DO UPDATE SET
     error_code = iif(stuck_since_us IS NULL, error_code, excluded.error_code),
     error_message = iif(stuck_since_us IS NULL, error_message, excluded.error_message),
     http_status = iif(stuck_since_us IS NULL, http_status, excluded.http_status),
-    refused_at_us = iif(stuck_since_us IS NULL, refused_at_us, excluded.refused_at_us),
+    refused_at_us = iif(stuck_since_us IS NULL OR NOT :others_passed, refused_at_us, :at_us),
     attempts = attempts + excluded.attempts,
     retry_wanted = iif(stuck_since_us IS NULL, retry_wanted, excluded.retry_wanted),
-    stuck_since_us = CASE WHEN stuck_since_us IS NULL THEN NULL WHEN :others_passed THEN CAST(:at_us
-        - max(refused_at_us - stuck_since_us, 0)
-        - min(max(:at_us - refused_at_us, 0), 43200000000) * :tries AS INTEGER)
-        ELSE :at_us END,
+    stuck_since_us = iif(:others_passed, CAST(:at_us - max(refused_at_us - stuck_since_us, 0)
+        - min(max(:at_us - refused_at_us, 0), 43200000000) * :tries AS INTEGER), stuck_since_us),
     next_try_at_us = :at_us + max(
         :wait_us,
         :tries * :spacing_us,
@@ -106,7 +104,7 @@ SELECT count(*) FROM dead_letter WHERE destination = 'central' AND stuck_since_u
 RELEASE_DEFERRED = """
 UPDATE dead_letter SET next_try_at_us = 0
 WHERE destination = 'central' AND stuck_since_us IS NOT NULL AND discarded_at_us IS NULL
-    AND retry_wanted = 1
+    AND retry_wanted = 1 AND next_try_at_us > 0
 """
 RETRY_ANSWERS = """
 UPDATE dead_letter SET retry_wanted = 1, next_try_at_us = 0
@@ -178,7 +176,7 @@ def _add_deferred(
             "tries": int(not why.is_waiting),
             "others_passed": why.others_passed,
             "wait_us": int(wait_seconds * _SECOND_US),
-            "spacing_us": max(spacing_seconds, 0) * _SECOND_US * _share(position) // _SHARES,
+            "spacing_us": max(spacing_seconds, 0) * _SECOND_US * _share(position, at_us) // _SHARES,
         }
         for position, why in deferred.items()
         for wait_seconds in [_WAITING_SECONDS if why.is_waiting else why.retry_after_seconds or 0]
@@ -186,9 +184,12 @@ def _add_deferred(
     connection.executemany(ADD_DEFERRED, rows)
 
 
-def _share(position: int) -> int:
-    """Return a share of the spacing: those deferred together are not due together."""
-    return 1 + position * 619 % _SHARES
+def _share(position: int, at_us: int) -> int:
+    """Return a share of the spacing: those deferred together are not due together.
+
+    Another one at each try: an event with a small one for ever would be tried most of all.
+    """
+    return 1 + hash((position, at_us)) % _SHARES
 
 
 def release_waiting(connection: sqlite3.Connection, earlier: Iterable[int]) -> None:

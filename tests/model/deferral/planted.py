@@ -47,7 +47,7 @@ def _only_the_last_try_of_a_suspect_leaves_it_in_doubt(patch: pytest.MonkeyPatch
 
 
 def _days_count_while_nothing_passes(patch: pytest.MonkeyPatch) -> None:
-    _replace(patch, settle, "ADD_DEFERRED", "WHEN :others_passed", "WHEN TRUE")
+    _replace(patch, settle, "ADD_DEFERRED", ":others_passed", "TRUE")
 
 
 def _waiting_dead_letter_is_not_retried_any_more(patch: pytest.MonkeyPatch) -> None:

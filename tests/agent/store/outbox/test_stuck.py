@@ -1,5 +1,6 @@
 """Deferred events on a real store: they wait, get stuck in sight, and can be given up."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.agent.store import answer, change, session
 from tests.support.log_fields import fields_of
 
 FAILED = Deferred("NO_VERDICT", "no verdict on this event: head office failed, answered 500", 500)
+ENDPOINT_DOWN = replace(FAILED, others_passed=False)
 WAITS = Deferred("SESSION_WAITS", "an earlier event waits", is_waiting=True)
 HOUR, DAY, YEAR = 3_600, 24 * 3_600, 365 * 24 * 3_600
 
@@ -96,6 +98,63 @@ async def test_event_is_tried_again_after_waits_that_grow_to_an_hour(tmp_path: P
         assert waits[-1] == waits[-2] <= 2 * HOUR
 
 
+async def many_deferred(rig: OutboxRig, count: int) -> None:
+    """Capture and defer `count` sessions, and try all of them again an hour later."""
+    await rig.capture(*(session(f"s{number}") for number in range(count)))
+    await settle(rig, ENDPOINT_DOWN, *(await rig.window()).events)
+    rig.clock.pass_seconds(HOUR)
+    await settle(rig, ENDPOINT_DOWN, *await retries(rig))
+
+
+async def test_many_deferred_events_are_tried_rarely_evenly_and_each_of_them(
+    tmp_path: Path,
+) -> None:
+    """Those with a small share of the spacing were tried far more often than all the others."""
+    async with outbox_on(tmp_path) as rig:
+        await many_deferred(rig, 300)
+        tried: list[set[int]] = []
+        for _ in range(4 * 12):
+            rig.clock.pass_seconds(HOUR // 12)
+            due = await retries(rig)
+            tried.append({event.position for event in due})
+            await settle(rig, ENDPOINT_DOWN, *due)
+        assert 4 * 150 < sum(map(len, tried)) < 4 * 250
+        assert all(any(tried[at : at + 3]) for at in range(len(tried) - 3))
+        assert max(map(len, tried)) < 50
+        assert len(set.union(*tried)) == 300
+
+
+async def test_all_deferred_events_are_due_once_a_long_trouble_of_one_is_over(
+    tmp_path: Path,
+) -> None:
+    """And each row is written once for that, not with each event that passes then."""
+    async with outbox_on(tmp_path) as rig:
+        await many_deferred(rig, 100)
+        rig.clock.pass_seconds(HOUR // 12)
+        first = (await retries(rig))[0]
+        await rig.deliver(first)
+        due = await retries(rig)
+        assert len(due) == 99
+        before = await rig.writer.run(lambda store: store.run(lambda c: c.total_changes))
+        await rig.deliver(due[0])
+        after = await rig.writer.run(lambda store: store.run(lambda c: c.total_changes))
+        assert after - before < 10
+
+
+@pytest.mark.parametrize("stepped", [-YEAR, -13 * HOUR, -8 * HOUR, -HOUR, YEAR])
+async def test_each_deferred_event_is_due_within_half_a_day_of_any_step_of_the_clock(
+    tmp_path: Path, stepped: int
+) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await many_deferred(rig, 200)
+        now_us = rig.clock()
+    async with outbox_on(tmp_path) as rig:
+        rig.clock.pass_seconds((now_us - rig.clock()) / 1_000_000 + stepped)
+        due = await retries(rig)
+        rig.clock.pass_seconds(12 * HOUR)
+        assert len({event.position for event in [*due, *await retries(rig)]}) == 200
+
+
 async def test_retry_after_of_an_event_is_the_wait_of_that_event(tmp_path: Path) -> None:
     async with outbox_on(tmp_path) as rig:
         await rig.capture(session("one"))
@@ -169,6 +228,35 @@ async def test_it_is_set_aside_after_days(
         found = await status(rig)
         assert (found.dead_letters, found.stuck) == ((1, 0) if days else (0, 1))
     assert fields_of(caplog, "event.set_aside") == ([{"events": 1, "days": 7}] if days else [])
+
+
+async def test_it_is_set_aside_after_days_also_where_each_day_begins_without_others(
+    tmp_path: Path,
+) -> None:
+    """After each start it is tried before another event passes: its days began anew."""
+    async with outbox_on(tmp_path) as rig:
+        await one_stuck(rig)
+        for day in range(10):
+            rig.clock.pass_seconds(14 * HOUR)
+            await settle(rig, ENDPOINT_DOWN, *await retries(rig))
+            for _ in range(5):
+                rig.clock.pass_seconds(2 * HOUR)
+                await settle(rig, FAILED, *await retries(rig))
+            await set_aside_stuck(rig.outbox, 7)
+            expected = DeliveryState.WAITING if day < 7 else DeliveryState.REFUSED
+            assert day == 7 or await states(rig, "two") == [expected]
+
+
+async def test_days_do_not_count_while_no_other_event_passes(tmp_path: Path) -> None:
+    async with outbox_on(tmp_path) as rig:
+        await one_stuck(rig)
+        for _ in range(3):
+            await try_for(rig, days=2)
+            for _ in range(20):
+                rig.clock.pass_seconds(DAY // 2)
+                await settle(rig, ENDPOINT_DOWN, *await retries(rig))
+        await set_aside_stuck(rig.outbox, 9)
+        assert await states(rig, "two") == [DeliveryState.WAITING]
 
 
 @pytest.mark.parametrize("stepped", [-YEAR, YEAR])
