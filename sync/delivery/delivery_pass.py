@@ -39,6 +39,8 @@ PROBE = BatchLimits(events=1, max_bytes=1)
 # Where a session is looked for that shows whether central fails on all.
 SAMPLE = BatchLimits(events=32, max_bytes=65_536)
 _GOLDEN_RATIO = 0.618_034
+# After so many failed passes, in minutes, so few sessions are no evidence against central.
+MANY_FAILURES, FEW_SESSIONS = 8, 2
 # Limit of rewinds and renumberings in a pass. More of them is a disagreement about sequence
 # numbers that repeating cannot resolve.
 MAX_CORRECTIONS = 3
@@ -196,10 +198,12 @@ class DeliveryPass:
             case Rewind() | Renumber():
                 return await self._correct(window, result.stop)
             case Blocked() | RetryLater():
-                if result.suspects and await self._passes_elsewhere(result.suspects, window):
-                    await self._defer(result, window)
-                    self.probing = False
-                    return 0
+                if result.suspects:
+                    others_passed = await self._passes_elsewhere(result.suspects, window)
+                    if others_passed or await self._is_quiet(result):
+                        await self._defer(result, window, others_passed=others_passed)
+                        self.probing &= not others_passed
+                        return 0
                 self.report.stop = result.stop
                 return None
             case _:
@@ -220,6 +224,18 @@ class DeliveryPass:
         await self._await_settle()
         return _has_passed(result)
 
+    async def _is_quiet(self, stopped: WindowResult) -> bool:
+        """Return whether the suspects have failed for minutes, and hardly another session waits.
+
+        Then only a request without effect shows that central does not fail on all.
+        """
+        if self.failures < MANY_FAILURES or not stopped.is_central_up:
+            return False
+        suspects = stopped.suspects
+        later = await self.outbox.next_window(SAMPLE, after=suspects[-1].event.position)
+        sessions = len(suspects) + sum(map(_is_sound_session, later.events))
+        return sessions <= FEW_SESSIONS and len(later.events) < SAMPLE.events
+
     async def _last_session(self, above: int, distance: int) -> Window | None:
         """Return one of the last pending sessions within `distance` above a position."""
         back = SAMPLE.events
@@ -232,11 +248,13 @@ class DeliveryPass:
                 return None
             back *= 2
 
-    async def _defer(self, stopped: WindowResult, window: Window) -> None:
+    async def _defer(self, stopped: WindowResult, window: Window, *, others_passed: bool) -> None:
         """Settle the suspects of a stopped window; those in doubt after any try of it remain so."""
         suspects = stopped.suspects
         events = [suspect.event for suspect in suspects]
-        results = [EventResult(one.event, one.own_verdict(others_passed=True)) for one in suspects]
+        results = [
+            EventResult(one.event, one.own_verdict(others_passed=others_passed)) for one in suspects
+        ]
         in_doubt = {event.position for event in stopped.doubtful}
         doubtful = [event for event in events if event.position in in_doubt]
         await self.outbox.settle(replace(window, events=events), results, doubtful)

@@ -88,13 +88,15 @@ class WindowResult:
     `results`: events with a verdict. `doubtful`: events that were sent and may have been
     delivered: no verdict, or refused before central read them. All others were not sent.
     `stop`: why the pass must end or correct the sequence numbers. `suspects`: events that failed
-    before a `stop`; they failed by themselves if another event passes.
+    before a `stop`; they failed by themselves if another event passes. `is_central_up`: after them
+    a request without effect was answered as it must be.
     """
 
     results: Sequence[EventResult]
     doubtful: Sequence[OutboxEvent] = ()
     stop: Stop | None = None
     suspects: Sequence[Suspect] = ()
+    is_central_up: bool = False
 
 
 class WindowCancelled(asyncio.CancelledError):

@@ -34,14 +34,17 @@ def _answer_is_not_held_by_a_dead_session_whose_retry_failed(patch: pytest.Monke
 def _only_the_last_try_of_a_suspect_leaves_it_in_doubt(patch: pytest.MonkeyPatch) -> None:
     defer = DeliveryPass._defer  # noqa: SLF001 - the planted fault needs it
 
-    async def defer_by_last(one: DeliveryPass, stopped: WindowResult, window: Window) -> None:
+    async def defer_by_last(
+        one: DeliveryPass, stopped: WindowResult, window: Window, *, others_passed: bool
+    ) -> None:
         doubtful = [
             suspect.event
             for suspect in stopped.suspects
             if suspect.event.is_doubtful
             or (isinstance(suspect.failure, RetryLater) and suspect.failure.may_have_arrived)
         ]
-        await defer(one, replace(stopped, doubtful=doubtful), window)
+        stopped = replace(stopped, doubtful=doubtful)
+        await defer(one, stopped, window, others_passed=others_passed)
 
     patch.setattr(DeliveryPass, "_defer", defer_by_last)
 

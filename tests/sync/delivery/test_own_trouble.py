@@ -212,6 +212,53 @@ def test_missing_sessions_endpoint_is_a_verdict_on_the_agent(replay: DeliveryHar
 
 
 @pytest.mark.parametrize("kind", ["500", "403"])
+def test_two_bad_sessions_hold_a_quiet_store_for_minutes_only(
+    replay: DeliveryHarness, kind: str
+) -> None:
+    """They held the answers of others, and head office seemed to fail, until a later session."""
+    disturb(replay, "bad", REFUSALS[kind])
+    capture(replay, "good")
+    replay.push()
+    replay.restart()
+    capture(replay, "bad-1", "bad-2")
+    replay.capture(numbered_answer("good", 4))
+    failures = 0
+    while replay.push(probing=True, failures=failures).stop is not None and failures < 20:
+        replay.clock.pass_seconds(60)
+        failures += 1
+    assert 8 <= failures <= 12
+    assert delivered(replay) == ["good", "good"]
+    assert [one.stuck_since_us is not None for one in replay.dead_letters_shown()] == [True] * 2
+
+    capture(replay, "later")
+    assert replay.push().stop is None
+    assert delivered(replay) == ["good", "good", "later"]
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_failure_of_head_office_defers_nothing_in_a_quiet_store(
+    replay: DeliveryHarness, sessions: int
+) -> None:
+    replay.central.default_fault = lambda _: faults.html(500)
+    capture(replay, *(f"s{number}" for number in range(sessions)))
+    for failures in range(30):
+        assert replay.push(probing=failures > 0, failures=failures).stop is not None
+    assert replay.dead_letters_shown() == []
+
+
+def test_failure_of_many_sessions_of_a_quiet_store_is_one_of_head_office(
+    replay: DeliveryHarness,
+) -> None:
+    replay.central.default_fault = lambda request: (
+        faults.html(500) if request.method == "POST" else None
+    )
+    capture(replay, *(f"s{number}" for number in range(6)))
+    for failures in range(30):
+        assert replay.push(probing=failures > 0, failures=failures).stop is not None
+    assert replay.dead_letters_shown() == []
+
+
+@pytest.mark.parametrize("kind", ["500", "403"])
 def test_more_than_a_hundred_events_in_a_row_that_fail_do_not_hold_the_rest(
     replay: DeliveryHarness, kind: str
 ) -> None:

@@ -180,6 +180,7 @@ class ReplayTransport:
             failure = interpret_without_effect(response)
         else:
             failure = response
+        run.is_central_up = failure is None
         if failure is not None and run.suspects and run.stop is None:
             run.stop = _common(failure, [suspect.failure for suspect in run.suspects.values()])
 

@@ -26,7 +26,8 @@ class WindowRun:
     """State of a window in flight. `unanswered`: positions with a request that got no outcome.
 
     `suspects`: events that failed since the last verdict. `is_checked`: a request without effect
-    was sent since then. `has_passed`: central had a verdict on an event.
+    was sent since then; `is_central_up`: and answered as it must be. `has_passed`: central had a
+    verdict on an event.
     """
 
     events: Sequence[OutboxEvent]
@@ -36,6 +37,7 @@ class WindowRun:
     unanswered: set[int] = field(default_factory=set)
     suspects: dict[int, Suspect] = field(default_factory=dict)
     is_checked: bool = False
+    is_central_up: bool = False
     has_passed: bool = False
     stop: Blocked | RetryLater | None = None
 
@@ -58,7 +60,7 @@ class WindowRun:
         for position, suspect in self.suspects.items():
             self.verdicts[position] = suspect.own_verdict(others_passed=others_passed)
         self.suspects.clear()
-        self.is_checked = False
+        self.is_checked = self.is_central_up = False
 
     def is_in_doubt(self, event: OutboxEvent) -> bool:
         """Return whether an earlier attempt may have delivered the event."""
@@ -74,6 +76,7 @@ class WindowRun:
             ],
             stop=self.stop,
             suspects=list(self.suspects.values()),
+            is_central_up=self.is_central_up,
         )
 
 
