@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -21,8 +22,7 @@ from sync.receiver.db.database import DatabaseUnavailableError
 _LOOK = """
 SELECT pg_backend_pid() AS pid, pg_is_in_recovery() AS is_standby,
     current_setting('default_transaction_read_only') = 'on' AS is_read_only,
-    concat_ws(' ', inet_server_addr(), inet_server_port(),
-        extract(epoch FROM pg_postmaster_start_time())) AS server
+    pg_postmaster_start_time() AS server
 """
 # A failover copies the one and increases the other; nodes of a cluster differ in the first.
 _LINE = """
@@ -50,8 +50,9 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
 
     place = ""
     pooling = Pooling.DIRECT
-    # Identifies the server: two of them can have the same name, one after the other.
-    server = ""
+    # Its start, which identifies a server in its cluster: it can have several addresses, and two
+    # servers one address, one after the other.
+    server: datetime | None = None
     _cluster: int | None = None
     _timeline = ""
     _not_replicated = ""
