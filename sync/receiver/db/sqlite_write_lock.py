@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sync.receiver.db.database import DatabaseLockedError
+from sync.receiver.db.database import DatabaseLockedError, DatabaseUnavailableError
 from sync.runtime.files.lock_holder import lock_holder
 from sync.runtime.files.private_files import is_readable, open_private
 
@@ -75,8 +75,12 @@ class WriteLock:
     async def _lock(self, seconds: float) -> None:
         is_queued = self._tasks.locked()
         self._give_up(is_queued)
-        async with asyncio.timeout(_TASKS_SECONDS):
-            await self._tasks.acquire()
+        try:
+            async with asyncio.timeout(_TASKS_SECONDS):
+                await self._tasks.acquire()
+        except TimeoutError:
+            words = f"the writes before this one took {_TASKS_SECONDS:g} s: the disk is slow"
+            raise DatabaseUnavailableError(words, "57014") from None
         try:
             self._give_up(is_queued)
             async with asyncio.timeout(seconds):

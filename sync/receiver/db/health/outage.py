@@ -29,6 +29,7 @@ _BY_POSTGRESQL = {
     "28000": "the database server refuses the login",
     "28P01": "the database server refuses the login",
     "3D000": "the database does not exist",
+    "40000": "the transaction was rolled back, see the log",
     "40001": "too many requests of one till at once",
     "40P01": "too many requests of one till at once",
     "42501": _NO_TABLE,

@@ -86,9 +86,17 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
             query += self._of_transaction
         self._not_replicated = ""
         status: str = await super().execute(query, *args, **options)
-        if query.startswith("COMMIT") and (fault := self._not_replicated or _rolled_back(status)):
-            raise DatabaseUnavailableError(f"PostgreSQL: {self.place}: {fault}", "01000")
+        if query.startswith("COMMIT"):
+            self._check_commit(status)
         return status
+
+    def _check_commit(self, status: str) -> None:
+        """Raise `DatabaseUnavailableError` for a COMMIT that was answered, but not done."""
+        fault, state = self._not_replicated, "01000"
+        if status != "COMMIT":
+            fault, state = f"COMMIT was answered with {status}", "40000"
+        if fault:
+            raise DatabaseUnavailableError(f"PostgreSQL: {self.place}: {fault}", state)
 
     def is_superseded_by(self, other: "ServerConnection") -> bool:
         """Return whether the other's server took the place of this one's: by a failover.
@@ -127,11 +135,6 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
             return Pooling.FOLLOWED
         await self.execute(f"DEALLOCATE {name}")
         return Pooling.NOT_FOLLOWED
-
-
-def _rolled_back(status: str) -> str | None:
-    """Return what to say of a COMMIT of a failed transaction, which is no error to the server."""
-    return None if status == "COMMIT" else f"COMMIT was answered with {status}"
 
 
 def _assignments(command: str, settings: Mapping[str, str]) -> str:

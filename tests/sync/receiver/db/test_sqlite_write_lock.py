@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.receiver.db.database import DatabaseLockedError
+from sync.receiver.db.health.outage import outage_reason
 from sync.receiver.db.sqlite_write_lock import WriteLock
 
 HELD_SECONDS = 0.004
@@ -109,6 +110,19 @@ async def test_own_writes_do_not_refuse_each_other(locks: tuple[WriteLock, Write
         second = asyncio.ensure_future(held(serving, 0.01))
         await asyncio.sleep(0.05)
     await second
+
+
+async def test_write_behind_slow_ones_of_its_own_process_blames_no_other(
+    locks: tuple[WriteLock, WriteLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that stalls the log told to look for another process that locks the database."""
+    monkeypatch.setattr("sync.receiver.db.sqlite_write_lock._TASKS_SECONDS", 0.01)
+    serving, _ = locks
+    async with serving.acquire():
+        with pytest.raises(OSError, match="disk is slow") as raised:
+            await held(serving, 600)
+
+    assert outage_reason(raised.value) == "a statement took too long"
 
 
 async def test_timed_out_waiter_does_not_block_others(locks: tuple[WriteLock, WriteLock]) -> None:

@@ -2,12 +2,17 @@
 
 import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
+from sync.receiver.db.database import DatabaseUnavailableError
+from sync.receiver.db.health.outage import outage_reason
 from sync.receiver.db.postgresql import Postgresql
 from sync.receiver.privacy.forget import forget_address
 from sync.receiver.privacy.redaction import Address
@@ -92,6 +97,23 @@ async def test_heartbeat_enrolment_and_erasure_are_not_confirmed_and_can_be_repe
     assert (lost.status, repeated.status, office.relay.cuts) == (503, 200, 3)
     left = "SELECT count(*) FROM email_answers WHERE email_address IS NOT NULL"
     assert await rows_at(office.url, left) == [(0,)]
+
+
+async def test_commit_of_a_failed_transaction_is_told_as_rolled_back(
+    postgresql_server: PostgresqlServer,
+) -> None:
+    """The server answers it without an error; then a standby was blamed that nobody has."""
+
+    def fail(connection: Connection) -> None:
+        with suppress(DBAPIError):
+            connection.exec_driver_sql("SELECT 1 / 0")
+
+    database = Postgresql(await postgresql_server.new_database())
+    with pytest.raises(DatabaseUnavailableError, match="ROLLBACK") as raised:
+        await database.write(fail)
+    await database.close()
+
+    assert outage_reason(raised.value) == "the transaction was rolled back, see the log"
 
 
 @pytest.mark.campaign
