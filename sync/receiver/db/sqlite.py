@@ -96,7 +96,8 @@ class SqliteFile:
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        await asyncio.to_thread(self._read_threads.shutdown)
+        for threads in (self._read_threads, self._write_thread):
+            await asyncio.to_thread(threads.shutdown)
         self._readers.dispose()
         if self._lock.is_open:
             # The last connection checkpoints as it closes, which needs the lock. If another
@@ -106,7 +107,6 @@ class SqliteFile:
                     self._writer.dispose()
             self._writer.dispose()
             self._lock.close()
-        await asyncio.to_thread(self._write_thread.shutdown)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction; committed and synced when this returns.

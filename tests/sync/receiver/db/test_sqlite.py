@@ -13,6 +13,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
 from sync.receiver.db import lookup_statements
+from sync.receiver.db.database import DatabaseLockedError
 from sync.receiver.db.sqlite import SqliteFile
 from sync.receiver.db.sqlite_write_lock import WriteLock
 from tests.support.patience import PATIENCE_SECONDS
@@ -127,6 +128,23 @@ async def test_failed_write_is_rolled_back(database: SqliteFile) -> None:
         await database.write(write)
 
     assert await boots(database) == []
+
+
+async def test_close_keeps_the_lock_until_a_slow_write_ends(
+    database: SqliteFile, pause: Pause, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process could write at the same time, which damages a file of older SQLite."""
+    monkeypatch.setattr("sync.receiver.db.sqlite_write_lock._TASKS_SECONDS", 0.01)
+    writing = asyncio.ensure_future(database.write(lambda _: pause()))
+    await pause.reached.wait()
+    ending = asyncio.ensure_future(database.close())
+    with closing(WriteLock(tmp_path / "hq.db")) as other:
+        other.open()
+        with pytest.raises(DatabaseLockedError):
+            await other.acquire(0.2).__aenter__()
+    pause.end()
+
+    await asyncio.gather(writing, ending)
 
 
 async def test_cancelled_write_completes_before_the_next_starts(
