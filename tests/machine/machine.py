@@ -153,7 +153,9 @@ class Machine:
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
             for child in map(int, children):
                 with suppress(OSError):
-                    if _proc_numbers(Path(f"/proc/{child}/status"), "NSpid")[1:] == [1]:
+                    is_init = _proc_numbers(Path(f"/proc/{child}/status"), "NSpid")[1:] == [1]
+                    # Before it has its own network, a request would reach an agent of the host.
+                    if is_init and _network_of(child) != _network_of("self"):
                         return child
             time.sleep(_LOOK_SECONDS)
         raise TimeoutError((self._place / "console").read_text())
@@ -180,6 +182,10 @@ def _run(command: tuple[str, ...], *, check: bool) -> str:
     if check and done.returncode:
         raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
+
+
+def _network_of(process: int | str) -> Path:
+    return Path(f"/proc/{process}/ns/net").readlink()
 
 
 def _proc_numbers(status: Path, name: str) -> list[int]:
