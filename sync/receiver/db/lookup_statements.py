@@ -145,13 +145,18 @@ SELECT_DUPLICATED_SESSIONS = select(_ids.c.value.label("correlation_id")).where(
 _number = cast(_ids.c.value, BigInteger)
 # The start of the last gap that begins at or below each of these numbers (`ids`): only that gap can
 # hold the number. Not a range: numbers that lie a year apart can have thousands of gaps between.
-SELECT_LAST_GAPS = select(
-    select(func.max(gaps.c.first_sequence))
-    .where(is_epoch(gaps), gaps.c.first_sequence <= _number)
-    .correlate(_ids)
-    .scalar_subquery()
-    .label("first_sequence")
-).distinct()
+SELECT_LAST_GAPS = (
+    select(
+        select(func.max(gaps.c.first_sequence))
+        .where(is_epoch(gaps), gaps.c.first_sequence <= _number)
+        .correlate(_ids)
+        .scalar_subquery()
+        .label("first_sequence")
+    )
+    # Without it the subquery has the numbers as a table of its own, and finds one gap for all.
+    .select_from(_ids)
+    .distinct()
+)
 SELECT_GAPS = select(gaps).where(
     is_epoch(gaps),
     gaps.c.first_sequence.in_(bindparam("numbers", type_=BigInteger, expanding=True)),

@@ -137,6 +137,18 @@ async def test_filled_gap_disappears(office: LedgerDriver) -> None:
     assert await office.rows(AgentRecord, "accepted_through") == [(4,)]
 
 
+async def test_numbers_far_apart_shrink_each_the_gap_that_it_was_in(office: LedgerDriver) -> None:
+    """Retried captures of many days arrive in one batch."""
+    await office.take(TILL, session(1))
+    await office.take(TILL, session(500), baseSequence=500)
+    await office.take(TILL, session(1000), baseSequence=1000)
+
+    await office.take(TILL, session(3), session(600))
+
+    left = [(2, 2), (4, 499), (501, 599), (601, 999)]
+    assert sorted(await gaps(office)) == [(*one, NO_LONGER_HELD) for one in left]
+
+
 async def test_erased_address_leaves_its_answer_and_a_gap(office: LedgerDriver) -> None:
     """Head office was restored, and the agent has already erased the address."""
     await office.take(TILL, session(1, "one"), erased(2, "one"))
