@@ -22,10 +22,17 @@ def find_listeners(host: str, port: int, proc: Path = Path("/proc")) -> dict[int
     holders = {}
     for process in sorted(proc.glob("[0-9]*"), key=lambda place: int(place.name)):
         with contextlib.suppress(OSError):  # it has ended or belongs to another user
-            if any(str(file.readlink()) in sockets for file in (process / "fd").iterdir()):
+            if any(_target(file) in sockets for file in (process / "fd").iterdir()):
                 name = (process / "comm").read_text("utf-8", "replace")
                 holders[int(process.name)] = name.strip()
     return holders
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:
+        return ""  # a busy process has closed it since it was listed
 
 
 def _listening(host: str, port: int, proc: Path) -> Iterator[str]:

@@ -72,6 +72,23 @@ def test_listening_socket_is_found_with_its_process_by_address(
     assert (os.getpid() in (found or {})) is is_taken
 
 
+def test_process_that_closes_files_meanwhile_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy agent does so all the time; doctor then named a process of another user."""
+    readlink = Path.readlink
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def of_open_file(file: Path) -> Path:
+            if file.name != str(server.fileno()):
+                raise FileNotFoundError
+            return readlink(file)
+
+        monkeypatch.setattr(Path, "readlink", of_open_file)
+        found = find_listeners("127.0.0.1", server.getsockname()[1], PROC)
+
+    assert found is not None
+    assert os.getpid() in found
+
+
 def test_outgoing_connection_does_not_occupy_the_port() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
