@@ -10,11 +10,18 @@ from types import FrameType
 
 import msgspec
 
-from tests.bench import report, slow_sync
+from tests.bench import report
 from tests.bench.answers import ANSWERS, measure_answers
 from tests.bench.capture import LoadError, Plan, measure
 from tests.bench.carried import measure_carried
-from tests.bench.disk import IN_MEMORY, commit_seconds, file_system, scratch
+from tests.bench.disk import (
+    IN_MEMORY,
+    SlowSyncError,
+    build_slow_sync,
+    commit_seconds,
+    file_system,
+    scratch,
+)
 from tests.bench.drain import Plan as DrainPlan
 from tests.bench.drain import measure_drain
 from tests.bench.figures import Disk, Turn, ratios, summaries
@@ -193,9 +200,9 @@ def measure_disk(plan: Plan, disk: Disk, directory: Path, turns: list[Turn]) -> 
     place = directory / disk
     place.mkdir()
     try:
-        environment = slow_sync.build(place) if disk is Disk.SLOW else {}
+        environment = build_slow_sync(place) if disk is Disk.SLOW else {}
         turns += measure(plan, disk, place, environment, progress)
-    except (slow_sync.SlowSyncError, ServerError, LoadError) as error:
+    except (SlowSyncError, ServerError, LoadError) as error:
         return f"{disk} disk: {error}"
     finally:
         progress.done()

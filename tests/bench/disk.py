@@ -1,4 +1,7 @@
-"""Scratch directories on a real disk, and its commit time."""
+"""The disks of benchmarks: scratch directories on a real one with its commit time, and a slow one.
+
+The slow one is simulated: slow_sync.c, preloaded into servers.
+"""
 
 import os
 import shutil
@@ -8,6 +11,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+SOURCE = Path(__file__).with_name("slow_sync.c")
+POS_DISK_SECONDS = 0.004
+"""Time of a sync on a POS machine's disk."""
 
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 TIMED_COMMITS = """
@@ -67,3 +74,54 @@ def commit_seconds(directory: Path, environment: Mapping[str, str] | None = None
         check=True,
     )
     return float(finished.stdout)
+
+
+class SlowSyncError(RuntimeError):
+    """The slow disk is not available on this machine."""
+
+
+def build_slow_sync(directory: Path, delay_seconds: float = POS_DISK_SECONDS) -> dict[str, str]:
+    """Compile the library into `directory`; return the environment variables that preload it.
+
+    Raises SlowSyncError without a compiler, or if the library has no effect on this interpreter.
+    """
+    library = _compile_library(directory)
+    environment = {
+        "LD_PRELOAD": str(library),
+        "SLOW_SYNC_MICROSECONDS": str(round(delay_seconds * 1e6)),
+    }
+    _check(directory, environment, delay_seconds)
+    return environment
+
+
+def _compile_library(directory: Path) -> Path:
+    """Compile slow_sync.c. Raises SlowSyncError."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        raise SlowSyncError("gcc is not installed: the part with slow syncs needs it (apt: gcc)")
+    library = directory / "slow_sync.so"
+    command = [
+        compiler,
+        "-O2",
+        "-Wall",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(library),
+        str(SOURCE),
+        "-ldl",
+    ]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise SlowSyncError(f"gcc could not compile {SOURCE.name}: {built.stderr}")
+    return library
+
+
+def _check(directory: Path, environment: dict[str, str], delay_seconds: float) -> None:
+    """Check that an SQLite commit in this interpreter is delayed. Raises SlowSyncError."""
+    took = commit_seconds(directory, environment)
+    if took < delay_seconds:
+        raise SlowSyncError(
+            f"{sys.executable} commits in {took * 1000:.2f} ms with {SOURCE.name} preloaded, less"
+            f" than the {delay_seconds * 1000:.0f} ms it adds: is the interpreter static?"
+        )

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import groupby
 
+from tests.bench.disk import POS_DISK_SECONDS
 from tests.bench.figures import Disk, Ratio, Summary, Turn, ratios, summaries
 from tests.bench.servers import Kind
-from tests.bench.slow_sync import POS_DISK_SECONDS
 
 IDLE_SHARE = 0.02
 """CPU share above which an idle server distorts the measurement of another one."""
