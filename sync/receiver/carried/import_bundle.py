@@ -134,7 +134,7 @@ class BundleImport:
         await self._record(bundle, remaining, file_name, is_proven=origin.is_proven)
         await self.ledger.store_carried_head(origin.sender, bundle.head, self.now())
         show(remaining)
-        parsed = (self._parse(body, origin.sender) for body in bundle.batches())
+        parsed = ((self._parse(body, origin.sender), len(body)) for body in bundle.batches())
         async with aclosing(read_ahead(joined(parsed))) as batches:
             async for inbound in batches:
                 await self._take_batch(inbound, report)

@@ -11,30 +11,31 @@ from typing import TypeVar
 
 import msgspec
 
-from sync.receiver.ingest.events import InvalidEvent
 from sync.receiver.ingest.parse import InboundBatch
 
 # On SQLite the batches of tills wait for one transaction at most, of less than a second.
 MOST_EVENTS = 10_000
-_MOST_CHARACTERS = 4 * 1024 * 1024
+# Of JSON: what is rejected has its size as well. Captures have some 300 bytes each.
+_MOST_BYTES = 8 * 1024 * 1024
 T = TypeVar("T")
 
 
-def joined(batches: Iterable[InboundBatch]) -> Iterator[InboundBatch]:
+def joined(batches: Iterable[tuple[InboundBatch, int]]) -> Iterator[InboundBatch]:
     """Yield the batches, as one where the ledger's decisions are the same as on each of them.
 
-    That is where one continues the other: then a gap before the first is one before both.
+    That is where one continues the other: then a gap before the first is one before both. Each
+    comes with its size in bytes.
     """
     parts: list[InboundBatch] = []
-    events = characters = 0
-    for batch in batches:
+    events = total = 0
+    for batch, size in batches:
         events += len(batch.events)
-        characters += _characters(batch)
-        is_large = events > MOST_EVENTS or characters > _MOST_CHARACTERS
+        total += size
+        is_large = events > MOST_EVENTS or total > _MOST_BYTES
         if parts and (is_large or not _continues(batch, parts[-1])):
             yield _join(parts)
             parts.clear()
-            events, characters = len(batch.events), _characters(batch)
+            events, total = len(batch.events), size
         parts.append(batch)
     if parts:
         yield _join(parts)
@@ -73,7 +74,3 @@ def _join(parts: list[InboundBatch]) -> InboundBatch:
     last = parts[-1].batch
     batch = msgspec.structs.replace(last, events=sent)
     return replace(parts[0], batch=batch, events=list(chain(*(part.events for part in parts))))
-
-
-def _characters(inbound: InboundBatch) -> int:
-    return sum(0 if isinstance(one, InvalidEvent) else len(one.body) for one in inbound.events)

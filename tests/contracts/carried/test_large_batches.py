@@ -116,6 +116,20 @@ async def test_bundle_of_many_small_batches_is_stored_in_one_transaction(
     assert (report.total.taken, transactions) == (200, 1)
 
 
+async def test_batches_are_joined_up_to_a_size_though_their_captures_are_rejected(
+    office: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rejected content compresses without limit: ten thousand batches of it filled the memory."""
+    monkeypatch.setattr(large_batches, "_MOST_BYTES", 30_000)
+    till = SimulatedAgent()
+    padding = {"padding": "a" * 10_000}
+    events = [session(number, type="unheard.of", body=padding) for number in range(1, 7)]
+
+    report, transactions = await imported(office, till, in_batches(till, events, [1] * 6))
+
+    assert (report.total.rejected, transactions) == ({ErrorCode.UNKNOWN_TYPE: 6}, 3)
+
+
 async def test_value_that_the_database_refuses_is_found_among_all_that_is_stored_together(
     office: LedgerDriver,
 ) -> None:
