@@ -24,6 +24,7 @@ _BY_SQLITE = {
 }
 _BY_POSTGRESQL = {
     "01000": "a commit was not confirmed by the synchronous standby",
+    "08007": "a commit had no answer from the database server, or from its synchronous standby",
     "08P01": "the database server, or a pooler before it, refuses the connection",
     "25006": _READ_ONLY,
     "28000": "the database server refuses the login",

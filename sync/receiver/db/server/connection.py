@@ -85,7 +85,13 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc] # the driver h
         if self._of_transaction and query.startswith("BEGIN"):
             query += self._of_transaction
         self._not_replicated = ""
-        status: str = await super().execute(query, *args, **options)
+        try:
+            status: str = await super().execute(query, *args, **options)
+        except TimeoutError:
+            if not query.startswith("COMMIT"):
+                raise
+            words = f"PostgreSQL: {self.place}: COMMIT had no answer in time"
+            raise DatabaseUnavailableError(words, "08007") from None
         if query.startswith("COMMIT"):
             self._check_commit(status)
         return status

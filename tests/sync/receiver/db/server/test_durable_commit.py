@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sync.receiver.db.database import DatabaseUnavailableError
+from sync.receiver.db.health.outage import outage_reason
+from sync.receiver.db.postgresql import Postgresql
 from tests.support.head_office.messages import SimulatedAgent, session
 from tests.support.head_office.postgresql import rows_at
 from tests.support.head_office.receiver import receiver_under_test, settings_in
@@ -49,6 +52,25 @@ async def test_commit_whose_wait_for_the_standby_is_cancelled_is_not_acknowledge
     assert cancelled.status == 503
     assert (repeated.status, repeated.members()["acceptedThrough"]) == (200, 2)
     assert await rows_at(url, "SELECT sequence FROM sessions ORDER BY 1") == [(1,), (2,)]
+
+
+async def test_commit_that_waits_for_a_lost_standby_is_told_as_that(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The primary, which answers, was said to be not reachable."""
+    monkeypatch.setattr("sync.receiver.db.postgresql._GRACE_SECONDS", 0)
+    opened = Postgresql(pair.url())
+    await opened.open()
+    await opened.close()
+    database = Postgresql(pair.url(), statement_seconds=1)
+    pair.standby.freeze()
+    with pytest.raises(DatabaseUnavailableError, match="COMMIT had no answer") as raised:
+        await database.write(lambda connection: connection.exec_driver_sql("CREATE TABLE a ()"))
+    await database.close()
+    pair.standby.thaw()
+
+    reason = "a commit had no answer from the database server, or from its synchronous standby"
+    assert outage_reason(raised.value) == reason
 
 
 @pytest.mark.parametrize("way", ["promote", "start"])
