@@ -104,6 +104,7 @@ class _UnsendableBody(msgspec.Struct, rename="camel", frozen=True):
     error_code: str = ""
 
 
+_WITHHELD = "Its content does not get through to head office; the POS machine keeps it"
 _KEY_LOST = "The e-mail address was encrypted with a key that the POS machine has not any more"
 _session_body = msgspec.json.Decoder(_SessionBody)
 _unsendable_body = msgspec.json.Decoder(_UnsendableBody)
@@ -129,6 +130,8 @@ def parse_event(event: BatchEvent) -> Event:
                 return _parse_answer(event)
             case wire.DAMAGED_TYPE:
                 code, message = _cause_of_loss(event)
+            case wire.WITHHELD_TYPE:
+                code, message = ErrorCode.UNKNOWN_TYPE, _WITHHELD
             case _:
                 code, message = ErrorCode.UNKNOWN_TYPE, "Unknown event type"
     except _InvalidEventError as error:

@@ -167,6 +167,14 @@ def test_event_damaged_on_the_pos_machine_is_rejected_with_its_own_code() -> Non
     assert (read.error_code, read.type) == (ErrorCode.DAMAGED, DAMAGED_TYPE)
 
 
+def test_event_whose_content_does_not_get_through_is_said_to_be_at_the_store() -> None:
+    """Behind a firewall that refuses it, people read "Unknown event type"."""
+    read = parse_event(event({}, WITHHELD_TYPE))
+
+    assert isinstance(read, InvalidEvent)
+    assert read.error_message.endswith("the POS machine keeps it")
+
+
 @pytest.mark.parametrize("kind", ["", "SESSION.STARTED", "points.spent", WITHHELD_TYPE])
 def test_unknown_type_is_rejected_with_its_own_code(kind: str) -> None:
     read = parse_event(event({}, kind))
