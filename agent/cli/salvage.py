@@ -1,5 +1,6 @@
 """`loyalty-agent salvage`: bring the captures of a database file into the running agent."""
 
+import math
 import time
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +10,14 @@ import typer
 from agent.cli.client import AGENT, status_or_reason
 from agent.config import Settings
 from agent.store.files.quarantine import copy_into_quarantine, has_content
+from agent.store.files.storage_errors import free_bytes
 from sync.runtime.cli.command_group import ConfigFile, NewState
-from sync.runtime.cli.printing import count, echo
+from sync.runtime.cli.printing import count, say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 
 _POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 10.0
 # Of a database, and of a WAL in either byte order of its checksums.
 _BEGINNINGS = (b"SQLite format 3\0", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
@@ -45,11 +48,11 @@ def salvage(
         name = copy_into_quarantine(file, directory, time.time_ns() // 1000)
     except OSError as error:
         AGENT.fail(f"cannot copy {file} to {directory} ({error.strerror or error})")
-    echo(f"{file} is copied to set-aside/{name}.")
+    say(f"{file} is copied to set-aside/{name}.")
     if isinstance(before, str):
         AGENT.warn(f"it is salvaged when the agent runs: {before}")
         raise typer.Exit(ExitCode.PROBLEM)
-    salvaged, lost = _wait(settings, before)
+    salvaged, lost = _wait(settings, before, file)
     if not salvaged and not _begins_as_database(file):
         AGENT.warn(
             f"{file} does not begin as a database: its beginning is damaged, or it is another file"
@@ -68,21 +71,34 @@ def _counts(settings: Settings) -> dict[str, int] | str:
     return found if isinstance(found, dict) else "its database cannot be read"
 
 
+def _cause_of_wait(settings: Settings, file: Path) -> str:
+    directory = settings.storage.directory
+    lacking = settings.storage.min_free_bytes + file.stat().st_size - free_bytes(directory)
+    cause = "the agent reads it, or tries again by itself; why, is in its log (salvage.postponed)"
+    if lacking > 0:
+        cause = f"{-(-lacking // 2**20):,} MiB more must be free for it in {directory}"
+    return f"not all is read yet: {cause}. You can end this command: the salvage goes on without it"
+
+
 def _begins_as_database(file: Path) -> bool:
     with file.open("rb") as opened:
         return opened.read(16).startswith(_BEGINNINGS)
 
 
-def _wait(settings: Settings, before: dict[str, int]) -> tuple[int, int]:
+def _wait(settings: Settings, before: dict[str, int], file: Path) -> tuple[int, int]:
     """Wait until the agent has read all quarantined files; print and return the counts."""
+    say_at: float = time.monotonic() + _PATIENCE_SECONDS
     with current_step("Salvaging"):
         time.sleep(_POLL_SECONDS)
         while isinstance(now := _counts(settings), dict) and now["pending"]:
+            if time.monotonic() >= say_at:
+                AGENT.warn(_cause_of_wait(settings, file))
+                say_at = math.inf
             time.sleep(_POLL_SECONDS)
     if isinstance(now, str):
         AGENT.fail(f"the agent does not answer any more: {now}")
     salvaged, lost = (now[name] - before[name] for name in ("salvaged", "unreadable"))
-    echo(f"Salvaged: {count(salvaged, 'capture')} that the agent did not have.")
+    say(f"Salvaged: {count(salvaged, 'capture')} that the agent did not have.")
     if lost:
         AGENT.warn(f"unreadable: {count(lost, 'capture')}")
     return salvaged, lost

@@ -11,7 +11,7 @@ from agent.cli.doctor import check_this_machine
 from agent.support_bundle.bundle import bundle_files, write_bundle
 from sync.runtime.checks.units import run_command
 from sync.runtime.cli.command_group import ConfigFile, NewState
-from sync.runtime.cli.printing import echo
+from sync.runtime.cli.printing import say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import current_step
 
@@ -43,5 +43,5 @@ def support_bundle(
         write_bundle(file, files, at_seconds=int(now.timestamp()))
     except OSError as error:
         AGENT.fail(f"cannot write {file} ({error.strerror or type(error).__name__})")
-    echo(f"{file} contains {', '.join(files)}.")
-    echo("It contains no e-mail addresses, tokens or keys.")
+    say(f"{file} contains {', '.join(files)}.")
+    say("It contains no e-mail addresses, tokens or keys.")

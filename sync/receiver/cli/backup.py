@@ -9,7 +9,7 @@ import typer
 from sync.receiver.carried.private_keys import private_key_path
 from sync.receiver.cli.hq import HEAD_OFFICE
 from sync.runtime.cli.command_group import ConfigFile
-from sync.runtime.cli.printing import echo
+from sync.runtime.cli.printing import say
 from sync.runtime.cli.progress import current_step
 from sync.runtime.files.sqlite_backup import BackupError, UnfitTarget, back_up, check_target
 
@@ -42,6 +42,6 @@ def backup(
         HEAD_OFFICE.refuse(str(error))
     except BackupError as error:
         HEAD_OFFICE.fail(f"no backup was made: {error}")
-    echo(f"{file} holds the database {database}, with e-mail addresses in plain text.")
+    say(f"{file} holds the database {database}, with e-mail addresses in plain text.")
     if os.path.lexists(key := private_key_path(settings)):
-        echo(f"Not in it: the private key {key}, which opens captures that were carried by hand.")
+        say(f"Not in it: the private key {key}, which opens captures that were carried by hand.")

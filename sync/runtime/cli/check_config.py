@@ -8,7 +8,7 @@ from typing import TypeVar
 from sync.runtime.checks.directories import owner_or_self
 from sync.runtime.checks.named_files import find_errors_of_service
 from sync.runtime.cli.discovery import installed_file
-from sync.runtime.cli.printing import echo, print_values
+from sync.runtime.cli.printing import label, print_values, say
 from sync.runtime.cli.program import Program
 from sync.runtime.settings.load import changed_settings, examine
 from sync.runtime.settings.near_misses import find_near_misses
@@ -52,5 +52,6 @@ def check_configuration(
     for warning in find_warnings(settings):
         program.warn(f"warning: {warning}")
     source = found.file or "no file, only defaults and environment"
-    echo(f"The configuration is valid: {source}.")
-    print_values("Settings that differ from the default", changed_settings(settings, found.environ))
+    say(f"The configuration is valid: {source}.")
+    title = label("Settings that differ from the default")
+    print_values(title, changed_settings(settings, found.environ))

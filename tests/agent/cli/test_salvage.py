@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import app
+from agent.cli import app, salvage
 from agent.config.settings import ApiSettings
 from agent.store.db.connect import DATABASE_FILE
 from agent.store.files.quarantine import list_quarantined
@@ -65,6 +65,32 @@ def test_file_that_is_no_database_is_not_called_salvaged(
         monkeypatch.setenv("LOYALTY_AGENT__API__PORT", str(agent.port))
         assert exit_code_of(archive) == 1
     assert "does not begin as a database" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("min_free_mib", "cause"),
+    [(0, "why, is in its log (salvage.postponed)"), (2**40, " MiB more must be free for it in ")],
+)
+def test_what_a_postponed_salvage_waits_for_is_said(
+    old: Path,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    min_free_mib: int,
+    cause: str,
+) -> None:
+    answers = iter((1, 1, 1, 0))
+    monkeypatch.setattr(
+        salvage, "_counts", lambda _: {"pending": next(answers), "salvaged": 2, "unreadable": 0}
+    )
+    monkeypatch.setattr(salvage, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(salvage, "_PATIENCE_SECONDS", 0)
+    monkeypatch.setenv("LOYALTY_AGENT__STORAGE__MIN_FREE_BYTES", str(min_free_mib * 2**20))
+    state.mkdir(mode=0o700)
+    exit_code_of(old)
+    said = capsys.readouterr().err
+    assert said.count("You can end this command") == 1
+    assert cause in said
 
 
 def test_file_is_kept_for_an_agent_that_does_not_run(

@@ -32,15 +32,17 @@ SPEAKING = {
         *("agent/cli/drill.py", "agent/cli/dead_letters.py", "agent/cli/doctor.py"),
         *("agent/cli/client.py", "agent/cli/certify", "agent/doctor", "agent/certify"),
         *("agent/cli/backup.py", "agent/cli/rotate_key.py", "agent/cli/export", "agent/export"),
+        *("agent/cli/salvage.py", "agent/cli/support_bundle.py"),
         "agent/config/export_key.py",
         *("agent/joining", "agent/drill/scenario.py", "sync/protocol/join_code.py"),
     ],
     HEAD_OFFICE: [
-        *("sync/receiver/cli/doctor.py", "sync/receiver/doctor"),
+        *("sync/receiver/cli/doctor.py", "sync/receiver/doctor", "sync/receiver/cli/backup.py"),
         *("sync/receiver/cli/carried", "sync/receiver/carried", "sync/protocol/bundle"),
     ],
     SHARED: [
         "sync/runtime/cli/program.py",
+        "sync/runtime/cli/check_config.py",
         "sync/runtime/checks/units.py",
         "sync/runtime/files/sqlite_backup.py",
     ],
@@ -231,7 +233,7 @@ def untranslated(text: str, texts: Mapping[str, str]) -> list[str]:
     return found
 
 
-OFFICE_TRANSLATED = {"doctor", "stores", "completeness", "keys", "import"}
+OFFICE_TRANSLATED = {"doctor", "stores", "completeness", "keys", "import", "backup", "check-config"}
 
 
 @pytest.mark.parametrize(
