@@ -13,6 +13,7 @@ from sync.runtime.cli.listing import JsonOption, Listing
 from sync.runtime.cli.printing import count, echo, label, one_line, print_wrapped, say
 
 _STALE = "* as of the time in SEEN: the till is silent, and may have more by now."
+_AS_OF = "WAITING and REJECTED are as of a till's last heartbeat, mostly less than a minute ago."
 _ROW = "{:<10} {:<10} {:<13} {:<16} {:>7} {:>8}  {}"
 
 
@@ -46,7 +47,7 @@ async def _print_table(database: Database, reference: Reference) -> None:
     states: Counter[str] = Counter()
     store_ids: set[str] = set()
     shared: list[TillStatus] = []
-    stale = False
+    stale = has_figures = False
     async for tills in till_pages(database, reference):
         for till in tills:
             _print_row(till)
@@ -54,8 +55,11 @@ async def _print_table(database: Database, reference: Reference) -> None:
         store_ids.update(till.store_id for till in tills)
         shared += (till for till in tills if till.is_shared)
         stale |= any(map(_is_stale, tills))
+        has_figures |= any(till.backlog or till.dead_letters for till in tills)
     if stale:
         print_wrapped(_STALE)
+    elif has_figures:
+        print_wrapped(_AS_OF)
     for till in shared:
         print_wrapped(one_line(f"{till.store_id}/{till.till_id}: {till.advice}"))
     counts = "".join(f", {number} {state}" for state, number in sorted(states.items()))

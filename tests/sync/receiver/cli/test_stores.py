@@ -103,6 +103,23 @@ async def test_shared_name_has_the_same_advice_in_the_table_and_as_json(
     assert f"0042/till-1: {shown['advice']}" in " ".join(listed.stdout.split())
 
 
+async def test_age_of_the_figures_of_a_till_that_was_heard_just_now_is_said(
+    receiver: Receiver, till: SimulatedAgent
+) -> None:
+    """It has delivered since its heartbeat: the figure was taken for captures that are missing."""
+    await receiver.send(till, session(1))
+    await receiver.heartbeat(till, lastSequence=3, outstanding=2)
+    heard = to_rfc3339(datetime.now(UTC))
+    with closing(sqlite3.connect(receiver.directory / DATABASE_FILE)) as database, database:
+        database.execute("UPDATE agents SET last_seen_at = ?", (heard,))
+
+    config = str(write_config(receiver.directory))
+    listed = await asyncio.to_thread(hq, "--config", config, "stores")
+
+    assert "WAITING and REJECTED are as of a till's last heartbeat" in listed.stdout
+    assert "as of the time in SEEN" not in listed.stdout
+
+
 def test_each_state_has_a_french_name() -> None:
     names = read_texts(LANGUAGES / "fr.toml")
 
