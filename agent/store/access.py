@@ -1,6 +1,7 @@
 """Access to the store from the event loop: reads beside the writer, writes through it."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -94,9 +95,12 @@ class StoreAccess:
         query: Callable[[C, *Arguments], T],
         *arguments: *Arguments,
     ) -> T:
+        opened: list[C] = []
+
         def read() -> T:
             try:
                 with opening as connection:
+                    opened.append(connection)
                     return query(connection, *arguments)
             except (sqlite3.Error, OSError) as cause:
                 raise storage_error_from(cause, self._directory) from cause
@@ -105,9 +109,21 @@ class StoreAccess:
 
         try:
             return await asyncio.to_thread(read)
+        except asyncio.CancelledError:
+            # The process ends after its threads only, and a check of the file reads all of it.
+            for connection in opened:
+                _interrupt(connection)
+            raise
         except (StorageDamagedError, DamagedRowError, StorageMovedError):
             # Retry on the writer's connection, which quarantines a damaged file, repairs rows, and
             # still holds a moved one.
             return await self.run(lambda store: run_on_writer(store, query, *arguments))
         except StorageError as error:
             raise OutboxUnavailable(str(error)) from error
+
+
+def _interrupt(connection: object) -> None:
+    """End the statement that runs on the driver's connection, in another thread."""
+    if isinstance(connection, sqlite3.Connection):
+        with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed: the read has ended
+            connection.interrupt()
