@@ -22,6 +22,8 @@ from sync.runtime.network.request_head import (
 # A connection buffers about twice this of an unread body: before its sender is authenticated,
 # and so outside of any memory budget.
 _UNREAD_BYTES = 32 * 1024
+# For how long what follows a broken request is read and discarded.
+_DISCARDING_SECONDS = 2.0
 # Takes the request, the HTTP status and the parser's error.
 AnswerBroken: TypeAlias = Callable[[web.BaseRequest, int, BaseException | None], web.StreamResponse]
 
@@ -39,6 +41,7 @@ class HttpConnection(web.RequestHandler):
         "_framing_bytes",
         "_head",
         "_is_broken",
+        "_lost",
         "_newest",
         "_now",
         "_on_lost",
@@ -68,6 +71,7 @@ class HttpConnection(web.RequestHandler):
         )
         self._head = RequestHead()
         self._is_broken = False
+        self._lost: asyncio.Future[None] | None = None
         # Bytes since the newest request's body last grew: trailers, chunk extensions.
         self._framing_bytes = 0
         # The body of the newest request that has arrived; `_content` is that of the one answered.
@@ -90,6 +94,8 @@ class HttpConnection(web.RequestHandler):
         """Give up the connection."""
         self._table.remove(self._entry)
         super().connection_lost(exc)
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
         self._on_lost()
 
     def data_received(self, data: bytes) -> None:
@@ -145,6 +151,21 @@ class HttpConnection(web.RequestHandler):
     def end(self) -> None:
         """Note that the response is complete; it may not be sent yet."""
         self._entry.enter(Phase.IDLE, self._now())
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the response; after a broken request wait until the peer has read it.
+
+        Closed while the peer still sends, the connection would be reset, and the response lost.
+        """
+        finished = await super().finish_response(request, resp, start_time)
+        transport = self.transport
+        if self._is_broken and not self._messages and transport and transport.can_write_eof():
+            transport.write_eof()
+            self._lost = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._lost], timeout=_DISCARDING_SECONDS)
+        return finished
 
     def _is_receiving(self) -> bool:
         return not self._content.is_eof()

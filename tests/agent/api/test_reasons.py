@@ -304,6 +304,15 @@ async def test_reason_before_any_handler_is_as_exact(
     assert reason_of(answer) == reason
 
 
+async def test_sender_of_a_head_of_many_megabytes_reads_the_answer(shared_agent: Agent) -> None:
+    """It was still sending when the connection was closed, and saw a reset."""
+    fields = (b"Cookie: " + b"x" * 60_000 + b"\r\n") * 150
+
+    [answer] = await shared_agent.send_raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + fields)
+
+    assert reason_of(answer) == "the request head is larger than 64 KiB"
+
+
 async def test_body_longer_than_its_content_length_is_told_that_bytes_count(
     shared_agent: Agent,
 ) -> None:
