@@ -464,6 +464,20 @@ def test_deferred_events_that_are_due_together_are_not_taken_for_a_failure_of_he
             assert (report.stop, report.delivered, report.deferred) == (None, 1, 2)
 
 
+def test_batch_of_deferred_events_is_sent_once_when_it_is_tried_again() -> None:
+    """Each request was repeated twice at once: thousands an hour for a thousand stuck events."""
+    with harness("batch") as shop:
+        disturb(shop, "bad", REFUSALS["500"])
+        capture(shop, "bad-1", "bad-2", "good-1")
+        for _ in range(6):
+            shop.push(probing=True)
+        shop.clock.pass_seconds(7_200)
+        before = shop.http.tries
+        assert shop.push().deferred == 2
+        # Both, each, and the number of each.
+        assert shop.http.tries - before == 5
+
+
 def test_event_that_is_answered_429_is_passed_by_while_others_are_tried_again() -> None:
     """Each deferred event that was tried before it began its count anew: it held all, for ever."""
     with harness("batch") as shop:

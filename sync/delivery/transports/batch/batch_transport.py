@@ -178,6 +178,8 @@ class BatchTransport:
             reply = await self._client.request("POST", BATCHES_PATH, body=body, headers=_HEADERS)
             return interpret(reply, part) if isinstance(reply, HttpResponse) else reply
 
+        # As with `replay`, what failed before is not repeated at once.
+        once |= not withheld and any(event.attempts for event in part)
         outcome = await (attempt() if once else self._retries.run(attempt))
         if isinstance(outcome, BatchAccepted):
             self._has_number_passed = False
