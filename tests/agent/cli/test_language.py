@@ -62,7 +62,7 @@ def test_dead_letter_is_shown_in_french_with_the_words_of_head_office_as_they_ar
     french = on_terminal(LETTER, "fr", "dead-letters", "show", number)
 
     assert "Saisie rejetée" in french
-    assert "motif du siège prompt is missing" in french
+    assert "motif prompt is missing" in french
     assert "est remise en file d'attente." in on_terminal(
         LETTER, "fr_FR", "dead-letters", "retry", number
     )
