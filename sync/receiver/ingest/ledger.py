@@ -51,6 +51,10 @@ from sync.runtime.settings.types import EVERY_STORE
 # Each takes transactions of its own. The answer to a batch with more comes before its sender gives
 # up, and confirms only the events up to there; the agent sends the others next.
 MOST_REFUSED = 100
+# On PostgreSQL a plan for any values, made while the tables are small, reads the whole store for
+# each batch until they are analysed. A plan for its own values costs a small batch too much.
+_PLANNED_EVENTS = 100
+_PLAN_FOR_VALUES = "SET LOCAL plan_cache_mode = force_custom_plan"
 
 
 class Ledger:
@@ -143,6 +147,8 @@ def _store_batch(
 ) -> AcceptedBatch | SequenceGap | TooManyEpochs:
     batch = inbound.batch
     transaction = AgentTransaction(connection, inbound.sender, inbound.received_at)
+    if transaction.dialect == "postgresql" and len(inbound.events) >= _PLANNED_EVENTS:
+        connection.exec_driver_sql(_PLAN_FOR_VALUES)
     epoch = transaction.lock_epoch(batch.epoch)
     if epoch is None:
         return TooManyEpochs()
