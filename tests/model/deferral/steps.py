@@ -257,9 +257,9 @@ class Steps(Shop):
         first = [one for one in failing if not self._is_behind(one, self.held())]
         for _ in range(2 * (STUCK_DAYS + DAYS_UNTIL_STUCK)):
             self.add_session()
-            for _ in range(2):
+            for _ in range(6):
                 self.deliver()
-                self.harness.clock.pass_seconds(12 * 3_600)
+                self.harness.clock.pass_seconds(4 * 3_600)
             self.set_aside_stuck()
         held = self.held()
         for number in held.keys() & first:

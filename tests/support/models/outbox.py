@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from agent.facts import DeliveryState, Receipt
 from agent.store.outbox.dead_letter_queue import STANDS_REFUSED
+from agent.store.outbox.rewind import SENT_AGAIN
 from sync.delivery.outbox import Window
 from sync.delivery.outcomes import Deferred, Delivered, Refused, Verdict
 
@@ -153,11 +154,27 @@ class OutboxModel:
                 event.retry_wanted = True
 
     def rewind(self, epoch: str, expected: int) -> bool:
-        """Make events pending again; return True if any was settled."""
+        """Make events pending again, or retry those left among purged ones; return if any was."""
         count = len([r for r in self.receipts.values() if r.epoch == epoch])
-        if expected > count or self.bases[epoch] + count <= self.purged_through:
+        if expected > count:
             return False
-        return self._rewind_to(self.bases[epoch] + max(expected, 1) - 1)
+        position, last = self.bases[epoch] + max(expected, 1) - 1, self.bases[epoch] + count
+        are_left = self._retry_left(position, min(self.purged_through, last))
+        if last <= self.purged_through:
+            return are_left
+        return self._rewind_to(position) or are_left
+
+    def _retry_left(self, above: int, through: int) -> bool:
+        left = [
+            k
+            for k in self.held.values()
+            if above < k.position <= through and k.dead != "discarded"
+            if not (k.retry_wanted or k.is_deferred)
+        ]
+        for event in left:
+            event.dead, event.retry_wanted = "open", True
+            event.refusal = event.refusal or SENT_AGAIN
+        return bool(left)
 
     def _rewind_to(self, position: int) -> bool:
         target = max(position, self.purged_through)

@@ -63,6 +63,8 @@ class BatchTransport:
         self._is_welcome: bool | None = None
         # By epoch and number: others that fail alone do not begin the count anew.
         self._failed_alone: Counter[tuple[str, int]] = Counter()
+        # Verdicts on events answered 429: each holds if its number passes after the Retry-After.
+        self._limited: dict[tuple[str, int], Refused | Deferred] = {}
         # The number of the last event that failed alone passed, and no event since.
         self._has_number_passed = False
         # Events passed since the last failure of a window, and not their numbers only.
@@ -74,11 +76,16 @@ class BatchTransport:
     async def send(self, window: Window, *, probing: bool) -> WindowResult:
         """Send `window` to head office; bisect it where head office refuses it as a whole."""
         results: list[EventResult] = []
-        parts = deque([window.events])
+        limited = self._take_limited(window)
+        parts = deque([window.events[:1], window.events[1:]] if limited else [window.events])
         self._is_welcome = None
-        while parts:
-            part = parts.popleft()
-            outcome = await self._judge(window, part, await self._post(window, part, once=probing))
+        while parts and (part := parts.popleft()):
+            outcome: Outcome | Deferred
+            if limited:
+                outcome, limited = limited, None
+            else:
+                answer = await self._post(window, part, once=probing)
+                outcome = await self._judge(window, part, answer)
             if isinstance(outcome, (Refused, Deferred)) and len(part) > 1:
                 middle = len(part) // 2
                 parts.extendleft((part[middle:], part[:middle]))
@@ -150,9 +157,9 @@ class BatchTransport:
         """Return whether an event alone got no verdict several times, and was sent each time.
 
         Without its content its number passes, if not head office is at fault. Behind such an event,
-        and when it is tried again, once is enough: thousands in a row would take days. Not after a
-        429, which is mostly head office's load: each request adds to it. Several that are tried
-        again are bisected.
+        and when it is tried again, once is enough: thousands in a row would take days. After a 429,
+        mostly head office's load, its number goes next time, when Retry-After is over. Several that
+        are tried again are bisected.
         """
         if not failure.may_have_arrived:
             return False
@@ -161,12 +168,19 @@ class BatchTransport:
         name = window.epoch, part[0].sequence
         if len(self._failed_alone) >= _MOST_COUNTED:
             self._failed_alone.clear()
+            self._limited.clear()
         self._failed_alone[name] += 1
-        if part[0].attempts > 0:
-            return True
+        tries, is_retried = self._failed_alone[name], part[0].attempts > 0
         if failure.http_status == _TOO_MANY:
-            return self._failed_alone[name] % MAX_TRIES_ALONE == 0
-        return self._has_number_passed or self._failed_alone[name] >= MAX_TRIES_ALONE
+            if is_retried or tries % MAX_TRIES_ALONE == 0:
+                suspect = Suspect(part[0], failure)
+                self._limited[name] = suspect.own_verdict(others_passed=self._others_passed)
+            return False
+        return is_retried or self._has_number_passed or tries >= MAX_TRIES_ALONE
+
+    def _take_limited(self, window: Window) -> Refused | Deferred | None:
+        """Return the verdict on the first event if its number is to be sent instead of it."""
+        return self._limited.pop((window.epoch, window.events[0].sequence), None)
 
     async def _post(
         self, window: Window, part: Sequence[OutboxEvent], *, once: bool, withheld: bool = False
