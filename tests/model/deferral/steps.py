@@ -248,16 +248,16 @@ class Steps(Shop):
             self.memory.problems.append(f"{number} does not arrive, and does not fail itself")
 
     def week(self) -> None:
-        """Let weeks pass, with a good session a day: what fails all the time is set aside.
+        """Let weeks pass in a shop that sells: what fails all the time is set aside.
 
-        A day counts half, as other events pass once in it; behind an event nothing counts.
+        Behind an event of its session nothing counts.
         """
         self.common_end()
         failing = dict(self.central.troubles.of_events)
         first = [one for one in failing if not self._is_behind(one, self.held())]
-        for _ in range(2 * (STUCK_DAYS + DAYS_UNTIL_STUCK)):
-            self.add_session()
+        for _ in range(STUCK_DAYS + DAYS_UNTIL_STUCK):
             for _ in range(6):
+                self.add_session()
                 self.deliver()
                 self.harness.clock.pass_seconds(4 * 3_600)
             self.set_aside_stuck()
