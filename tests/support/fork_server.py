@@ -119,7 +119,7 @@ def _started_server() -> str:
 
 def _import_commands() -> None:
     from agent.cli import COMMANDS as OF_AGENT  # noqa: PLC0415 - the client needs none of it
-    from sync.receiver.cli import COMMANDS as OF_HEAD_OFFICE  # noqa: PLC0415
+    from sync.receiver.cli import COMMANDS as OF_HEAD_OFFICE  # noqa: PLC0415 - as above
 
     for command in (*OF_AGENT.values(), *OF_HEAD_OFFICE.values()):
         import_module(command.module)

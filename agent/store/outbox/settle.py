@@ -17,8 +17,9 @@ from sync.delivery.outcomes import Deferred, Refused, Verdict
 _SECOND_US = 1_000_000
 # Of a dead letter that waits behind another one: it is looked at again, but not in each pass.
 _WAITING_SECONDS = 60
-# So many deferred events are tried as often as each needs; all further ones together every 20 s:
-# what they fail on is hardly their own, and the first one that passes makes all the others due.
+# So many deferred events are tried as often as each needs. With more, one of these is tried every
+# 20 s: each waits a random share of 40 s times their number. So many hardly fail each by itself,
+# and the first one that passes makes all the others due.
 _FEW_DEFERRED, _SPACING_SECONDS = 5, 40
 _SHARES = 1_024
 _LONG_US = 60 * _SECOND_US

@@ -31,7 +31,7 @@ def day_of(directory: Path, hours_since_capture: list[int], *changes: str) -> Da
     with opened(directory) as store:
         record(store, *(session(str(name)) for name in range(len(hours_since_capture))))
     times = [
-        f"UPDATE event SET occurred_at_us = {hours_ago(hours)} WHERE position = {position}"  # noqa: S608
+        f"UPDATE event SET occurred_at_us = {hours_ago(hours)} WHERE position = {position}"  # noqa: S608 - the test's own values
         for position, hours in enumerate(hours_since_capture, 1)
     ]
     change(directory, *times, *changes)
@@ -39,7 +39,7 @@ def day_of(directory: Path, hours_since_capture: list[int], *changes: str) -> Da
 
 
 def watermark(position: int) -> str:
-    return f"INSERT OR REPLACE INTO destination (name, watermark) VALUES ('central', {position})"  # noqa: S608
+    return f"INSERT OR REPLACE INTO destination (name, watermark) VALUES ('central', {position})"  # noqa: S608 - the test's own values
 
 
 def test_captures_deliveries_and_what_waited_are_counted_by_the_hour(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_deferred_captures_wait_and_do_not_count_as_delivered(tmp_path: Path) ->
         watermark(2),
         DELIVERY.format(2, hours_ago(0)),
         LETTER.format(1, hours_ago(0)),
-        f"UPDATE dead_letter SET stuck_since_us = {hours_ago(0)}",  # noqa: S608
+        f"UPDATE dead_letter SET stuck_since_us = {hours_ago(0)}",  # noqa: S608 - the test's own values
     )
 
     assert day.delivered[-1] == 1
@@ -87,7 +87,7 @@ def test_deferred_captures_wait_and_do_not_count_as_delivered(tmp_path: Path) ->
 
 
 def test_captures_delivered_ahead_of_others_do_not_wait(tmp_path: Path) -> None:
-    ahead = f"INSERT INTO settled VALUES ('central', 2, {hours_ago(0)})"  # noqa: S608
+    ahead = f"INSERT INTO settled VALUES ('central', 2, {hours_ago(0)})"  # noqa: S608 - the test's own values
     day = day_of(tmp_path, [1, 1], watermark(0), ahead)
 
     assert (day.delivered[-1], day.waiting[-1]) == (1, 1)

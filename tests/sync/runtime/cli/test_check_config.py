@@ -16,7 +16,9 @@ from typer.testing import CliRunner, Result
 
 import agent.cli
 import sync.receiver.cli
+from tests.support.agent.process import agent_process
 from tests.support.certificates import make_certificate
+from tests.support.head_office.process import receiver_process
 from tests.support.processes import run_command
 
 pytestmark = pytest.mark.process
@@ -271,9 +273,6 @@ def test_certificate_that_ends_soon_is_a_warning(machine: Machine, days: int, wo
 
 
 async def test_check_beside_the_running_service_passes(machine: Machine) -> None:
-    from tests.support.agent.process import agent_process  # noqa: PLC0415
-    from tests.support.head_office.process import receiver_process  # noqa: PLC0415
-
     agents, receivers = machine.path / "agent", machine.path / "hq"
     async with agent_process(agents) as one, receiver_process(receivers) as other:
         for program, directory, port in (
