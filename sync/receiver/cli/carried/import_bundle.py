@@ -1,6 +1,5 @@
 """`loyalty-hq import`: take the captures of a file that an agent exported."""
 
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from sync.runtime.cli.listing import JsonOption
 from sync.runtime.cli.printing import count, echo_json, say
 from sync.runtime.cli.program import ExitCode
 from sync.runtime.cli.progress import countdown
+from sync.runtime.files.regular_file import require_regular
 from sync.runtime.network.http_errors import HttpError
 
 
@@ -99,9 +99,8 @@ def _take(
 @contextmanager
 def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
+        require_regular(file)
         with file.open("rb") as opened:
-            if not stat.S_ISREG(file.stat().st_mode):
-                HEAD_OFFICE.refuse(f"{file} is not a regular file: copy the bundle into one")
             yield opened
     except OSError as error:
         HEAD_OFFICE.refuse(f"cannot read {file} ({error.strerror})")

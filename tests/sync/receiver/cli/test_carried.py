@@ -1,6 +1,7 @@
 """`loyalty-hq keys` and `loyalty-hq import`: what a person at head office reads."""
 
 import json
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,6 +271,16 @@ def test_what_is_no_file_is_wrong_usage(office: Path, name: str) -> None:
 
     assert result.exit_code == 2
     assert "cannot read" in result.stderr
+
+
+def test_pipe_that_nobody_writes_to_is_wrong_usage(office: Path) -> None:
+    bundle_for(office)
+    os.mkfifo(office / "pipe")
+
+    result = hq(office, "import", str(office / "pipe"))
+
+    assert result.exit_code == 2
+    assert "it is no regular file" in result.stderr
 
 
 def test_import_without_any_key_names_the_command_that_makes_it(office: Path) -> None:
